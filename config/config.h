@@ -1,0 +1,154 @@
+/* The config file as plain, immutable data.
+ *
+ * A file is read whole, checked whole and never changed: a reload makes a new struct config, and the old one lives until the
+ * last request that began under it lets it go. Strings are NUL-terminated, never NULL unless a comment says so. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum route_mode { MODE_AUTOCOMMIT, MODE_ATOMIC, MODE_REQUIRED, MODE_SANDBOX };
+enum route_nested { NESTED_SAVEPOINT, NESTED_JOIN, NESTED_REFUSE };
+enum route_on_error { ON_ERROR_ABORT, ON_ERROR_ROLLBACK_STATEMENT };
+enum route_end { END_ROLLBACK, END_COMMIT };
+enum route_isolation {
+    ISOLATION_DEFAULT,
+    ISOLATION_READ_UNCOMMITTED,
+    ISOLATION_READ_COMMITTED,
+    ISOLATION_REPEATABLE_READ,
+    ISOLATION_SERIALIZABLE
+};
+enum route_access { ACCESS_DEFAULT, ACCESS_READ_ONLY, ACCESS_READ_WRITE };
+
+struct route {
+    const char *name;
+    const char *match;       /* glob over the label; NULL: any request, labelled or not */
+    const char *application; /* globs; "*" when not said */
+    const char *database;
+    const char *user;
+    enum route_mode mode;
+    enum route_nested nested;
+    enum route_on_error on_error;
+    enum route_end end;
+    enum route_isolation isolation;
+    enum route_access access;
+    uint64_t timeout_ms;      /* 0: off */
+    uint64_t idle_timeout_ms; /* 0: off */
+    const char *const *sandbox_sinks; /* NULL-terminated */
+};
+
+enum channel_delivery { DELIVERY_MEMORY, DELIVERY_OUTBOX };
+enum channel_capture { CAPTURE_WIRE, CAPTURE_LISTEN };
+enum channel_ordering { ORDERING_CHANNEL, ORDERING_NONE };
+enum channel_duplicates { DUPLICATES_KEEP, DUPLICATES_FOLD };
+
+struct channel {
+    const char *pattern;      /* glob over the channel's name */
+    const char *const *sinks; /* titles of sink blocks, NULL-terminated; may be empty */
+    bool forward;
+    enum channel_delivery delivery;
+    enum channel_capture capture;
+    enum channel_ordering ordering;
+    enum channel_duplicates duplicates;
+};
+
+enum sink_kind { SINK_LOG }; /* more types register here as they are built */
+
+struct sink {
+    const char *name;
+    enum sink_kind kind;
+};
+
+enum pool_mode { POOL_DEDICATED, POOL_SESSION, POOL_TRANSACTION };
+enum auth_method { AUTH_PASSTHROUGH, AUTH_TRUST, AUTH_SCRAM_SHA_256, AUTH_MD5, AUTH_CERT };
+
+struct database {
+    const char *name;     /* "*" matches any */
+    const char *upstream; /* libpq conninfo as written */
+    /* From `upstream`; several hosts are tried in order. */
+    const char *const *hosts; /* NULL-terminated; one that begins with '/' is a directory of unix sockets */
+    const uint16_t *ports;    /* one a host */
+    const char *dbname;       /* NULL: the name that the client asked for */
+    enum pool_mode pool;
+    uint64_t connect_timeout_ms;
+};
+
+enum log_format { LOG_JSON, LOG_TEXT };
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+enum log_payloads { PAYLOADS_FULL, PAYLOADS_PREVIEW, PAYLOADS_NONE };
+
+struct listen_address {
+    const char *text; /* as written */
+    const char *host; /* address, or the directory of a unix socket */
+    uint16_t port;    /* of TCP; of a unix socket, the number in its name */
+    bool is_unix;
+};
+
+struct config {
+    const char *file; /* "" when there is none (run --upstream) */
+    const struct listen_address *listen;
+    size_t listen_count;
+    unsigned workers; /* 0: one per core */
+    uint64_t drain_timeout_ms;
+
+    struct {
+        enum log_format format;
+        enum log_level level;
+        const char *file; /* "": standard output */
+        enum log_payloads payloads;
+    } log;
+
+    struct {
+        size_t clients;
+        size_t message; /* bytes */
+        size_t startup; /* bytes */
+        size_t events_per_request;
+        size_t event; /* bytes of payload */
+    } limits;
+
+    enum auth_method auth;
+
+    const struct database *databases;
+    size_t database_count;
+    const struct route *routes;
+    size_t route_count;
+    const struct channel *channels;
+    size_t channel_count;
+    const struct sink *sinks;
+    size_t sink_count;
+};
+
+struct config_errors; /* a list of "FILE:LINE: text" */
+
+/* Reads and checks `file`. NULL when it has errors: they are written to `errors`, one a line, as FILE:LINE: text; the first syntax
+ * error, or all impossible values at once. The result has one reference. */
+struct config *config_read(const char *file, FILE *errors);
+/* The config of `pgatomic run --upstream …`: one database "*", one route. Any of `listen`, `mode`, `end` may be NULL. */
+struct config *config_from_options(const char *upstream, const char *listen, const char *mode, const char *end, FILE *errors);
+/* Prints it as understood, every default filled in, in the syntax of the file. Secrets are shown as "***". */
+void config_print(const struct config *c, FILE *out);
+
+/* Threads may share a config: the count is atomic. */
+struct config *config_retain(struct config *c);
+void config_release(struct config *c);
+
+struct request_attributes {
+    const char *label; /* NULL: none */
+    const char *application, *database, *user;
+};
+
+/* The first route whose every condition matches; NULL: none, which means autocommit without limits. */
+const struct route *config_route(const struct config *c, const struct request_attributes *a);
+/* The first channel block whose pattern matches; never NULL: without one, forward = on and no sinks. */
+const struct channel *config_channel(const struct config *c, const char *name, size_t size);
+/* The database block for the name that a client asked for; NULL: none. */
+const struct database *config_database(const struct config *c, const char *name);
+const struct sink *config_sink(const struct config *c, const char *name);
+
+/* `*` matches any run of characters, / too; `?` one; everything else itself. */
+bool glob_matches(const char *pattern, const char *text, size_t size);
+
+#endif

@@ -1,0 +1,61 @@
+/* Cuts a byte stream into protocol messages.
+ *
+ * One table a direction says for every type byte its name, how much of the body a reader needs at once, and how large
+ * it may be (PostgreSQL documentation, "Message Formats"). Large bodies are never assembled: a frame
+ * is handed over with what has arrived of it, and `left` says how much of its body is still to come;
+ * those bytes follow the frame's own, raw. */
+#ifndef PROTOCOL_FRAME_H
+#define PROTOCOL_FRAME_H
+
+#include <stdint.h>
+
+#include "protocol/span.h"
+
+enum { FRAME_HEADER_SIZE = 5, FRAME_HEAD_ENOUGH = 8192 };
+
+enum frame_result { FRAME_OK, FRAME_MORE, FRAME_BAD };
+
+enum body_need {
+    BODY_NONE = 0, /* no such message in this direction: FRAME_BAD */
+    WHOLE_BODY,    /* handed over when all of it is there */
+    HEAD_BODY,     /* handed over when all of it, or FRAME_HEAD_ENOUGH bytes of it, are there */
+    STREAM_BODY    /* handed over as soon as its header is there */
+};
+
+enum body_size {
+    SMALL, /* 16 kB: nothing that a user's data goes into */
+    LARGE  /* bounded by the limit that the caller gives */
+};
+
+struct message_spec {
+    const char *name;
+    enum body_need need;
+    enum body_size size;
+};
+
+extern const struct message_spec frontend_messages[256]; /* after startup, 'p' included */
+extern const struct message_spec backend_messages[256];
+
+struct frame {
+    char type;
+    struct span bytes; /* the message as far as it has arrived, from its type byte on */
+    size_t left;       /* bytes of it that have not arrived yet; 0: whole */
+};
+
+/* The body of a frame as far as it has arrived. */
+static inline struct span frame_body(const struct frame *f)
+{
+    return span_make(f->bytes.data + FRAME_HEADER_SIZE, f->bytes.size - FRAME_HEADER_SIZE);
+}
+
+/* The first message in `input`. `limit` bounds the length field of LARGE messages, in bytes.
+ * FRAME_MORE: not enough bytes yet; *want_out, if not NULL, gets the size of input (in bytes from its start) at
+ * which it makes sense to ask again. FRAME_BAD: unknown type, or a length below 4 or over its limit. */
+enum frame_result frame_next(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
+                             size_t *want_out);
+
+/* The same, but a message that is not whole is FRAME_MORE whatever the table says. */
+enum frame_result frame_next_whole(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
+                                   size_t *want_out);
+
+#endif

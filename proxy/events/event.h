@@ -1,0 +1,73 @@
+/* One captured notification, and the request it belongs to.
+ *
+ * An event is made when its statement is understood, *held* once the server has confirmed the statement (E2), and then either
+ * *released* or *discarded*, exactly once. Events are owned by one list at a time; requests are shared by their events. */
+#ifndef PROXY_EVENTS_EVENT_H
+#define PROXY_EVENTS_EVENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/span.h"
+
+struct config;
+struct channel;
+
+enum { EVENT_ID_SIZE = 16 };
+
+/* Who asked: shared by all events and log lines of one request. Strings are owned, never NULL. Not thread-safe
+ * but for the reference count. */
+struct request {
+    unsigned char id[EVENT_ID_SIZE]; /* UUIDv7 */
+    char *route;                     /* "" when no block matched */
+    char *label;                     /* "" when it has none */
+    char *database, *user, *application, *client;
+    uint64_t begun_us; /* wall clock, µs since 1970 */
+    uint64_t statements, events;
+    struct config *config; /* a reference: channels and sinks as they were when it began */
+    int references;
+};
+
+struct request_names {
+    const char *route, *label, *database, *user, *application, *client;
+};
+
+struct request *request_new(const unsigned char id[EVENT_ID_SIZE], const struct request_names *names, struct config *config,
+                            uint64_t now_us);
+struct request *request_retain(struct request *r);
+void request_release(struct request *r);
+
+enum discard_reason {
+    DISCARD_ROLLBACK,
+    DISCARD_SAVEPOINT,
+    DISCARD_ERROR,
+    DISCARD_DISCONNECT,
+    DISCARD_TIMEOUT,
+    DISCARD_OUTCOME,
+    DISCARD_SERVER_LOST,
+    DISCARD_NO_OUTCOME
+};
+
+/* "rollback", "savepoint", "error", "disconnect", "timeout", "outcome", "server_lost", "no_outcome" */
+const char *discard_reason_name(enum discard_reason reason);
+
+struct event {
+    struct event *next; /* in the list that owns it */
+    unsigned char id[EVENT_ID_SIZE];
+    struct request *request;       /* a reference */
+    const struct channel *channel; /* rules; lives as long as request->config */
+    char *name;                    /* the channel's name in UTF-8 */
+    char *payload;                 /* UTF-8, payload_size bytes, a NUL behind them */
+    size_t payload_size;
+    uint64_t held_us; /* wall clock when it was held */
+    bool sandbox;     /* released in a sandbox: it was never really committed */
+};
+
+/* Copies name and payload. */
+struct event *event_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
+                        struct span name, struct span payload);
+void event_free(struct event *e);
+void event_list_free(struct event *first);
+
+#endif

@@ -1,0 +1,67 @@
+/* One client's conversation with the upstream, as a pure machine.
+ *
+ * It begins behind the startup phase, at the client's first ReadyForQuery. Every rule of requests (R…) and of captured events (E1 to
+ * E4, E6, E7, E10) is decided here, on frames alone: no socket, no clock, no thread. What it needs of the
+ * world (the time, fresh ids) is handed in.
+ *
+ * The shell's side of the bargain:
+ * - frames are handed in the order in which they arrive, and actions are performed in the order in which they were added;
+ * - frame bytes are writable: the session corrects the status byte of ReadyForQuery in place;
+ * - after SESSION_HOLD the shell keeps the frame and stops reading the client; it hands the same frame in again after every
+ *   session_on_server, session_on_cancelled and session_on_time, until it is taken;
+ * - after SESSION_WHOLE it hands the same frame in again when frame.left is 0;
+ * - when a frame with left > 0 was taken, the bytes that follow go where actions.rest says. */
+#ifndef PROXY_SESSION_SESSION_H
+#define PROXY_SESSION_SESSION_H
+
+#include "config/config.h"
+#include "protocol/frame.h"
+#include "proxy/session/actions.h"
+
+enum session_result {
+    SESSION_TAKEN,
+    SESSION_HOLD,  /* not yet: the answer depends on replies that are still to come */
+    SESSION_WHOLE, /* not yet: all of this message is needed */
+    SESSION_BAD    /* a protocol violation: a FATAL for the client and ACTION_CLOSE are among the actions */
+};
+
+struct session_start {
+    struct config *config;                           /* retained */
+    const char *database, *user, *application;       /* copied */
+    const char *client;                              /* "127.0.0.1:53122"; copied */
+    const char *label;                               /* of the connection's unmarked requests; NULL: none; copied */
+    struct span client_encoding;                     /* as the server reported them at startup */
+    bool standard_conforming_strings;
+    bool default_read_only;                          /* default_transaction_read_only */
+    void (*new_id)(void *context, unsigned char id[EVENT_ID_SIZE]); /* a fresh UUIDv7 */
+    void *context;
+};
+
+struct session;
+
+struct session *session_new(const struct session_start *start);
+void session_free(struct session *s);
+
+/* The time of what is handed in next: wall clock, µs since 1970. Deadlines are in the same clock. */
+void session_set_time(struct session *s, uint64_t now_us);
+/* New rules for requests that begin from now on. */
+void session_set_config(struct session *s, struct config *config);
+
+enum session_result session_on_client(struct session *s, const struct frame *f, struct actions *a);
+void session_on_server(struct session *s, const struct frame *f, struct actions *a);
+/* The client is gone without Terminate (R5, P8). The shell goes on feeding the server's replies until ACTION_CLOSE. */
+void session_on_client_lost(struct session *s, struct actions *a);
+/* The server is gone. `message` is what the client is told (08006), unless the server has said its own FATAL. */
+void session_on_server_lost(struct session *s, struct span message, struct actions *a);
+/* The connection that carried a cancel request has closed. */
+void session_on_cancelled(struct session *s, struct actions *a);
+/* The deadline of ACTION_SET_TIMER has passed. */
+void session_on_time(struct session *s, struct actions *a);
+/* The process is draining (P12): true when the session may be closed now, for it is between requests. */
+bool session_is_between_requests(const struct session *s);
+/* Ends the session from outside (drain_timeout, SIGINT): the transaction is rolled back, the client gets FATAL 57P01. */
+void session_shut_down(struct session *s, struct actions *a);
+/* Replies are outstanding. */
+bool session_is_busy(const struct session *s);
+
+#endif
