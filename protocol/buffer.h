@@ -1,7 +1,8 @@
 /* Growable output.
  *
  * A buffer owns its bytes. A zeroed struct buffer is an empty one. Growing aborts when memory runs
- * out; sizes that a peer chose are capped by their caller before they come here. */
+ * out; sizes that a peer chose are capped by their caller before they come here. What is appended must not be
+ * part of the buffer itself, for growing moves it. */
 #ifndef PROTOCOL_BUFFER_H
 #define PROTOCOL_BUFFER_H
 
@@ -20,7 +21,7 @@ char *buffer_reserve(struct buffer *b, size_t extra);
 void buffer_append(struct buffer *b, const void *data, size_t size);
 void buffer_append_span(struct buffer *b, struct span s);
 void buffer_append_text(struct buffer *b, const char *text);   /* without its NUL */
-void buffer_append_string(struct buffer *b, struct span s);    /* with a NUL behind it */
+void buffer_append_string(struct buffer *b, struct span s);    /* up to its first NUL if it has one, and a NUL behind it */
 void buffer_append_u8(struct buffer *b, uint8_t v);
 void buffer_append_u16(struct buffer *b, uint16_t v);          /* network byte order, as all below */
 void buffer_append_u32(struct buffer *b, uint32_t v);

@@ -23,8 +23,9 @@ enum body_need {
 };
 
 enum body_size {
-    SMALL, /* 16 kB: nothing that a user's data goes into */
-    LARGE  /* bounded by the limit that the caller gives */
+    SMALL, /* a length field up to 65535: nothing that a user's data goes into, and the longest password or token that
+            * PostgreSQL takes */
+    LARGE  /* bounded by the limit that the caller gives, and by 2^31 - 1 */
 };
 
 struct message_spec {
@@ -50,7 +51,8 @@ static inline struct span frame_body(const struct frame *f)
 
 /* The first message in `input`. `limit` bounds the length field of LARGE messages, in bytes.
  * FRAME_MORE: not enough bytes yet; *want_out, if not NULL, gets the size of input (in bytes from its start) at
- * which it makes sense to ask again. FRAME_BAD: unknown type, or a length below 4 or over its limit. */
+ * which it makes sense to ask again. FRAME_BAD: unknown type, or a length below 4 or over its limit; said as early as the bytes
+ * show it. `out` is set for FRAME_OK only, *want_out for FRAME_MORE only. */
 enum frame_result frame_next(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
                              size_t *want_out);
 

@@ -1,0 +1,126 @@
+/* Cutting frames: the two tables of the protocol, and the few instructions that every message passes through.
+ *
+ * What a reader needs decides when a frame is handed over. Small messages, and those whose text decides what happens
+ * next (Query, Parse, ErrorResponse), come whole. Those that carry a user's data come as they stream, so that the size of
+ * a row or of a COPY is never the size of a buffer. Bind is between the two: its names stand at its head, its values
+ * may be large. */
+#include "protocol/frame.h"
+
+#include "protocol/wire.h"
+
+/* PostgreSQL takes a password or token of this length, and less in any other message without user data. */
+enum { SMALL_LENGTH = 65535, SMALLEST_LENGTH = 4 };
+
+const struct message_spec frontend_messages[256] = {
+    ['B'] = { "Bind", HEAD_BODY, LARGE },
+    ['C'] = { "Close", WHOLE_BODY, SMALL },
+    ['D'] = { "Describe", WHOLE_BODY, SMALL },
+    ['E'] = { "Execute", WHOLE_BODY, SMALL },
+    ['F'] = { "FunctionCall", WHOLE_BODY, LARGE },
+    ['H'] = { "Flush", WHOLE_BODY, SMALL },
+    ['P'] = { "Parse", WHOLE_BODY, LARGE },
+    ['Q'] = { "Query", WHOLE_BODY, LARGE },
+    ['S'] = { "Sync", WHOLE_BODY, SMALL },
+    ['X'] = { "Terminate", WHOLE_BODY, SMALL },
+    ['c'] = { "CopyDone", WHOLE_BODY, SMALL },
+    ['d'] = { "CopyData", STREAM_BODY, LARGE },
+    ['f'] = { "CopyFail", WHOLE_BODY, SMALL },
+    ['p'] = { "PasswordMessage", WHOLE_BODY, SMALL }, /* and every other answer to an authentication request */
+};
+
+const struct message_spec backend_messages[256] = {
+    ['1'] = { "ParseComplete", WHOLE_BODY, SMALL },
+    ['2'] = { "BindComplete", WHOLE_BODY, SMALL },
+    ['3'] = { "CloseComplete", WHOLE_BODY, SMALL },
+    ['A'] = { "NotificationResponse", WHOLE_BODY, LARGE },
+    ['C'] = { "CommandComplete", WHOLE_BODY, SMALL },
+    ['D'] = { "DataRow", STREAM_BODY, LARGE },
+    ['E'] = { "ErrorResponse", WHOLE_BODY, LARGE },
+    ['G'] = { "CopyInResponse", WHOLE_BODY, SMALL },
+    ['H'] = { "CopyOutResponse", WHOLE_BODY, SMALL },
+    ['I'] = { "EmptyQueryResponse", WHOLE_BODY, SMALL },
+    ['K'] = { "BackendKeyData", WHOLE_BODY, SMALL },
+    ['N'] = { "NoticeResponse", STREAM_BODY, LARGE },
+    ['R'] = { "Authentication", WHOLE_BODY, SMALL },
+    ['S'] = { "ParameterStatus", WHOLE_BODY, LARGE },
+    ['T'] = { "RowDescription", STREAM_BODY, LARGE },
+    ['V'] = { "FunctionCallResponse", STREAM_BODY, LARGE },
+    ['W'] = { "CopyBothResponse", WHOLE_BODY, SMALL },
+    ['Z'] = { "ReadyForQuery", WHOLE_BODY, SMALL },
+    ['c'] = { "CopyDone", WHOLE_BODY, SMALL },
+    ['d'] = { "CopyData", STREAM_BODY, LARGE },
+    ['n'] = { "NoData", WHOLE_BODY, SMALL },
+    ['s'] = { "PortalSuspended", WHOLE_BODY, SMALL },
+    ['t'] = { "ParameterDescription", STREAM_BODY, LARGE },
+    ['v'] = { "NegotiateProtocolVersion", WHOLE_BODY, SMALL },
+};
+
+static enum frame_result more(size_t want, size_t *want_out)
+{
+    if (want_out)
+        *want_out = want;
+    return FRAME_MORE;
+}
+
+/* How much of a message of `size` bytes has to be there before it is handed over. */
+static size_t enough(enum body_need need, size_t size)
+{
+    switch (need) {
+    case BODY_NONE:
+    case WHOLE_BODY:
+        break;
+    case HEAD_BODY:
+        return size < FRAME_HEADER_SIZE + FRAME_HEAD_ENOUGH ? size : FRAME_HEADER_SIZE + FRAME_HEAD_ENOUGH;
+    case STREAM_BODY:
+        return FRAME_HEADER_SIZE;
+    }
+    return size;
+}
+
+/* Fewer bytes than a header. The type may tell already that it is none of ours, and a peer that speaks another protocol
+ * may never send the other four. */
+static enum frame_result no_header(const struct message_spec *specs, struct span input, size_t *want_out)
+{
+    if (input.size > 0 && specs[(unsigned char)input.data[0]].need == BODY_NONE)
+        return FRAME_BAD;
+    return more(FRAME_HEADER_SIZE, want_out);
+}
+
+static inline enum frame_result next(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
+                                     size_t *want_out, bool whole)
+{
+    if (input.size < FRAME_HEADER_SIZE)
+        return no_header(specs, input, want_out);
+
+    const struct message_spec *spec = &specs[(unsigned char)input.data[0]];
+    uint32_t length = wire_get_u32(input.data + 1); /* of itself and the body */
+    if (spec->need == BODY_NONE || length < SMALLEST_LENGTH || length > INT32_MAX ||
+        length > (spec->size == SMALL ? SMALL_LENGTH : limit))
+        return FRAME_BAD;
+
+    size_t size = (size_t)length + 1; /* no overflow: below 2^31 + 1 */
+    out->type = input.data[0];
+    if (size <= input.size) {
+        out->bytes = span_make(input.data, size);
+        out->left = 0;
+        return FRAME_OK;
+    }
+    size_t want = whole ? size : enough(spec->need, size);
+    if (input.size < want)
+        return more(want, want_out);
+    out->bytes = input;
+    out->left = size - input.size;
+    return FRAME_OK;
+}
+
+enum frame_result frame_next(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
+                             size_t *want_out)
+{
+    return next(specs, input, limit, out, want_out, false);
+}
+
+enum frame_result frame_next_whole(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
+                                   size_t *want_out)
+{
+    return next(specs, input, limit, out, want_out, true);
+}
