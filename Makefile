@@ -2,6 +2,7 @@
 
 CC      ?= cc
 MODE    ?= release
+PREFIX  ?= /usr/local
 B       := build/$(MODE)
 PKGS    := libevent libevent_pthreads libevent_openssl openssl libpq libconfuse
 
@@ -11,15 +12,24 @@ CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all 
 LDFLAGS_asan   := -fsanitize=address,undefined
 
 CFLAGS  += -std=c11 -D_GNU_SOURCE -I. -fPIE -fstack-protector-strong -pthread -MMD -MP \
-           -Wall -Wextra -Wshadow -Wconversion $(WERROR) $(CFLAGS_$(MODE)) $(shell pkg-config --cflags $(PKGS))
+           -Wall -Wextra -Wshadow -Wconversion $(WERROR) $(CFLAGS_$(MODE)) $(PKG_CFLAGS)
 LDFLAGS += -pie -Wl,-z,relro,-z,now -pthread $(LDFLAGS_$(MODE))
-LDLIBS  += $(shell pkg-config --libs $(PKGS))
+LDLIBS  += $(PKG_LIBS)
+
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 SOURCES := $(wildcard protocol/*.c config/*.c proxy/*.c proxy/*/*.c)
 OBJECTS := $(SOURCES:%.c=$B/%.o)
 LIBRARY := $(filter-out $B/proxy/main.o,$(OBJECTS))
+UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
+C_FILES  = $(shell git ls-files '*.c' '*.h')
+AGAIN    = @$(MAKE) --no-print-directory -j$$(nproc) WERROR=-Werror
 
-build/pgatomic: $B/pgatomic ; @ln -sf $(MODE)/pgatomic $@
+build: build/pgatomic ## compile build/pgatomic (MODE=release, debug or asan)
+
+build/pgatomic: $B/pgatomic FORCE
+	@ln -sf $(MODE)/pgatomic $@
 
 $B/pgatomic: $(OBJECTS)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -28,11 +38,69 @@ $B/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 
-# Unit tests: one binary per module, Criterion.
-UNIT := $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
-
 $B/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS) $(shell pkg-config --libs criterion) $(LIBS_$*)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS) $$(pkg-config --libs criterion) $(LIBS_$*)
 
+install: build ## copy it to $(DESTDIR)$(PREFIX)/bin
+	install -D $B/pgatomic $(DESTDIR)$(PREFIX)/bin/pgatomic
+
+packages: ## install what compiling needs (Debian, Ubuntu)
+	@tools/packages build
+
+run: ## try it: installs what is missing, starts PostgreSQL (or UPSTREAM='host=… port=…') and pgatomic
+	@tools/packages build postgres
+	$(AGAIN) build
+	@tools/run
+
+# The suites of `make test`: targets that fail, or print "N passed, N failed", or do as Criterion does. A fragment adds its own.
+SUITES := format-check pure unit unit-asan
+-include tests/*.mk tests/*/*.mk
+
+test: ## run everything but the drivers; N passed, N failed
+	@tools/packages build postgres test
+	@rm -rf build/test
+	$(AGAIN) build/pgatomic $(UNIT)
+	$(AGAIN) MODE=asan B=build/asan $(UNIT:$B/%=build/asan/%)
+	@for suite in $(SUITES); do tools/suite $$suite $(MAKE) --no-print-directory $$suite || true; done; tools/suite total
+
+unit: $(UNIT) ## run the unit tests of this MODE
+	@failed=0; for test in $^; do echo $$test; $$test || failed=1; done; exit $$failed
+
+unit-asan: ## run the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror unit
+
+# What a pure machine has no business calling.
+IMPURE := socket|connect|accept4?|bind|listen|shutdown|(send|recv)(to|from|msg|mmsg)?|p?read|p?write|readv|writev|open(at)?(64)?|fopen(64)?|p?poll|p?select|epoll_.*|clock_gettime|gettimeofday|time|localtime(_r)?|gmtime(_r)?|nanosleep|usleep|sleep|getrandom|rand(om)?|getenv|pthread_.*|(evutil|evconnlistener|bufferevent|evbuffer|evtimer|event_base)_.*|event_(add|del|active|assign)
+
+pure: ## prove that protocol/ and proxy/session/ need no socket, clock or libevent
+	@$(MAKE) --no-print-directory $(filter $B/protocol/% $B/proxy/session/%,$(OBJECTS)) >/dev/null
+	@! nm -uA $(filter $B/protocol/% $B/proxy/session/%,$(OBJECTS)) | sed 's/@.*//' | grep -E ' ($(IMPURE))$$'
+
+format: ## lay out all C files as .clang-format says
+	clang-format -i $(C_FILES)
+
+format-check: ## fail if `make format` would change a file
+	@clang-format --dry-run -Werror $(C_FILES)
+
+bench: build ## select-only pgbench: direct, pgbouncer, pgatomic (OPTIONS='--help')
+	@tools/packages bench postgres
+	@python3 bench/bench.py $(OPTIONS)
+
+bench-atomic: build build/bench/relay ## round trips and latency of whole requests over a slow link (OPTIONS='--help')
+	@tools/packages bench postgres
+	@python3 bench/atomic.py $(OPTIONS)
+
+build/bench/%: bench/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+FORCE:
+.PHONY: FORCE build install packages run test unit unit-asan pure format format-check bench bench-atomic clean help
 -include $(shell find build -name '*.d' 2>/dev/null)
