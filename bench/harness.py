@@ -62,7 +62,7 @@ class Postgres:
         """The rows of `text`, unaligned, one a line."""
         done = subprocess.run([newest_client_program("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p",
                                str(self.port), "-U", "postgres", "-d", "postgres", "-c", text], check=True, text=True,
-                              stdout=subprocess.PIPE)
+                              stdout=subprocess.PIPE, env={**os.environ, "PGOPTIONS": "-c client_min_messages=warning"})
         return done.stdout.split("\n")[:-1]
 
 

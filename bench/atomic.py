@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""make bench-atomic: what a whole request costs over a slow link, in round trips and in milliseconds.
+
+    direct     client ───────── slow link ─── PostgreSQL     BEGIN, the statements, COMMIT
+    marked     client ─ pgatomic ─ slow link ─ PostgreSQL    SET pgatomic.request, the statements, SET pgatomic.outcome
+    unmarked   client ─ pgatomic ─ slow link ─ PostgreSQL    the statements, then Terminate
+
+pgatomic runs beside the application, so the slow link is the one between it and PostgreSQL. The link is bench/relay.c, which counts
+the round trips that its near side waits for. A request is timed from its first message to its last reply; logins are not counted. In
+the unmarked case COMMIT follows Terminate: it crosses the link when nobody waits for it any more.
+
+Every request inserts its statements' rows with their transaction id, so the tables also prove that it was one transaction.
+"""
+
+import argparse
+import mmap
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+
+import harness
+
+
+class Relay:
+    """A running bench/relay.c."""
+
+    def __init__(self, name, upstream_port, delay_us):
+        self.port = harness.free_port()
+        path = harness.WORK / f"{name}.counters"
+        self.process = subprocess.Popen([harness.ROOT / "build/bench/relay", str(self.port), str(upstream_port), str(delay_us), path])
+        harness.atexit.register(self.process.kill)
+        harness.wait_for_port(self.port, self.process)
+        with open(path, "rb") as file:
+            self.counters = mmap.mmap(file.fileno(), 16, prot=mmap.PROT_READ)
+
+    def round_trips(self):
+        return struct.unpack_from("Q", self.counters)[0]
+
+
+class Connection:
+    """Just enough of the protocol's version 3.0 to send a Query and read up to ReadyForQuery, for a server that trusts us."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.unread = b""
+        body = struct.pack("!i", 196608) + b"user\0postgres\0database\0postgres\0\0"
+        self.socket.sendall(struct.pack("!i", len(body) + 4) + body)
+        self.read_until_ready()
+
+    def query(self, sql):
+        body = sql.encode() + b"\0"
+        self.socket.sendall(b"Q" + struct.pack("!i", len(body) + 4) + body)
+        self.read_until_ready()
+
+    def terminate(self):
+        self.socket.sendall(b"X\0\0\0\4")
+        self.socket.close()
+
+    def read_until_ready(self):
+        kind = None
+        while kind != b"Z":
+            kind, body = self.message()
+            if kind == b"E":
+                sys.exit(f"the server says: {body.replace(bytes(1), b' ').decode(errors='replace')}")
+
+    def message(self):
+        while len(self.unread) < 5 or len(self.unread) < 1 + struct.unpack_from("!i", self.unread, 1)[0]:
+            received = self.socket.recv(65536)
+            if not received:
+                sys.exit("the server closed the connection")
+            self.unread += received
+        end = 1 + struct.unpack_from("!i", self.unread, 1)[0]
+        kind, body, self.unread = self.unread[:1], self.unread[5:end], self.unread[end:]
+        return kind, body
+
+
+class System:
+    """One way to run a request; `request` is timed, what comes before and after it is not."""
+
+    first = last = None
+
+    def __init__(self, name, port, relay):
+        self.name = name
+        self.port = port
+        self.relay = relay
+        self.connection = Connection(port)
+        self.samples = {}  # statements → [(milliseconds, round trips)]
+
+    def prepare(self):
+        pass
+
+    def finish(self):
+        pass
+
+    def request(self, statements):
+        if self.first:
+            self.connection.query(self.first)
+        for _ in range(statements):
+            self.connection.query(f"INSERT INTO bench_requests (system) VALUES ('{self.name}, {statements}')")
+        if self.last:
+            self.connection.query(self.last)
+
+    def measure(self, statements):
+        self.prepare()
+        trips, began = self.relay.round_trips(), time.perf_counter()
+        self.request(statements)
+        sample = (time.perf_counter() - began) * 1e3, self.relay.round_trips() - trips
+        self.finish()
+        self.samples.setdefault(statements, []).append(sample)
+
+
+class Direct(System):
+    first, last = "BEGIN", "COMMIT"
+
+
+class Marked(System):
+    first, last = "SET pgatomic.request = '/bench'", "SET pgatomic.outcome = 'commit'"
+
+
+class Unmarked(System):
+    def prepare(self):
+        self.connection = Connection(self.port)
+
+    def finish(self):
+        self.connection.terminate()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="requests of 1, 3 and 10 statements over a slow link")
+    parser.add_argument("--delay", type=float, default=0.5, help="ms, each way (default 0.5: a round trip takes 1 ms)")
+    parser.add_argument("--requests", type=int, default=300, help="of each kind (default 300)")
+    parser.add_argument("--statements", type=int, nargs="+", default=(1, 3, 10))
+    arguments = parser.parse_args()
+
+    postgres = harness.Postgres(max_connections=300)
+    postgres.sql("DROP TABLE IF EXISTS bench_requests; CREATE TABLE bench_requests "
+                 "(system text, transaction xid8 NOT NULL DEFAULT pg_current_xact_id())")
+    delay_us = int(arguments.delay * 1000)
+    relays = [Relay(name, postgres.port, delay_us) for name in ("direct", "marked", "unmarked")]
+    proxies = [harness.PgAtomic(postgres, relay_name, "mode = atomic  end = commit", relay.port).start()
+               for relay_name, relay in zip(("marked", "unmarked"), relays[1:])]
+    systems = [Direct("direct", relays[0].port, relays[0]), Marked("marked", proxies[0].port, relays[1]),
+               Unmarked("unmarked", proxies[1].port, relays[2])]
+
+    for _ in range(arguments.requests):
+        for statements in arguments.statements:
+            for system in systems:
+                system.measure(statements)
+    report(arguments, systems)
+    check_transactions(arguments, postgres, systems)
+
+
+def report(arguments, systems):
+    print(f"Requests over a link that holds bytes back for {arguments.delay} ms each way. {arguments.requests} requests of each kind, interleaved.\n")
+    print("| statements | system | round trips | p50 ms | p99 ms | p50 against direct |\n|--:|---|--:|--:|--:|--:|")
+    for statements in arguments.statements:
+        base = None
+        for system in systems:
+            times = sorted(ms for ms, _ in system.samples[statements])
+            trips = {trips for _, trips in system.samples[statements]}
+            median = statistics.median(times)
+            base = base or median
+            print(f"| {statements} | {system.name} | {' or '.join(map(str, sorted(trips)))} | {median:.2f} | "
+                  f"{times[int(len(times) * 0.99)]:.2f} | {median / base:.2f} |")
+
+
+def check_transactions(arguments, postgres, systems):
+    """Every request must have been one transaction, and kept. The last unmarked one may still be on its way."""
+    query = "SELECT system, count(*), count(DISTINCT transaction::text) FROM bench_requests GROUP BY system ORDER BY system"
+    wanted = sorted(f"{system.name}, {n}|{n * arguments.requests}|{arguments.requests}" for system in systems for n in arguments.statements)
+    deadline = time.monotonic() + 10
+    while sorted(found := postgres.sql(query)) != wanted:
+        if time.monotonic() > deadline:
+            sys.exit("requests that were not one transaction each:\n" + "\n".join(found))
+        time.sleep(0.05)
+    print("\nEach request was one committed transaction, by the transaction ids of the rows it left.")
+
+
+if __name__ == "__main__":
+    main()
