@@ -1,0 +1,39 @@
+"""The programs: how each is run, which scenarios it plays, and what its driver has no words for."""
+
+import os
+
+from scenarios import SCENARIOS, Step
+
+BUILD = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "build", "drivers"))
+PYTHON = os.path.join(BUILD, "python", "bin", "python3")
+
+EVERYTHING = tuple(SCENARIOS)
+
+
+class Program:
+    """`only` or `without` name the scenarios that it plays, `lacks` (scenario, step) pairs that its driver has no words for, `gives`
+    what the driver makes of a step's result, where the driver itself makes the difference: (scenario, step) to a Step."""
+
+    def __init__(self, *command, only=EVERYTHING, without=(), lacks=(), gives=None):
+        self.command = command
+        self.scenarios = [name for name in only if name not in without]
+        self.lacks = set(lacks)
+        self.gives = gives or {}
+
+    def steps(self):
+        """(scenario, step) in the order in which the program prints them."""
+        for scenario in self.scenarios:
+            for step in SCENARIOS[scenario].steps:
+                if (scenario, step.name) not in self.lacks:
+                    yield scenario, self.gives.get((scenario, step.name), step)
+
+
+PROGRAMS = {
+    "psycopg2": Program(PYTHON, "python/psycopg2_program.py", without=("pipeline", "prepared")),
+    "psycopg": Program(PYTHON, "python/psycopg_program.py"),
+    "psycopg-async": Program(PYTHON, "python/psycopg_async_program.py",
+                             only=("nested", "copy", "large", "cancel", "listen", "pool", "pipeline")),
+    "asyncpg": Program(PYTHON, "python/asyncpg_program.py", gives={
+        ("cancel", "sleep"): Step("sleep", "!25P02"),  # the statement after the one whose task was cancelled
+    }),
+}

@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""Runs each driver's program three times and compares what it prints: directly on PostgreSQL, through an autocommit route of pgatomic,
+through an atomic route.
+
+- directly: every step gives what scenarios.py says of plain PostgreSQL;
+- autocommit: the output is the same, to the byte, and so is what is left in the tables;
+- atomic: the same, but for the steps, rows, events and requests of which scenarios.py says otherwise.
+
+The programs know nothing of this. Each finds its database in PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE; the database's name
+chooses the route.
+
+    tests/drivers/run.py [--version 18] [--direct] [DRIVER…]
+
+Output is kept under build/drivers/out/.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+
+from pgatomic import Pgatomic  # noqa: E402
+from postgres import ROOT, Postgres  # noqa: E402
+from programs import PROGRAMS  # noqa: E402
+from scenarios import ANY, SAME, SCENARIOS  # noqa: E402
+
+ROUTES = """\
+route "forgetful" { database = "*_atomic"  application = "forgetful"  mode = atomic  end = rollback }
+route "atomic"    { database = "*_atomic"  mode = atomic  end = commit }
+channel "tasks"   { forward = off  sink = {"log"} }
+sink "log"        { type = log }
+"""
+ROUTE_NAMES = ("direct", "autocommit", "atomic")
+PROGRAM_SECONDS = 180
+
+
+class Run:
+    """One program, once, over one route: its lines and what it left behind."""
+
+    def __init__(self, name, route, server, proxy, output):
+        self.name, self.route = name, route
+        self.database = f"{name}_{route}".replace("-", "_")
+        self.program = PROGRAMS[name]
+        with open(os.path.join(HERE, "schema.sql"), encoding="utf-8") as schema:
+            server.create_database(self.database, schema.read())
+        port = server.port if route == "direct" else proxy.port
+        environment = {**os.environ, **server.environment(port, self.database)}
+        self.path = os.path.join(output, f"{name}.{route}.jsonl")
+        with open(self.path, "w", encoding="utf-8") as out:
+            try:
+                done = subprocess.run(self.program.command, env=environment, cwd=HERE, stdout=out, stderr=subprocess.PIPE,
+                                      timeout=PROGRAM_SECONDS, check=False)
+                self.status, self.stderr = done.returncode, done.stderr.decode(errors="replace")
+            except subprocess.TimeoutExpired as late:
+                self.status, self.stderr = f"none after {PROGRAM_SECONDS} s", (late.stderr or b"").decode(errors="replace")
+        with open(self.path, encoding="utf-8") as out:
+            self.text = out.read()
+        self.steps = [json.loads(line) for line in self.text.splitlines()]
+        self.events, self.requests = [], {}
+        if route != "direct":
+            proxy.wait_until_settled(self.database)
+            self.events = proxy.events(self.database)
+            self.requests = proxy.requests(self.database)
+        self.kept = [int(row[0]) for row in server.sql("SELECT id FROM item ORDER BY id", self.database)]
+
+    def kept_of(self, ids):
+        return [i for i in self.kept if i // 100 in {i // 100 for i in ids}]
+
+
+def key(line):
+    return f"{line['scenario']}: {line['step']}"
+
+
+def agrees(line, expected):
+    if expected is ANY:
+        return True
+    if isinstance(expected, str) and expected.startswith("!"):
+        return line.get("error", {}).get("sqlstate") == expected[1:]
+    return "error" not in line and line.get("got") == expected
+
+
+def shows(line):
+    rest = {name: value for name, value in line.items() if name not in ("scenario", "step")}
+    return json.dumps(rest, ensure_ascii=False)
+
+
+def check_shape(run):
+    """The program ran to its end and played every step of its scenarios, in order."""
+    if run.status != 0:
+        yield f"exit status {run.status}: {run.stderr.strip()[-2000:]}"
+    want = [f"{scenario}: {step.name}" for scenario, step in run.program.steps()]
+    have = [key(line) for line in run.steps]
+    if want != have:
+        missing, strange = [s for s in want if s not in have], [s for s in have if s not in want]
+        yield f"steps missing: {missing[:5]}, not expected: {strange[:5]}" if missing or strange else "steps out of order"
+
+
+def check_plain(run):
+    """What plain PostgreSQL gives."""
+    by_key = {key(line): line for line in run.steps}
+    for scenario, step in run.program.steps():
+        line = by_key.get(f"{scenario}: {step.name}")
+        if line and not agrees(line, step.plain):
+            yield f"{key(line)}: expected {step.plain}, got {shows(line)}"
+
+
+def check_same(direct, run):
+    """The same, to the byte, as directly."""
+    if run.text != direct.text:
+        lines = {key(line): line for line in direct.steps}
+        for line in run.steps:
+            if line != lines.get(key(line)):
+                yield f"{key(line)}: directly {shows(lines.get(key(line), {}))}, here {shows(line)}"
+
+
+def status_agrees(line, wanted):
+    shown = line.get("status")
+    return shown is None or shown == wanted or (shown == "in" and wanted in "TE")
+
+
+def check_atomic(direct, run):
+    """As directly, except where the rules say otherwise."""
+    directly = {key(line): line for line in direct.steps}
+    by_key = {key(line): line for line in run.steps}
+    for scenario, step in run.program.steps():
+        line, other = by_key.get(f"{scenario}: {step.name}"), directly.get(f"{scenario}: {step.name}")
+        if line is None or other is None:
+            continue
+        if step.atomic is not SAME:
+            if not agrees(line, step.atomic):
+                yield f"{key(line)}: expected {step.atomic}, got {shows(line)}"
+        elif {**line, "status": None} != {**other, "status": None}:
+            yield f"{key(line)}: directly {shows(other)}, here {shows(line)}"
+        if not status_agrees(line, other.get("status") if step.status is SAME else step.status):
+            yield f"{key(line)}: transaction status {line['status']}, directly {other['status']}, expected {step.status}"
+
+
+def check_kept(run):
+    """The rows that a look from outside finds."""
+    for scenario in run.program.scenarios:
+        rules = SCENARIOS[scenario]
+        want = rules.kept_atomic if run.route == "atomic" else rules.kept
+        have = run.kept_of(rules.kept)
+        if want != have:
+            yield f"{scenario}: rows left {have}, expected {want} ({rules.why})"
+
+
+def check_log(run):
+    """What the log tells of events and of marked requests."""
+    for scenario in run.program.scenarios:
+        rules = SCENARIOS[scenario]
+        for channel in {event[0] for event in rules.events}:
+            want = [event for event in rules.events if event[0] == channel]
+            have = [event for event in run.events if event[0] == channel]
+            if want != have:
+                yield f"{scenario}: events {have}, expected {want}"
+        if run.route == "atomic":
+            for label in {request[0] for request in rules.requests}:
+                want = [fate for name, fate in rules.requests if name == label]
+                have = run.requests.get(label, [])
+                if want != have:
+                    yield f"{scenario}: request {label} ended {have}, expected {want}"
+
+
+def check_driver(name, server, proxy, output):
+    """All differences of one driver, as text."""
+    found = []
+    direct = Run(name, "direct", server, proxy, output)
+    found += [("direct", text) for check in (check_shape, check_plain, check_kept) for text in check(direct)]
+    if proxy is not None:
+        same = Run(name, "autocommit", server, proxy, output)
+        found += [("autocommit", text) for check in (check_shape, check_kept, check_log) for text in check(same)]
+        found += [("autocommit", text) for text in check_same(direct, same)]
+        atomic = Run(name, "atomic", server, proxy, output)
+        found += [("atomic", text) for check in (check_shape, check_kept, check_log) for text in check(atomic)]
+        found += [("atomic", text) for text in check_atomic(direct, atomic)]
+    return found, len(direct.steps)
+
+
+def run_all(names, version, with_proxy):
+    output = os.path.join(ROOT, "build", "drivers", "out", version or "default")
+    os.makedirs(output, exist_ok=True)
+    with Postgres(version=version) as server:
+        shown = server.sql("SHOW server_version")[0][0]
+        proxy = Pgatomic(server, ROUTES) if with_proxy else None
+        if proxy:
+            proxy.start()
+        try:
+            with ThreadPoolExecutor(max_workers=2) as pool:
+                results = list(pool.map(lambda name: check_driver(name, server, proxy, output), names))
+        finally:
+            if proxy:
+                proxy.remove()
+    failed = 0
+    for name, (found, steps) in zip(names, results):
+        failed += bool(found)
+        print(f"{'FAIL' if found else 'ok  '} {name}: {steps} steps on PostgreSQL {shown}")
+        for route, text in found:
+            print(f"       {route}: {text}")
+    return failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description="drivers through pgatomic")
+    parser.add_argument("--version", help="of PostgreSQL: 16, 17 or 18; without it the distribution's")
+    parser.add_argument("--direct", action="store_true", help="only directly, without pgatomic")
+    parser.add_argument("drivers", nargs="*", help=", ".join(PROGRAMS))
+    arguments = parser.parse_args()
+    unknown = set(arguments.drivers) - set(PROGRAMS)
+    if unknown:
+        parser.error(f"no such driver: {', '.join(sorted(unknown))}")
+    return 1 if run_all(arguments.drivers or list(PROGRAMS), arguments.version, not arguments.direct) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+# Sourced by the scripts that prepare tests. `need COMMAND PACKAGE…` makes sure that a command is there: where it is missing, its Debian
+# packages are installed (as root, or with a sudo that asks nothing); where that cannot be done, the script ends and says what to install.
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then sudo -n "$@"
+    else return 1
+    fi
+}
+
+need_packages() {
+    echo "installing: $*" >&2
+    if as_root env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get -q update && apt-get -q -y install --no-install-recommends "$@"' sh "$@" >&2
+    then return 0
+    fi
+    echo "$0: could not install, please do so yourself: $*" >&2
+    exit 1
+}
+
+need() {
+    command=$1
+    shift
+    command -v "$command" >/dev/null || need_packages "$@"
+    command -v "$command" >/dev/null || { echo "$0: $command is still missing after installing $*" >&2; exit 1; }
+}
+
+# at_least WANTED FOUND: is version FOUND new enough?
+at_least() {
+    [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+}
+
+# need_version WHAT WANTED FOUND
+need_version() {
+    at_least "$2" "$3" || { echo "$0: $1 $2 or newer is needed, this machine has $3" >&2; exit 1; }
+}
