@@ -1,0 +1,84 @@
+/* Checks that need more than one option, or more than one block. */
+#include "config/check.h"
+
+#include <string.h>
+
+#include "config/address.h"
+
+static void check_listen(struct config_storage *s, struct tree *file, struct config_errors *errors)
+{
+    size_t count = 0;
+
+    while (s->listen[count] != NULL)
+        count++;
+    struct listen_address *list = memory_take(&s->memory, count * sizeof *list);
+    for (size_t i = 0; i < count; i++) {
+        if (!address_parse_listen(s->listen[i], &list[i], &s->memory))
+            errors_add(errors, tree_line(file, "listen"), "listen: %s, but found \"%.100s\"", address_listen_expected, s->listen[i]);
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(list[i].text, list[j].text) == 0)
+                errors_add(errors, tree_line(file, "listen"), "listen: %s is said twice", list[i].text);
+    }
+    s->config.listen = list;
+    s->config.listen_count = count;
+}
+
+static void check_databases(struct config_storage *s, struct tree *file, struct config_errors *errors)
+{
+    /* The list was made by this reader, and nobody else has seen it yet. */
+    struct database *list = (struct database *)s->config.databases;
+
+    if (s->config.database_count == 0)
+        errors_add(errors, tree_line(file, ""), "there is no database block: expected at least database \"*\" { upstream = \"host=127.0.0.1\" }");
+    for (size_t i = 0; i < s->config.database_count; i++)
+        if (list[i].upstream != NULL)
+            address_parse_upstream(&list[i], &s->memory, tree_line(tree_block(file, "database", i), "upstream"), errors);
+}
+
+static void check_sinks_exist(const struct config *c, const char *const *sinks, struct tree *block, const char *option,
+                              struct config_errors *errors)
+{
+    for (; *sinks != NULL; sinks++)
+        if (config_sink(c, *sinks) == NULL)
+            errors_add(errors, tree_line(block, option), "%s: there is no sink block \"%s\"", option, *sinks);
+}
+
+static void check_routes(const struct config *c, struct tree *file, struct config_errors *errors)
+{
+    for (size_t i = 0; i < c->route_count; i++) {
+        const struct route *route = &c->routes[i];
+        struct tree *block = tree_block(file, "route", i);
+
+        if (route->mode == MODE_ATOMIC && route->match == NULL && tree_value_count(block, "end") == 0)
+            errors_add(errors, tree_line(block, "mode"),
+                       "an atomic route without match must say how an unmarked request ends: expected end = commit or end = rollback");
+        check_sinks_exist(c, route->sandbox_sinks, block, "sandbox_sinks", errors);
+    }
+}
+
+static void check_channels(const struct config *c, struct tree *file, struct config_errors *errors)
+{
+    for (size_t i = 0; i < c->channel_count; i++) {
+        const struct channel *channel = &c->channels[i];
+        struct tree *block = tree_block(file, "channel", i);
+
+        if (!channel->forward && channel->sinks[0] == NULL)
+            errors_add(errors, tree_line(block, "forward"), "this channel would lose its events: expected a sink, or forward = on");
+        check_sinks_exist(c, channel->sinks, block, "sink", errors);
+    }
+}
+
+static void check_limits(const struct config *c, struct tree *file, struct config_errors *errors)
+{
+    if (c->limits.event > c->limits.message)
+        errors_add(errors, tree_line(tree_block(file, "limits", 0), "event"), "event: larger than message, which is the most that can arrive");
+}
+
+void check_config(struct config_storage *s, struct tree *file, struct config_errors *errors)
+{
+    check_listen(s, file, errors);
+    check_databases(s, file, errors);
+    check_routes(&s->config, file, errors);
+    check_channels(&s->config, file, errors);
+    check_limits(&s->config, file, errors);
+}

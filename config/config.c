@@ -1,0 +1,127 @@
+/* Lookups in a config, and its life.
+ *
+ * Lookups happen once a connection or request, over lists that a person wrote: walking them in file order is both the rule and
+ * fast enough. */
+#include "config/config.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/storage.h"
+
+struct config_storage *config_storage_new(void)
+{
+    struct config_storage *s = calloc(1, sizeof *s);
+    assert(s != NULL);
+
+    atomic_init(&s->references, 1);
+    return s;
+}
+
+static struct config_storage *storage_of(struct config *c)
+{
+    return (struct config_storage *)c;
+}
+
+struct config *config_retain(struct config *c)
+{
+    atomic_fetch_add_explicit(&storage_of(c)->references, 1, memory_order_relaxed);
+    return c;
+}
+
+void config_release(struct config *c)
+{
+    struct config_storage *s = storage_of(c);
+
+    if (atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) > 1)
+        return;
+    memory_free(&s->memory);
+    free(s);
+}
+
+/* Past the character at `at`: a byte, and the UTF-8 continuation bytes behind it. */
+static const char *next_character(const char *at, const char *end)
+{
+    do
+        at++;
+    while (at < end && ((unsigned char)*at & 0xc0) == 0x80);
+    return at;
+}
+
+/* Only the last star can need another try: what the earlier ones matched is settled by the first fit of what follows them. */
+bool glob_matches(const char *pattern, const char *text, size_t size)
+{
+    const char *end = text + size;
+    const char *after_star = NULL, *resume = NULL;
+
+    while (text < end) {
+        if (*pattern == '*') {
+            after_star = ++pattern;
+            resume = text;
+        } else if (*pattern == '?') {
+            pattern++;
+            text = next_character(text, end);
+        } else if (*pattern != '\0' && *pattern == *text) {
+            pattern++;
+            text++;
+        } else if (after_star != NULL) {
+            pattern = after_star;
+            text = resume = next_character(resume, end);
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == '\0';
+}
+
+static bool matches(const char *pattern, const char *text)
+{
+    return glob_matches(pattern, text, strlen(text));
+}
+
+const struct route *config_route(const struct config *c, const struct request_attributes *a)
+{
+    for (size_t i = 0; i < c->route_count; i++) {
+        const struct route *r = &c->routes[i];
+        if (r->match != NULL && (a->label == NULL || !matches(r->match, a->label)))
+            continue;
+        if (matches(r->application, a->application) && matches(r->database, a->database) && matches(r->user, a->user))
+            return r;
+    }
+    return NULL;
+}
+
+const struct channel *config_channel(const struct config *c, const char *name, size_t size)
+{
+    static const char *const no_sinks[] = { NULL };
+    static const struct channel plain = { .pattern = "*", .sinks = no_sinks, .forward = true };
+
+    for (size_t i = 0; i < c->channel_count; i++)
+        if (glob_matches(c->channels[i].pattern, name, size))
+            return &c->channels[i];
+    return &plain;
+}
+
+const struct database *config_database(const struct config *c, const char *name)
+{
+    const struct database *any = NULL;
+
+    for (size_t i = 0; i < c->database_count; i++) {
+        if (strcmp(c->databases[i].name, name) == 0)
+            return &c->databases[i];
+        if (strcmp(c->databases[i].name, "*") == 0)
+            any = &c->databases[i];
+    }
+    return any;
+}
+
+const struct sink *config_sink(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->sink_count; i++)
+        if (strcmp(c->sinks[i].name, name) == 0)
+            return &c->sinks[i];
+    return NULL;
+}

@@ -1,0 +1,27 @@
+/* What is wrong with a config file, each with its line.
+ *
+ * Errors are gathered in any order and printed in the order of their lines, so that a person reads the file once, top down. */
+#ifndef CONFIG_ERRORS_H
+#define CONFIG_ERRORS_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+struct config_error {
+    int line;
+    char *text;
+};
+
+struct config_errors {
+    const char *file;
+    const char *const *line_names; /* what to print in place of FILE:LINE, for line 1 and up; NULL: print FILE:LINE */
+    struct config_error *list;
+    size_t count, capacity;
+};
+
+/* `line` counts from 1; 0 is the file as a whole. Control characters in the text become '?': an error is one line. */
+void errors_add(struct config_errors *e, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void errors_print(struct config_errors *e, FILE *out);
+void errors_free(struct config_errors *e);
+
+#endif

@@ -1,0 +1,220 @@
+/* Values: words, switches, counts, durations and sizes.
+ *
+ * All of them are numbers with names: a word is its place in a list, a duration and a size are a count and a unit. So there
+ * is one way to read them and one way to print them. */
+#include "config/option.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct unit {
+    const char *name;
+    uint64_t factor;
+};
+
+/* The largest first: that is how they are printed. */
+static const struct unit durations[] = { { "h", 3600000 }, { "min", 60000 }, { "s", 1000 }, { "ms", 1 }, { NULL, 0 } };
+static const struct unit sizes[] = {
+    { "GB", UINT64_C(1) << 30 }, { "MB", UINT64_C(1) << 20 }, { "kB", UINT64_C(1) << 10 }, { "B", 1 }, { NULL, 0 }
+};
+static const struct unit counts[] = { { "", 1 }, { NULL, 0 } };
+
+static const struct word switches[] = { { .name = "off" },   { .name = "on" }, { .name = "false" }, { .name = "true" },
+                                        { .name = "no" },    { .name = "yes" }, { .name = NULL } };
+
+static const struct unit *units_of(enum option_kind kind)
+{
+    return kind == OPTION_DURATION ? durations : kind == OPTION_SIZE ? sizes : counts;
+}
+
+static bool parse_digits(const char **text, uint64_t *number)
+{
+    const char *at = *text;
+
+    *number = 0;
+    while (*at >= '0' && *at <= '9') {
+        if (*number > (UINT64_MAX - 9) / 10)
+            return false;
+        *number = *number * 10 + (uint64_t)(*at++ - '0');
+    }
+    bool any = at != *text;
+    *text = at;
+    return any;
+}
+
+static bool parse_number(const struct unit *units, const char *text, uint64_t *value)
+{
+    uint64_t number;
+
+    if (!parse_digits(&text, &number))
+        return false;
+    for (const struct unit *u = units; u->name != NULL; u++)
+        if (strcmp(text, u->name) == 0) {
+            *value = number * u->factor;
+            return number <= UINT64_MAX / u->factor;
+        }
+    return false;
+}
+
+static bool is_off_when_zero(const struct option *o)
+{
+    return o->kind == OPTION_DURATION && o->least == 0;
+}
+
+/* "read committed" is what PostgreSQL calls read_committed. */
+static bool is_word(const char *text, const char *word)
+{
+    while (*text != '\0' && (*text == *word || (*text == ' ' && *word == '_')))
+        text++, word++;
+    return *text == '\0' && *word == '\0';
+}
+
+static enum option_result parse_word(const struct word *words, const char *text, uint64_t *value)
+{
+    for (size_t i = 0; words[i].name != NULL; i++)
+        if (is_word(text, words[i].name)) {
+            *value = i;
+            return words[i].later ? OPTION_NOT_YET : OPTION_OK;
+        }
+    return OPTION_IMPOSSIBLE;
+}
+
+enum option_result option_parse(const struct option *o, const char *text, uint64_t *value)
+{
+    enum option_result result;
+
+    *value = 0;
+    switch (o->kind) {
+    case OPTION_WORD:
+        return parse_word(o->words, text, value);
+    case OPTION_SWITCH:
+        result = parse_word(switches, text, value);
+        *value &= 1; /* every second one is a yes */
+        return result;
+    case OPTION_COUNT:
+    case OPTION_DURATION:
+    case OPTION_SIZE:
+        if (is_off_when_zero(o) && strcmp(text, "off") == 0) {
+            *value = 0;
+            return OPTION_OK;
+        }
+        if (!parse_number(units_of(o->kind), text, value) || *value < o->least || *value > o->most)
+            return OPTION_IMPOSSIBLE;
+        return OPTION_OK;
+    case OPTION_TEXT:
+    case OPTION_LIST:
+    case OPTION_LATER:
+    case OPTION_LATER_BLOCK:
+        break;
+    }
+    abort();
+}
+
+static void print_number(const struct unit *units, uint64_t value, FILE *out)
+{
+    const struct unit *u = units;
+
+    while (u[1].name != NULL && (value == 0 || value % u->factor != 0))
+        u++;
+    fprintf(out, "%" PRIu64 "%s", value / u->factor, u->name);
+}
+
+void option_print(const struct option *o, uint64_t value, FILE *out)
+{
+    if (o->kind == OPTION_WORD)
+        fputs(o->words[value].name, out);
+    else if (o->kind == OPTION_SWITCH)
+        fputs(switches[value].name, out);
+    else if (is_off_when_zero(o) && value == 0)
+        fputs("off", out);
+    else
+        print_number(units_of(o->kind), value, out);
+}
+
+static void describe_words(const struct word *words, FILE *out)
+{
+    const char *between = "expected ";
+
+    for (const struct word *w = words; w->name != NULL; w++)
+        if (!w->later) {
+            fprintf(out, "%s%s", between, w->name);
+            between = " or ";
+        }
+}
+
+void option_describe(const struct option *o, FILE *out)
+{
+    switch (o->kind) {
+    case OPTION_WORD:
+        describe_words(o->words, out);
+        return;
+    case OPTION_SWITCH:
+        fputs("expected on or off", out);
+        return;
+    case OPTION_COUNT:
+        fputs("expected a number", out);
+        break;
+    case OPTION_DURATION:
+        fputs("expected a duration such as 250ms, 30s, 5min or 1h", out);
+        break;
+    case OPTION_SIZE:
+        fputs("expected a size such as 64kB or 16MB", out);
+        break;
+    case OPTION_TEXT:
+    case OPTION_LIST:
+    case OPTION_LATER:
+    case OPTION_LATER_BLOCK:
+        abort();
+    }
+    fputs(" from ", out);
+    option_print(o, o->least, out);
+    fputs(" to ", out);
+    option_print(o, o->most, out);
+}
+
+uint64_t option_load(const struct option *o, const void *base)
+{
+    const char *at = (const char *)base + o->offset;
+    uint32_t narrow;
+    uint64_t wide;
+
+    if (o->size == sizeof(bool))
+        return *(const bool *)at;
+    if (o->size == sizeof narrow)
+        return memcpy(&narrow, at, sizeof narrow), narrow;
+    assert(o->size == sizeof wide);
+    return memcpy(&wide, at, sizeof wide), wide;
+}
+
+void option_store(const struct option *o, void *base, uint64_t value)
+{
+    char *at = (char *)base + o->offset;
+    uint32_t narrow = (uint32_t)value;
+
+    if (o->size == sizeof(bool)) {
+        *(bool *)at = value != 0;
+        return;
+    }
+    assert(o->size == sizeof value || (o->size == sizeof narrow && narrow == value));
+    if (o->size == sizeof narrow)
+        memcpy(at, &narrow, sizeof narrow);
+    else
+        memcpy(at, &value, sizeof value);
+}
+
+void option_print_string(const char *text, FILE *out)
+{
+    putc('"', out);
+    for (; *text != '\0'; text++) {
+        if (*text == '\n') {
+            fputs("\\n", out);
+            continue;
+        }
+        if (strchr("\"\\$", *text) != NULL)
+            putc('\\', out);
+        putc(*text, out);
+    }
+    putc('"', out);
+}

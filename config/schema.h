@@ -1,0 +1,37 @@
+/* What a config file may say: every block, every option, every default.
+ *
+ * A block's options are read into one struct: those of the file itself, `log`, `limits`, `auth` and `client_tls` into struct config; those of a
+ * titled block into one item of a list in struct config. A few go to struct config_storage, around it. */
+#ifndef CONFIG_SCHEMA_H
+#define CONFIG_SCHEMA_H
+
+#include "config/option.h"
+#include "config/storage.h"
+
+enum block_kind {
+    BLOCK_PLAIN,  /* at most one of them matters: `log { … }` */
+    BLOCK_TITLED, /* `route "checkout" { … }`, any number */
+    BLOCK_LATER   /* titled, and this version has not got it */
+};
+
+struct block {
+    const char *name;
+    enum block_kind kind;
+    const struct option *options;
+    /* Of titled blocks: */
+    size_t item_size;    /* of the struct of one */
+    size_t title_offset; /* of its `const char *` for the title */
+    size_t list_offset;  /* in struct config: the list of items */
+    size_t count_offset; /* in struct config: their number */
+};
+
+/* What is said outside of blocks. */
+extern const struct option schema_file_options[];
+/* Ends with a NULL name. */
+extern const struct block schema_blocks[];
+
+const struct block *schema_block(const char *name);
+/* Options are found by their exact name; NULL: there is none. */
+const struct option *schema_option(const struct option *options, const char *name);
+
+#endif

@@ -1,0 +1,316 @@
+/* One pass over the file, in which each function consumes one lexical thing and appends what libconfuse shall see of it.
+ *
+ *     text ──┬── '#', '//'      comment to the end of the line      → nothing
+ *            ├── slash star     comment                             → its line breaks
+ *            ├── '"'            string, ${VAR} replaced             → the same, with every '$' escaped
+ *            ├── '\''           string, taken literally             → as it is
+ *            ├── { } ( ) , = += punctuation; braces are counted     → as it is
+ *            └── a word         letters, digits and _ - . :         → as it is
+ *
+ * The first error of structure ends the pass; unset variables are all reported. */
+#include "config/source.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_FILE_BYTES = 4 << 20, MAX_DEPTH = 16 };
+
+struct source {
+    const char *at, *end;
+    int line;
+    int open_lines[MAX_DEPTH]; /* the lines of the braces that are open */
+    int depth;
+    FILE *out;
+    struct config_errors *errors;
+};
+
+static bool starts_with(const struct source *s, const char *text)
+{
+    size_t size = strlen(text);
+    return (size_t)(s->end - s->at) >= size && memcmp(s->at, text, size) == 0;
+}
+
+/* Consumes one character and appends it. */
+static void keep(struct source *s)
+{
+    if (*s->at == '\n')
+        s->line++;
+    putc(*s->at++, s->out);
+}
+
+/* Consumes one character, of which only a line break is kept. */
+static void drop(struct source *s)
+{
+    if (*s->at == '\n')
+        keep(s);
+    else
+        s->at++;
+}
+
+static bool skip_line_comment(struct source *s)
+{
+    while (s->at < s->end && *s->at != '\n')
+        drop(s);
+    return true;
+}
+
+static bool skip_block_comment(struct source *s)
+{
+    int begun = s->line;
+
+    putc(' ', s->out); /* a comment parts words */
+    s->at += 2;
+    while (s->at < s->end && !starts_with(s, "*/"))
+        drop(s);
+    if (s->at == s->end) {
+        errors_add(s->errors, begun, "this comment has no end: expected */");
+        return false;
+    }
+    s->at += 2;
+    return true;
+}
+
+static bool is_variable_name(const char *name, size_t size)
+{
+    if (size == 0 || isdigit((unsigned char)name[0]))
+        return false;
+    for (size_t i = 0; i < size; i++)
+        if (!isalnum((unsigned char)name[i]) && name[i] != '_')
+            return false;
+    return true;
+}
+
+/* In double quotes, so that it means itself. Control characters keep the line count right by not being there. */
+static void put_quoted(struct source *s, const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '\n') {
+            fputs("\\n", s->out);
+            continue;
+        }
+        if (strchr("\"\\$", text[i]) != NULL)
+            putc('\\', s->out);
+        putc(text[i], s->out);
+    }
+}
+
+/* ${NAME} or ${NAME:-default}, up to the first '}'. */
+static bool replace_variable(struct source *s)
+{
+    const char *name = s->at + 2;
+    const char *close = memchr(name, '}', (size_t)(s->end - name));
+    const char *quote = memchr(name, '"', (size_t)(s->end - name));
+
+    if (close == NULL || (quote != NULL && quote < close)) {
+        errors_add(s->errors, s->line, "${ without }: expected ${VAR} or ${VAR:-default}; a plain dollar sign before { is written \\$");
+        return false;
+    }
+    const char *fallback = memmem(name, (size_t)(close - name), ":-", 2);
+    size_t size = (size_t)((fallback != NULL ? fallback : close) - name);
+    if (!is_variable_name(name, size)) {
+        errors_add(s->errors, s->line, "\"%.*s\" is not the name of an environment variable: expected ${VAR} or ${VAR:-default}", (int)size, name);
+        return false;
+    }
+
+    char *key = strndup(name, size);
+    assert(key != NULL);
+    const char *value = getenv(key);
+    if (value != NULL)
+        put_quoted(s, value, strlen(value));
+    else if (fallback != NULL)
+        put_quoted(s, fallback + 2, (size_t)(close - fallback - 2));
+    else
+        errors_add(s->errors, s->line, "the environment variable %s is not set: set it, or write ${%s:-default}", key, key);
+    free(key);
+
+    while (s->at <= close) {
+        if (*s->at == '\n') /* of a default that spans lines: already there as \n; libconfuse drops this one and counts it */
+            fputs("\\\n", s->out), s->line++;
+        s->at++;
+    }
+    return true;
+}
+
+static bool keep_escape(struct source *s)
+{
+    if (s->end - s->at > 1 && (isdigit((unsigned char)s->at[1]) || s->at[1] == 'x')) {
+        errors_add(s->errors, s->line, "escapes by number are not understood: write the character itself");
+        return false;
+    }
+    keep(s);
+    if (s->at < s->end)
+        keep(s);
+    return true;
+}
+
+static bool keep_double_quoted(struct source *s)
+{
+    int begun = s->line;
+
+    keep(s);
+    while (s->at < s->end && *s->at != '"') {
+        if (*s->at == '\\') {
+            if (!keep_escape(s))
+                return false;
+        } else if (starts_with(s, "${")) {
+            if (!replace_variable(s))
+                return false;
+        } else {
+            if (*s->at == '$') /* the value of a variable may follow and begin with a brace */
+                putc('\\', s->out);
+            keep(s);
+        }
+    }
+    if (s->at == s->end) {
+        errors_add(s->errors, begun, "this string has no end: expected \"");
+        return false;
+    }
+    keep(s);
+    return true;
+}
+
+static bool keep_single_quoted(struct source *s)
+{
+    int begun = s->line;
+
+    keep(s);
+    while (s->at < s->end && *s->at != '\'') {
+        if (*s->at == '\\' && s->end - s->at > 1)
+            keep(s);
+        keep(s);
+    }
+    if (s->at == s->end) {
+        errors_add(s->errors, begun, "this string has no end: expected '");
+        return false;
+    }
+    keep(s);
+    return true;
+}
+
+static bool keep_brace(struct source *s)
+{
+    if (*s->at == '{') {
+        if (s->depth == MAX_DEPTH) {
+            errors_add(s->errors, s->line, "blocks are nested too deeply");
+            return false;
+        }
+        s->open_lines[s->depth++] = s->line;
+    } else {
+        if (s->depth == 0) {
+            errors_add(s->errors, s->line, "this } closes nothing");
+            return false;
+        }
+        s->depth--;
+    }
+    keep(s);
+    return true;
+}
+
+static bool is_word_character(char c)
+{
+    return isalnum((unsigned char)c) || strchr("_-.:", c) != NULL;
+}
+
+static bool keep_word(struct source *s)
+{
+    while (s->at < s->end && is_word_character(*s->at))
+        keep(s);
+    return true;
+}
+
+static bool refuse(struct source *s)
+{
+    unsigned char c = (unsigned char)*s->at;
+
+    if (c > 0x20 && c < 0x7f)
+        errors_add(s->errors, s->line, "unexpected \"%c\": a value with anything but letters, digits and _ - . : needs double quotes", c);
+    else
+        errors_add(s->errors, s->line, "unexpected byte 0x%02x: a value with anything but letters, digits and _ - . : needs double quotes", c);
+    return false;
+}
+
+static bool keep_next(struct source *s)
+{
+    char c = *s->at;
+
+    if (c == '#' || starts_with(s, "//"))
+        return skip_line_comment(s);
+    if (starts_with(s, "/*"))
+        return skip_block_comment(s);
+    if (c == '"')
+        return keep_double_quoted(s);
+    if (c == '\'')
+        return keep_single_quoted(s);
+    if (c == '{' || c == '}')
+        return keep_brace(s);
+    if (starts_with(s, "+="))
+        keep(s);
+    else if (strchr(" \t\r\n(),=", c) == NULL)
+        return is_word_character(c) ? keep_word(s) : refuse(s);
+    keep(s);
+    return true;
+}
+
+static int line_of(const char *text, const char *place)
+{
+    int line = 1;
+
+    for (; text < place; text++)
+        line += *text == '\n';
+    return line;
+}
+
+char *source_prepare(const char *text, size_t size, struct config_errors *errors)
+{
+    char *prepared = NULL;
+    size_t prepared_size = 0;
+    size_t errors_before = errors->count;
+    struct source s = { .at = text, .end = text + size, .line = 1, .errors = errors };
+
+    const char *nul = memchr(text, '\0', size);
+    if (nul != NULL) {
+        errors_add(errors, line_of(text, nul), "unexpected byte 0x00: this is not a text file");
+        return NULL;
+    }
+    s.out = open_memstream(&prepared, &prepared_size);
+    assert(s.out != NULL);
+    bool whole = true;
+    while (whole && s.at < s.end)
+        whole = keep_next(&s);
+    if (whole && s.depth > 0)
+        errors_add(errors, s.open_lines[s.depth - 1], "this { is never closed: expected }");
+
+    int closed = fclose(s.out);
+    assert(closed == 0);
+    if (errors->count == errors_before)
+        return prepared;
+    free(prepared);
+    return NULL;
+}
+
+char *source_read(const char *file, struct config_errors *errors)
+{
+    FILE *in = fopen(file, "re");
+    if (in == NULL) {
+        errors_add(errors, 0, "cannot be opened: %s", strerror(errno));
+        return NULL;
+    }
+
+    char *text = malloc(MAX_FILE_BYTES + 1);
+    assert(text != NULL);
+    size_t size = fread(text, 1, MAX_FILE_BYTES + 1, in);
+    char *prepared = NULL;
+    if (ferror(in))
+        errors_add(errors, 0, "cannot be read: %s", strerror(errno));
+    else if (size > MAX_FILE_BYTES)
+        errors_add(errors, 0, "is larger than %d MB", MAX_FILE_BYTES >> 20);
+    else
+        prepared = source_prepare(text, size, errors);
+    free(text);
+    fclose(in);
+    return prepared;
+}

@@ -1,0 +1,16 @@
+/* From the file's bytes to text that libconfuse reads as a person would.
+ *
+ * libconfuse's own scanner replaces an unset ${VAR} by nothing, drops characters that it does not know, takes a file that ends inside a
+ * block for a whole one, counts a comment as a line and refuses one inside a list. So its input is prepared:
+ * comments are blanked, ${VAR} in double quotes is replaced by its value, and what it would misread is refused here, with the line. Line
+ * breaks stay where they are, so that libconfuse's line numbers are the file's. */
+#ifndef CONFIG_SOURCE_H
+#define CONFIG_SOURCE_H
+
+#include "config/errors.h"
+
+/* Both return a NUL-terminated text that the caller frees; NULL, and at least one error, when there is something to refuse. */
+char *source_read(const char *file, struct config_errors *errors);
+char *source_prepare(const char *text, size_t size, struct config_errors *errors);
+
+#endif

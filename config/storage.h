@@ -1,0 +1,21 @@
+/* What is around a struct config: its memory, its references, and what was said that takes another form in it. */
+#ifndef CONFIG_STORAGE_H
+#define CONFIG_STORAGE_H
+
+#include <stdatomic.h>
+
+#include "config/config.h"
+#include "config/memory.h"
+
+struct config_storage {
+    struct config config; /* first: a pointer to it is one to the whole */
+    const char *const *listen;
+    unsigned client_tls;
+    struct memory memory;
+    atomic_uint references;
+};
+
+/* Empty, with one reference; the caller fills it in before anyone else sees it. */
+struct config_storage *config_storage_new(void);
+
+#endif

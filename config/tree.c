@@ -1,0 +1,204 @@
+/* libconfuse, taught to remember lines.
+ *
+ * It calls back for every value while its line counter stands there. All our options are of the kind CFGT_PTR, whose numeric default
+ * libconfuse never looks at: that field of the block's own copy of the option keeps the line. No counter is kept for where a block
+ * begins, but the default of an option is parsed when its block opens: so each block has a hidden option with a default.
+ *
+ * libconfuse's scanner is global to the process, hence the lock. */
+#include "config/tree.h"
+
+#include <assert.h>
+#include <confuse.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/schema.h"
+
+/* A name that no file can say: libconfuse splits names at bars. */
+static const char opened[] = "|opened";
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct config_errors *parse_errors; /* of the parse under way, by the holder of the lock */
+
+static int on_opened(cfg_t *block, cfg_opt_t *option, const char *value, void *result)
+{
+    (void)value;
+    if (option->def.number == 0)
+        option->def.number = block->line;
+    *(void **)result = NULL;
+    return 0;
+}
+
+static int on_value(cfg_t *block, cfg_opt_t *option, const char *value, void *result)
+{
+    /* A list calls once for each item; `name = …` a second time starts again with the first. */
+    if (option->def.number != 0 && option->nvalues == 1)
+        errors_add(parse_errors, block->line, "%s is said twice: line %ld says it already", option->name, option->def.number);
+    if (option->def.number == 0)
+        option->def.number = block->line;
+
+    char *copy = strdup(value);
+    assert(copy != NULL);
+    *(void **)result = copy;
+    return 0;
+}
+
+static void report_unknown(cfg_t *block, const char *name)
+{
+    char *known = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&known, &size);
+    assert(out != NULL);
+
+    const char *between = "";
+    for (const cfg_opt_t *o = block->opts; o->name != NULL; o++)
+        if (o->name != NULL && strcmp(o->name, opened) != 0) {
+            fprintf(out, "%s%s", between, o->name);
+            between = ", ";
+        }
+    fclose(out);
+    errors_add(parse_errors, block->line, "unknown name \"%s\": expected one of %s", name, known);
+    free(known);
+}
+
+static void on_error(cfg_t *block, const char *format, va_list arguments)
+{
+    if (strcmp(format, "no such option '%s'") == 0) {
+        report_unknown(block, va_arg(arguments, const char *));
+        return;
+    }
+    char *text;
+    int length = vasprintf(&text, format, arguments);
+    assert(length >= 0);
+    errors_add(parse_errors, block->line, "%s", text);
+    free(text);
+}
+
+/* libconfuse copies what it is given, nested options too. */
+static cfg_opt_t *take_options(struct memory *m, const struct option *options, size_t blocks);
+
+static cfg_opt_t value_option(const struct option *o)
+{
+    if (o->kind == OPTION_LIST || o->kind == OPTION_LATER)
+        return (cfg_opt_t)CFG_PTR_LIST_CB(o->name, NULL, CFGF_NODEFAULT, on_value, free);
+    return (cfg_opt_t)CFG_PTR_CB(o->name, NULL, CFGF_NODEFAULT, on_value, free);
+}
+
+static cfg_opt_t *take_later_options(struct memory *m, const struct word *names)
+{
+    struct option options[16] = { { .name = NULL } };
+
+    for (size_t i = 0; names[i].name != NULL; i++) {
+        assert(i + 1 < sizeof options / sizeof *options);
+        options[i] = (struct option){ .name = names[i].name, .kind = OPTION_LATER };
+    }
+    return take_options(m, options, 0);
+}
+
+static cfg_opt_t *take_options(struct memory *m, const struct option *options, size_t blocks)
+{
+    size_t count = 0;
+
+    while (options[count].name != NULL)
+        count++;
+    cfg_opt_t *list = memory_take(m, (count + blocks + 2) * sizeof *list);
+    for (size_t i = 0; i < count; i++)
+        if (options[i].kind == OPTION_LATER_BLOCK)
+            list[blocks + i] = (cfg_opt_t)CFG_SEC(options[i].name, take_later_options(m, options[i].words), CFGF_NODEFAULT);
+        else
+            list[blocks + i] = value_option(&options[i]);
+    list[blocks + count] = (cfg_opt_t)CFG_PTR_LIST_CB(opened, "{here}", CFGF_NONE, on_opened, free);
+    return list;
+}
+
+static cfg_opt_t block_option(struct memory *m, const struct block *b)
+{
+    cfg_flag_t flags = b->kind == BLOCK_PLAIN ? CFGF_NODEFAULT : CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES;
+    return (cfg_opt_t)CFG_SEC(b->name, take_options(m, b->options, 0), flags);
+}
+
+static cfg_opt_t *take_file_options(struct memory *m)
+{
+    size_t blocks = 0;
+
+    while (schema_blocks[blocks].name != NULL)
+        blocks++;
+    cfg_opt_t *list = take_options(m, schema_file_options, blocks);
+    for (size_t i = 0; i < blocks; i++)
+        list[i] = block_option(m, &schema_blocks[i]);
+    return list;
+}
+
+struct tree *tree_parse(const char *text, struct config_errors *errors)
+{
+    struct memory memory = { NULL };
+    size_t errors_before = errors->count;
+
+    pthread_mutex_lock(&lock);
+    parse_errors = errors;
+    cfg_t *file = cfg_init(take_file_options(&memory), CFGF_NONE);
+    assert(file != NULL);
+    cfg_set_error_function(file, on_error);
+    bool parsed = cfg_parse_buf(file, text) == CFG_SUCCESS;
+    if (!parsed && errors->count == errors_before)
+        errors_add(errors, file->line, "syntax error: expected the name of an option or a block");
+    if (!parsed) {
+        cfg_free(file);
+        file = NULL;
+    }
+    parse_errors = NULL;
+    pthread_mutex_unlock(&lock);
+    memory_free(&memory);
+    return (struct tree *)file;
+}
+
+void tree_free(struct tree *file)
+{
+    pthread_mutex_lock(&lock);
+    cfg_free((cfg_t *)file); /* lets go of the scanner as well */
+    pthread_mutex_unlock(&lock);
+}
+
+size_t tree_block_count(struct tree *in, const char *name)
+{
+    return cfg_size((cfg_t *)in, name);
+}
+
+struct tree *tree_block(struct tree *in, const char *name, size_t index)
+{
+    return (struct tree *)cfg_getnsec((cfg_t *)in, name, (unsigned)index);
+}
+
+const char *tree_title(struct tree *block)
+{
+    return cfg_title((cfg_t *)block);
+}
+
+size_t tree_value_count(struct tree *block, const char *option)
+{
+    return cfg_size((cfg_t *)block, option);
+}
+
+const char *tree_value(struct tree *block, const char *option, size_t index)
+{
+    return cfg_getnptr((cfg_t *)block, option, (unsigned)index);
+}
+
+static long option_line(cfg_t *block, const char *name)
+{
+    for (const cfg_opt_t *o = block->opts; o->name != NULL; o++)
+        if (strcmp(o->name, name) == 0)
+            return o->def.number;
+    return 0;
+}
+
+int tree_line(struct tree *block, const char *option)
+{
+    cfg_t *b = (cfg_t *)block;
+    long line = option_line(b, option);
+
+    if (line == 0)
+        line = option_line(b, opened);
+    return line != 0 ? (int)line : b->line;
+}
