@@ -20,10 +20,10 @@ struct buffer {
 char *buffer_reserve(struct buffer *b, size_t extra);
 void buffer_append(struct buffer *b, const void *data, size_t size);
 void buffer_append_span(struct buffer *b, struct span s);
-void buffer_append_text(struct buffer *b, const char *text);   /* without its NUL */
-void buffer_append_string(struct buffer *b, struct span s);    /* up to its first NUL if it has one, and a NUL behind it */
+void buffer_append_text(struct buffer *b, const char *text); /* without its NUL */
+void buffer_append_string(struct buffer *b, struct span s);  /* cut at a NUL inside, and a NUL behind it */
 void buffer_append_u8(struct buffer *b, uint8_t v);
-void buffer_append_u16(struct buffer *b, uint16_t v);          /* network byte order, as all below */
+void buffer_append_u16(struct buffer *b, uint16_t v); /* network byte order, as all below */
 void buffer_append_u32(struct buffer *b, uint32_t v);
 void buffer_format(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -87,8 +87,8 @@ static enum frame_result no_header(const struct message_spec *specs, struct span
 }
 
 /* A message of which the end has not arrived. */
-static __attribute__((noinline)) enum frame_result partial(struct span input, size_t size, size_t want, struct frame *out,
-                                                           size_t *want_out)
+static __attribute__((noinline)) enum frame_result partial(struct span input, size_t size, size_t want,
+                                                           struct frame *out, size_t *want_out)
 {
     if (input.size < want)
         return more(want, want_out);
@@ -97,8 +97,8 @@ static __attribute__((noinline)) enum frame_result partial(struct span input, si
 }
 
 /* The path of every message: a look-up, a load, three comparisons. */
-static inline enum frame_result next(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
-                                     size_t *want_out, bool whole)
+static inline enum frame_result next(const struct message_spec *specs, struct span input, size_t limit,
+                                     struct frame *out, size_t *want_out, bool whole)
 {
     if (input.size < FRAME_HEADER_SIZE)
         return no_header(specs, input, want_out);

@@ -222,26 +222,42 @@ void message_add_copy_fail(struct buffer *b, struct span reason)
 
 /* --- backend: reading ---------------------------------------------------------------------------- */
 
+/* Where a field goes; NULL for those that nobody here reads. */
+static struct span *error_field(struct message_error *e, struct span *localised, char code)
+{
+    switch (code) {
+    case 'S':
+        return localised;
+    case 'V':
+        return &e->severity;
+    case 'C':
+        return &e->sqlstate;
+    case 'M':
+        return &e->message;
+    case 'D':
+        return &e->detail;
+    case 'H':
+        return &e->hint;
+    case 'P':
+        return &e->position;
+    }
+    return NULL;
+}
+
 bool message_read_error(struct span body, struct message_error *out)
 {
-    *out = (struct message_error){ 0 };
     struct span localised = { 0 };
     struct wire w = wire_open(body);
-    uint8_t field;
-    while ((field = wire_u8(&w)) != 0) {
+    char code;
+    *out = (struct message_error){ 0 };
+    while ((code = (char)wire_u8(&w)) != 0) {
         struct span value = wire_string(&w);
-        switch (field) {
-        case 'S': localised = value; break;
-        case 'V': out->severity = value; break;
-        case 'C': out->sqlstate = value; break;
-        case 'M': out->message = value; break;
-        case 'D': out->detail = value; break;
-        case 'H': out->hint = value; break;
-        case 'P': out->position = value; break;
-        }
+        struct span *field = error_field(out, &localised, code);
+        if (field)
+            *field = value;
     }
     if (out->severity.size == 0)
-        out->severity = localised;
+        out->severity = localised; /* servers before 9.6 send no 'V' */
     return wire_done(&w);
 }
 
@@ -351,7 +367,8 @@ void message_add_parameter_status(struct buffer *b, struct span name, struct spa
     message_end(b, start);
 }
 
-void message_add_row_description(struct buffer *b, struct span name, uint32_t type_oid, int16_t type_size, uint16_t format)
+void message_add_row_description(struct buffer *b, struct span name, uint32_t type_oid, int16_t type_size,
+                                 uint16_t format)
 {
     size_t start = message_begin(b, 'T');
     buffer_append_u16(b, 1);

@@ -63,12 +63,12 @@ void message_add_copy_fail(struct buffer *b, struct span reason);
 
 /* ErrorResponse and NoticeResponse: the fields that pgatomic reads; empty when absent. */
 struct message_error {
-    struct span severity;  /* 'V', not localised; falls back to 'S' */
-    struct span sqlstate;  /* 'C' */
-    struct span message;   /* 'M' */
-    struct span detail;    /* 'D' */
-    struct span hint;      /* 'H' */
-    struct span position;  /* 'P' */
+    struct span severity; /* 'V', not localised; falls back to 'S' */
+    struct span sqlstate; /* 'C' */
+    struct span message;  /* 'M' */
+    struct span detail;   /* 'D' */
+    struct span hint;     /* 'H' */
+    struct span position; /* 'P' */
 };
 
 bool message_read_error(struct span body, struct message_error *out);
@@ -91,7 +91,8 @@ void message_add_command_complete(struct buffer *b, struct span tag);
 void message_add_ready(struct buffer *b, char status); /* 'I', 'T' or 'E' */
 void message_add_parameter_status(struct buffer *b, struct span name, struct span value);
 /* RowDescription with one column that belongs to no table; `format` 0 text, 1 binary. */
-void message_add_row_description(struct buffer *b, struct span name, uint32_t type_oid, int16_t type_size, uint16_t format);
+void message_add_row_description(struct buffer *b, struct span name, uint32_t type_oid, int16_t type_size,
+                                 uint16_t format);
 void message_add_data_row(struct buffer *b, struct span value); /* one column */
 void message_add_parameter_description(struct buffer *b, const uint32_t *oids, uint16_t count);
 /* A message without a body: '1', '2', '3', 'n', 's', 'I', … */

@@ -17,7 +17,7 @@
 enum {
     PACKET_HEADER_SIZE = 8,
     CANCEL_HEADER_SIZE = 12, /* the process id is part of it */
-    REQUEST_MAJOR = 1234, /* not a version: one of the minors below */
+    REQUEST_MAJOR = 1234,    /* not a version: one of the minors below */
     CANCEL_MINOR = 5678,
     SSL_MINOR = 5679,
     GSSENC_MINOR = 5680,
