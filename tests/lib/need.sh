@@ -10,7 +10,7 @@ as_root() {
 
 need_packages() {
     echo "installing: $*" >&2
-    if as_root env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get -q update && apt-get -q -y install --no-install-recommends "$@"' sh "$@" >&2
+    if as_root env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get -qq update && apt-get -qq -y install --no-install-recommends "$@"' sh "$@" >/dev/null
     then return 0
     fi
     echo "$0: could not install, please do so yourself: $*" >&2
