@@ -5,6 +5,7 @@
 #ifndef PROXY_EVENTS_EVENT_H
 #define PROXY_EVENTS_EVENT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,7 +27,7 @@ struct request {
     uint64_t begun_us; /* wall clock, µs since 1970 */
     uint64_t statements, events;
     struct config *config; /* a reference: channels and sinks as they were when it began */
-    int references;
+    atomic_int references;
 };
 
 struct request_names {

@@ -1,0 +1,34 @@
+/* Delivery on the releasing thread: a line in the log is delivered when it is written down. */
+#include "proxy/events/dispatch.h"
+
+#include <stdlib.h>
+
+#include "config/config.h"
+#include "proxy/ops/log.h"
+
+static void deliver(const struct event *e, const struct sink *sink, uint64_t now_us)
+{
+    switch (sink->kind) {
+    case SINK_LOG:
+        log_event_delivered(e, sink->name, 1, 0, now_us);
+        return;
+    }
+    abort();
+}
+
+static void publish_one(const struct event *e, uint64_t now_us)
+{
+    for (const char *const *name = e->channel->sinks; *name != NULL; name++)
+        deliver(e, config_sink(e->request->config, *name), now_us);
+}
+
+void dispatch_publish(struct event *first_take, uint64_t now_us)
+{
+    while (first_take != NULL) {
+        struct event *e = first_take;
+        first_take = e->next;
+        log_event_released(e, now_us);
+        publish_one(e, now_us);
+        event_free(e);
+    }
+}

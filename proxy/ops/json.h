@@ -1,0 +1,15 @@
+/* Text of any bytes as a JSON string. */
+#ifndef PROXY_OPS_JSON_H
+#define PROXY_OPS_JSON_H
+
+#include "protocol/buffer.h"
+
+/* Appends `s` in double quotes. What is not valid UTF-8 becomes U+FFFD, byte for byte. */
+void json_append_string(struct buffer *b, struct span s);
+
+/* Bytes of the UTF-8 character at the front of `s`; 0: there is no valid one. */
+size_t utf8_character_size(struct span s);
+/* The longest front of `s` of at most `size` bytes that does not end inside a character. */
+struct span utf8_cut(struct span s, size_t size);
+
+#endif
