@@ -10,9 +10,15 @@ as_root() {
 
 need_packages() {
     echo "installing: $*" >&2
-    if as_root env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get -qq update && apt-get -qq -y install --no-install-recommends "$@"' sh "$@" >/dev/null
-    then return 0
+    log=$(mktemp)
+    if as_root env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get -qq update && apt-get -qq -y install --no-install-recommends "$@"' sh "$@" \
+        >"$log" 2>&1
+    then
+        rm -f "$log"
+        return 0
     fi
+    cat "$log" >&2
+    rm -f "$log"
     echo "$0: could not install, please do so yourself: $*" >&2
     exit 1
 }
