@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "protocol/buffer.h"
-#include "protocol/encoding.h"
+#include "protocol/sql_lexer.h"
 
 enum statement_kind {
     STATEMENT_OTHER = 0,
@@ -27,10 +27,11 @@ enum statement_kind {
     STATEMENT_SET_TRANSACTION, /* SET [LOCAL|SESSION] TRANSACTION …, but not SNAPSHOT (that is OTHER): modes */
 
     /* session commands (R1): they need no transaction */
-    STATEMENT_SET,       /* SET [SESSION] x = …, SET TIME ZONE, SET ROLE, SET SESSION CHARACTERISTICS, …: name; not LOCAL */
+    STATEMENT_SET,       /* SET [SESSION] x = …, SET TIME ZONE, SET ROLE, …: name; not LOCAL. Without a name: SET SESSION
+                          * CHARACTERISTICS AS TRANSACTION: modes */
     STATEMENT_RESET,     /* name */
     STATEMENT_RESET_ALL,
-    STATEMENT_SHOW,      /* name */
+    STATEMENT_SHOW,      /* name; none for ALL */
     STATEMENT_DISCARD,   /* PLANS, SEQUENCES, TEMP */
     STATEMENT_DISCARD_ALL,
     STATEMENT_LISTEN,    /* name */
@@ -39,18 +40,24 @@ enum statement_kind {
     STATEMENT_DEALLOCATE, /* name */
     STATEMENT_DEALLOCATE_ALL,
 
-    STATEMENT_EXECUTE, /* name, args; args_plain when every argument is a literal or NULL (E1) */
+    STATEMENT_EXECUTE, /* name; args_plain when there are at most STATEMENT_ARGS_MAX arguments and each is a literal or NULL
+                        * (E1): then also args, the numbers among them as WORD */
     STATEMENT_DECLARE, /* name, hold */
     STATEMENT_CLOSE,   /* a cursor: name; none for ALL */
 
     /* events (E1) */
     STATEMENT_NOTIFY,    /* args[0] channel (a name), args[1] payload or none */
-    STATEMENT_PG_NOTIFY, /* SELECT pg_notify(a, b) and nothing else: args[0], args[1], column */
+    STATEMENT_PG_NOTIFY, /* SELECT pg_notify(a, b) and nothing else: args[0], args[1], column, cast_text */
 
-    /* marks (design of the names: SET pgatomic.request, SET pgatomic.outcome) */
-    STATEMENT_MARK_REQUEST, /* args[0] the label; as_row when it is SELECT set_config(…): column */
-    STATEMENT_MARK_OUTCOME, /* args[0] 'commit' or 'rollback'; as_row likewise */
-    STATEMENT_SHOW_REQUEST  /* SHOW pgatomic.request */
+    /* marks: SET pgatomic.request and SET pgatomic.outcome, or, as_row, SELECT set_config(…): column, cast_text, and in args[1] the
+     * third argument when it is a parameter (then it is a mark only if false is bound). Marks that are local are none. */
+    STATEMENT_MARK_REQUEST, /* args[0] the label, NULL only as_row */
+    STATEMENT_MARK_OUTCOME, /* args[0] 'commit' or 'rollback', or what is not allowed */
+    STATEMENT_SHOW_REQUEST, /* SHOW pgatomic.request: name */
+
+    /* Any other SELECT set_config(name, value, is_local) and nothing else: args[0] the name, a TEXT or a PARAMETER (it is a mark if
+     * the name of one is bound), args[1] the value, args[2] a PARAMETER, or a WORD that is `true` or `false`; column, cast_text */
+    STATEMENT_SET_CONFIG
 };
 
 enum statement_isolation {
@@ -72,7 +79,7 @@ struct statement_modes {
 
 enum operand_kind {
     OPERAND_NONE = 0,
-    OPERAND_NAME,      /* an identifier, quoted or not */
+    OPERAND_NAME,      /* an identifier, quoted or not; of parameters also with dots; timezone for TIME ZONE, and so on */
     OPERAND_TEXT,      /* a string literal: '', E'', U&'', $$ $$, joined over newlines */
     OPERAND_WORD,      /* an unquoted word or number where a value stands: SET x = on */
     OPERAND_NULL,
@@ -82,12 +89,12 @@ enum operand_kind {
 struct operand {
     enum operand_kind kind;
     unsigned parameter; /* n of $n */
-    struct span raw;    /* as it stands in the statement */
+    struct span raw;    /* as it stands in the statement (a parameter that is not called by its name: static) */
 };
 
 enum { STATEMENT_ARGS_MAX = 8 };
 
-/* `kind`, `text` and `is_select` are always set; of the others, those that the comment beside the kind names. */
+/* `kind` and `text` are always set; of the others, those that the comment beside the kind names, and nothing else. */
 struct statement {
     enum statement_kind kind;
     struct span text; /* from its first token to its last, without the semicolon */
@@ -97,16 +104,10 @@ struct statement {
     unsigned arg_count;
     bool args_plain;
     struct statement_modes modes;
-    bool chain, hold, as_row;
+    bool chain, hold, as_row; /* as_row: the reply is a row, for it is a SELECT */
     struct operand column; /* NAME: the output column's alias; NONE: the function's own name */
     bool cast_text;        /* PG_NOTIFY and set_config cast to text */
     struct span body;      /* PREPARE: what stands behind AS */
-};
-
-/* How string literals are read: the server's standard_conforming_strings and the client's encoding. */
-struct sql_options {
-    bool standard_conforming_strings;
-    const struct encoding *encoding;
 };
 
 /* The next statement of `text` at or after *offset, which moves behind it and its semicolon. False: only white space, comments

@@ -1,0 +1,172 @@
+/* SET: parameters, the forms with words of their own, SET TRANSACTION, and the marks. */
+#include "protocol/sql_words.h"
+#include "protocol/statement_reader.h"
+
+/* --- SET name = value ---------------------------------------------------------------------------------------- */
+
+/* -1, 2.5, +3e4 */
+static bool accept_number(struct statement_reader *r, struct operand *out)
+{
+    const char *start = r->token.text.data;
+    if (!reader_accept_symbol(r, "-"))
+        reader_accept_symbol(r, "+");
+    if (r->token.kind != SQL_NUMBER)
+        return false;
+    size_t size = (size_t)(r->token.text.data + r->token.text.size - start);
+    *out = (struct operand){ .kind = OPERAND_WORD, .raw = span_make(start, size) };
+    reader_advance(r);
+    return true;
+}
+
+static bool is_value_word(const struct statement_reader *r)
+{
+    return r->token.kind == SQL_WORD && (sql_word_can_be_value(r->token.text) || reader_sees_word(r, "true") ||
+                                         reader_sees_word(r, "false") || reader_sees_word(r, "on"));
+}
+
+static bool accept_value(struct statement_reader *r, struct operand *out)
+{
+    if (r->token.kind == SQL_NAME)
+        return reader_accept_name(r, out);
+    if (is_value_word(r)) {
+        *out = (struct operand){ .kind = OPERAND_WORD, .raw = r->token.text };
+        reader_advance(r);
+        return true;
+    }
+    return reader_accept_string(r, out) || accept_number(r, out);
+}
+
+/* A list of values, to the end. `first` gets the value when there is one alone. */
+static bool accept_values_and_end(struct statement_reader *r, struct operand *first)
+{
+    struct operand more;
+    if (!accept_value(r, first))
+        return false;
+    while (reader_accept_symbol(r, ",")) {
+        first->kind = OPERAND_NONE;
+        if (!accept_value(r, &more))
+            return false;
+    }
+    return reader_at_end(r);
+}
+
+/* SET of a mark, with one value; any other form of SET is what it always is. */
+static enum statement_kind mark_or_set(const struct statement_reader *r, struct statement *s, const struct operand *value)
+{
+    enum statement_kind kind = STATEMENT_SET;
+    if (operand_is_ignoring_case(&s->name, r->options, "pgatomic.request"))
+        kind = STATEMENT_MARK_REQUEST;
+    else if (operand_is_ignoring_case(&s->name, r->options, "pgatomic.outcome"))
+        kind = STATEMENT_MARK_OUTCOME;
+    else
+        return STATEMENT_SET;
+    if (value->kind == OPERAND_NONE)
+        return STATEMENT_OTHER;
+    s->args[0] = *value;
+    s->args[1] = (struct operand){ .kind = OPERAND_NONE };
+    s->arg_count = 1;
+    s->as_row = false;
+    return kind;
+}
+
+/* Behind the parameter's name. */
+static enum statement_kind read_assignment(struct statement_reader *r, struct statement *s)
+{
+    struct operand value;
+    if (reader_accept_words(r, "from", "current"))
+        return reader_at_end(r) ? STATEMENT_SET : STATEMENT_OTHER;
+    if (!reader_accept_word(r, "to") && !reader_accept_symbol(r, "="))
+        return STATEMENT_OTHER;
+    if (reader_accept_word(r, "default"))
+        return reader_at_end(r) ? STATEMENT_SET : STATEMENT_OTHER;
+    if (!accept_values_and_end(r, &value))
+        return STATEMENT_OTHER;
+    return mark_or_set(r, s, &value);
+}
+
+/* --- the forms with words of their own ---------------------------------------------------------------------------- */
+
+static struct operand parameter_called(const char *name)
+{
+    return (struct operand){ .kind = OPERAND_NAME, .raw = span_of(name) };
+}
+
+/* What stands behind these words goes into a parameter of another name; what exactly may stand there is the server's to say. */
+static bool accept_parameter_words(struct statement_reader *r, struct operand *name)
+{
+    if (reader_accept_words(r, "time", "zone"))
+        *name = parameter_called("timezone");
+    else if (reader_accept_words(r, "session", "authorization"))
+        *name = parameter_called("session_authorization");
+    else if (reader_accept_words(r, "xml", "option"))
+        *name = parameter_called("xmloption");
+    else if (reader_accept_word(r, "role"))
+        *name = parameter_called("role");
+    else if (reader_accept_word(r, "schema"))
+        *name = parameter_called("search_path");
+    else
+        return false;
+    return !reader_at_end(r);
+}
+
+static bool accept_names(struct statement_reader *r, struct operand *name)
+{
+    *name = parameter_called("client_encoding");
+    return reader_accept_word(r, "names");
+}
+
+static enum statement_kind read_transaction(struct statement_reader *r, struct statement *s)
+{
+    return reader_accept_modes(r, true, &s->modes) ? STATEMENT_SET_TRANSACTION : STATEMENT_OTHER;
+}
+
+static enum statement_kind read_special(struct statement_reader *r, struct statement *s, bool local)
+{
+    if (reader_accept_word(r, "transaction"))
+        return read_transaction(r, s);
+    if (local)
+        return STATEMENT_OTHER;
+    if (reader_accept_words(r, "session", "characteristics")) {
+        s->name = (struct operand){ .kind = OPERAND_NONE };
+        bool whole = reader_accept_words(r, "as", "transaction") && reader_accept_modes(r, true, &s->modes);
+        return whole ? STATEMENT_SET : STATEMENT_OTHER;
+    }
+    if (accept_parameter_words(r, &s->name) || accept_names(r, &s->name))
+        return STATEMENT_SET;
+    return STATEMENT_OTHER;
+}
+
+/* The word at hand is the name of a parameter, whatever else it may mean. */
+static bool sees_parameter(const struct statement_reader *r)
+{
+    struct statement_reader ahead = *r;
+    struct operand name;
+    return reader_accept_name(&ahead, &name) &&
+           (reader_sees_symbol(&ahead, "=") || reader_sees_symbol(&ahead, ".") || reader_sees_word(&ahead, "to") ||
+            reader_sees_word(&ahead, "from"));
+}
+
+static enum statement_kind read_rest(struct statement_reader *r, struct statement *s, bool local)
+{
+    if (!sees_parameter(r))
+        return read_special(r, s, local);
+    if (local || !reader_accept_dotted_name(r, &s->name))
+        return STATEMENT_OTHER;
+    return read_assignment(r, s);
+}
+
+enum statement_kind statement_read_set(struct statement_reader *r, struct statement *s)
+{
+    struct statement_reader start = *r;
+    if (sees_parameter(r))
+        return read_rest(r, s, false);
+    if (reader_accept_word(r, "local"))
+        return read_rest(r, s, true);
+    /* SESSION alone, or the first word of SESSION AUTHORIZATION and SESSION CHARACTERISTICS */
+    if (reader_accept_word(r, "session")) {
+        if (reader_sees_word(r, "authorization") || reader_sees_word(r, "characteristics"))
+            *r = start;
+        return read_rest(r, s, false);
+    }
+    return read_rest(r, s, false);
+}
