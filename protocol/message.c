@@ -274,6 +274,14 @@ bool message_read_parameter_status(struct span body, struct span *name, struct s
     return wire_done(&w);
 }
 
+bool message_read_key_data(struct span body, uint32_t *process_id, struct span *secret)
+{
+    struct wire w = wire_open(body);
+    *process_id = wire_u32(&w);
+    *secret = wire_rest(&w);
+    return wire_done(&w) && secret->size >= MESSAGE_SECRET_MIN && secret->size <= MESSAGE_SECRET_MAX;
+}
+
 /* --- backend: building --------------------------------------------------------------------------- */
 
 /* One field of an ErrorResponse, unless it would be empty. */

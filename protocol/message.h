@@ -9,6 +9,9 @@
 #include "protocol/frame.h"
 #include "protocol/wire.h"
 
+/* Of the secret that a CancelRequest shows, in bytes (P1): fixed at 4 before protocol 3.2. */
+enum { MESSAGE_SECRET_MIN = 4, MESSAGE_SECRET_MAX = 256 };
+
 /* --- frontend ---------------------------------------------------------------------------------- */
 
 struct message_parse {
@@ -43,9 +46,9 @@ bool message_read_parse(struct span body, struct message_parse *out);
 bool message_read_bind(struct span body, struct message_bind *out);
 bool message_read_execute(struct span body, struct message_execute *out);
 bool message_read_named(struct span body, struct message_named *out);
-/* The 1-based parameter `number` of a whole Bind body; false when it has none, or is malformed. */
+/* The 1-based parameter `number` of a whole Bind body; false when it has none, or is malformed anywhere. */
 bool message_bind_parameter(const struct message_bind *bind, unsigned number, struct message_parameter *out);
-/* The format code of the first result column of a whole Bind body: 0 text, 1 binary. */
+/* The format code of the first result column of a whole Bind body: 1 binary, else 0, also for a malformed one. */
 uint16_t message_bind_result_format(const struct message_bind *bind);
 
 void message_add_query(struct buffer *b, struct span text);
@@ -74,6 +77,8 @@ struct message_error {
 bool message_read_error(struct span body, struct message_error *out);
 bool message_read_command_complete(struct span body, struct span *tag);
 bool message_read_parameter_status(struct span body, struct span *name, struct span *value);
+/* BackendKeyData (P1): false unless the secret has 4 to 256 bytes. */
+bool message_read_key_data(struct span body, uint32_t *process_id, struct span *secret);
 
 /* What goes into an ErrorResponse or NoticeResponse of our own; NULL or empty fields are left out. */
 struct message_fault {
@@ -85,7 +90,8 @@ struct message_fault {
 void message_add_error(struct buffer *b, const struct message_fault *fault);
 void message_add_notice(struct buffer *b, const struct message_fault *fault);
 /* A copy of an ErrorResponse or NoticeResponse (whole frame) with `field` set to `value`, added when it was absent;
- * an empty value takes the field away. */
+ * an empty value takes the field away. All other fields stay, in their order, known or not; a malformed message is copied as
+ * it is. */
 void message_add_error_with(struct buffer *b, const struct frame *error, char field, struct span value);
 void message_add_command_complete(struct buffer *b, struct span tag);
 void message_add_ready(struct buffer *b, char status); /* 'I', 'T' or 'E' */
@@ -93,7 +99,7 @@ void message_add_parameter_status(struct buffer *b, struct span name, struct spa
 /* RowDescription with one column that belongs to no table; `format` 0 text, 1 binary. */
 void message_add_row_description(struct buffer *b, struct span name, uint32_t type_oid, int16_t type_size,
                                  uint16_t format);
-void message_add_data_row(struct buffer *b, struct span value); /* one column */
+void message_add_data_row(struct buffer *b, struct span value); /* one column, not NULL */
 void message_add_parameter_description(struct buffer *b, const uint32_t *oids, uint16_t count);
 /* A message without a body: '1', '2', '3', 'n', 's', 'I', … */
 void message_add_empty(struct buffer *b, char type);
@@ -111,14 +117,16 @@ struct message_startup {
 };
 
 /* The packet at the start of `input`, with `limit` as the greatest length allowed (limits.startup). FRAME_BAD: a length that is
- * impossible, an unknown major version, or parameters that are not pairs of strings. *size gets its length in bytes. */
+ * impossible, an unknown major version, or parameters that are not pairs of strings, each said as early as the bytes show it; once
+ * 8 bytes are there, out->major and out->minor are what was asked for. *size gets its length in bytes, for FRAME_OK. */
 enum frame_result message_read_startup(struct span input, size_t limit, struct message_startup *out, size_t *size);
 /* Walks the parameters: *at starts at 0; false at the end. */
 bool startup_parameter(struct span parameters, size_t *at, struct span *name, struct span *value);
+/* The last value that is given for `name`, as the server takes it. */
 bool startup_find(struct span parameters, const char *name, struct span *value);
 /* Starts and ends a StartupMessage that is built parameter by parameter (buffer_append_string twice each). */
 size_t message_begin_startup(struct buffer *b, uint16_t major, uint16_t minor);
 void message_end_startup(struct buffer *b, size_t start);
-void message_add_cancel(struct buffer *b, uint32_t process_id, struct span secret);
+void message_add_cancel(struct buffer *b, uint32_t process_id, struct span secret); /* 4 to 256 bytes */
 
 #endif

@@ -21,9 +21,7 @@ enum {
     CANCEL_MINOR = 5678,
     SSL_MINOR = 5679,
     GSSENC_MINOR = 5680,
-    PROTOCOL_MAJOR = 3,
-    SECRET_MIN = 4,
-    SECRET_MAX = 256
+    PROTOCOL_MAJOR = 3
 };
 
 /* Pairs of strings up to an empty name, which ends the packet. */
@@ -49,7 +47,7 @@ static bool read_code(size_t length, uint16_t major, uint16_t minor, struct mess
     switch (minor) {
     case CANCEL_MINOR:
         out->kind = STARTUP_CANCEL;
-        return length >= CANCEL_HEADER_SIZE + SECRET_MIN && length <= CANCEL_HEADER_SIZE + SECRET_MAX;
+        return length >= CANCEL_HEADER_SIZE + MESSAGE_SECRET_MIN && length <= CANCEL_HEADER_SIZE + MESSAGE_SECRET_MAX;
     case SSL_MINOR:
         out->kind = STARTUP_SSL;
         return length == PACKET_HEADER_SIZE;
@@ -142,7 +140,7 @@ void message_end_startup(struct buffer *b, size_t start)
 
 void message_add_cancel(struct buffer *b, uint32_t process_id, struct span secret)
 {
-    assert(secret.size >= SECRET_MIN && secret.size <= SECRET_MAX);
+    assert(secret.size >= MESSAGE_SECRET_MIN && secret.size <= MESSAGE_SECRET_MAX);
     buffer_append_u32(b, (uint32_t)(CANCEL_HEADER_SIZE + secret.size));
     buffer_append_u16(b, REQUEST_MAJOR);
     buffer_append_u16(b, CANCEL_MINOR);
