@@ -4,7 +4,7 @@ CC      ?= cc
 MODE    ?= release
 PREFIX  ?= /usr/local
 B       := build/$(MODE)
-PKGS    := libevent libevent_pthreads libevent_openssl openssl libpq libconfuse
+PKGS    := libevent libevent_pthreads libevent_openssl openssl libpq libconfuse jansson
 
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
 CFLAGS_debug   := -O0 -g3

@@ -238,7 +238,8 @@ static void append_text_field(struct buffer *b, const struct log_field *f)
 static void append_text_line(struct buffer *b, enum log_level level, uint64_t now_us, const struct log_field *fields)
 {
     append_time(b, now_us);
-    buffer_format(b, " %-5s %-20.*s", level_name(level), (int)fields->text.size, fields->text.data);
+    int width = fields[1].kind == LOG_FIELD_END ? 0 : 20;
+    buffer_format(b, " %-5s %-*.*s", level_name(level), width, (int)fields->text.size, fields->text.data);
     for (const struct log_field *f = fields + 1; f->kind != LOG_FIELD_END; f++)
         append_text_field(b, f);
     buffer_append_text(b, "\n");
