@@ -402,13 +402,21 @@ bool operand_is_ignoring_case(const struct operand *operand, const struct sql_op
     return peek_value(operand, options, room, &value) && sql_word_is(value, text);
 }
 
+/* Ours have no quote and no escape in them, so that only a U& name has to be decoded to be known. */
 bool statement_name_is_reserved(const struct operand *name)
 {
     static const char ours[] = "pgatomic_";
     struct sql_options options = { .standard_conforming_strings = true, .encoding = encoding_utf8() };
+    const size_t size = sizeof ours - 1;
+    struct span raw = name->raw;
+    if (raw.size <= size)
+        return false;
+    if (raw.data[0] == '"')
+        return memcmp(raw.data + 1, ours, size) == 0;
+    if (raw.data[1] != '&')
+        return sql_word_is(span_make(raw.data, size), ours);
     struct buffer b = { 0 };
-    bool reserved = operand_decode(name, &options, &b) && b.size >= sizeof ours - 1 &&
-                    memcmp(b.data, ours, sizeof ours - 1) == 0;
+    bool reserved = operand_decode(name, &options, &b) && b.size >= size && memcmp(b.data, ours, size) == 0;
     buffer_free(&b);
     return reserved;
 }

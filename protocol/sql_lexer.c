@@ -31,18 +31,9 @@ enum {
 
 /* \v is white space since PostgreSQL 16; before that it is a syntax error. */
 static const uint8_t classes[256] = {
-    [' '] = BLANK,
-    ['\t' ... '\r'] = BLANK,
-    ['a' ... 'z'] = LETTER,
-    ['A' ... 'Z'] = LETTER,
-    ['_'] = LETTER,
-    [0x80 ... 0xFF] = LETTER,
-    ['0' ... '9'] = NUMERAL,
-    ['$'] = WORD_PART | SPECIAL,
-    ['\''] = SPECIAL,
-    ['"'] = SPECIAL,
-    ['-'] = SPECIAL,
-    ['/'] = SPECIAL,
+    [' '] = BLANK,    ['\t' ... '\r'] = BLANK,  ['a' ... 'z'] = LETTER,  ['A' ... 'Z'] = LETTER,
+    ['_'] = LETTER,   [0x80 ... 0xFF] = LETTER, ['0' ... '9'] = NUMERAL, ['$'] = WORD_PART | SPECIAL,
+    ['\''] = SPECIAL, ['"'] = SPECIAL,          ['-'] = SPECIAL,         ['/'] = SPECIAL,
     [';'] = SPECIAL,
 };
 
@@ -275,8 +266,7 @@ static size_t skip_number(const struct sql_lexer *l, size_t at)
     for (; at < l->text.size; at++) {
         char c = l->text.data[at];
         bool sign = (c == '+' || c == '-') && sql_lower(l->text.data[at - 1]) == 'e' && is(peek(l, at + 1), DIGIT);
-        bool point = c == '.' && peek(l, at + 1) != '.';
-        if (!is(c, TAG_PART) && !point && (!sign || is_comment(l, at)))
+        if (!is(c, TAG_PART) && c != '.' && !sign)
             return at;
     }
     return at;

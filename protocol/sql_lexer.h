@@ -74,8 +74,8 @@ bool sql_word_is(struct span text, const char *word);
 /* The first eight letters of a word, in lower case, in one integer: what a switch over keywords looks at. */
 uint64_t sql_word_key(struct span word);
 
-#define SQL_KEY(a, b, c, d, e, f, g, h)                                                                       \
-    ((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | (uint64_t)(e) << 32 |    \
+#define SQL_KEY(a, b, c, d, e, f, g, h)                                                                     \
+    ((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | (uint64_t)(e) << 32 | \
      (uint64_t)(f) << 40 | (uint64_t)(g) << 48 | (uint64_t)(h) << 56)
 
 static inline char sql_lower(char c)

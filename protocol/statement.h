@@ -15,9 +15,9 @@ enum statement_kind {
     STATEMENT_OTHER = 0,
 
     /* transaction control */
-    STATEMENT_BEGIN,    /* BEGIN, START TRANSACTION: modes */
-    STATEMENT_COMMIT,   /* COMMIT, END: chain */
-    STATEMENT_ROLLBACK, /* ROLLBACK, ABORT: chain */
+    STATEMENT_BEGIN,       /* BEGIN, START TRANSACTION: modes */
+    STATEMENT_COMMIT,      /* COMMIT, END: chain */
+    STATEMENT_ROLLBACK,    /* ROLLBACK, ABORT: chain */
     STATEMENT_SAVEPOINT,   /* name */
     STATEMENT_RELEASE,     /* name */
     STATEMENT_ROLLBACK_TO, /* name */
@@ -27,16 +27,16 @@ enum statement_kind {
     STATEMENT_SET_TRANSACTION, /* SET [LOCAL|SESSION] TRANSACTION …, but not SNAPSHOT (that is OTHER): modes */
 
     /* session commands (R1): they need no transaction */
-    STATEMENT_SET,       /* SET [SESSION] x = …, SET TIME ZONE, SET ROLE, …: name; not LOCAL. Without a name: SET SESSION
+    STATEMENT_SET, /* SET [SESSION] x = …, SET TIME ZONE, SET ROLE, …: name; not LOCAL. Without a name: SET SESSION
                           * CHARACTERISTICS AS TRANSACTION: modes */
-    STATEMENT_RESET,     /* name */
+    STATEMENT_RESET, /* name */
     STATEMENT_RESET_ALL,
-    STATEMENT_SHOW,      /* name; none for ALL */
-    STATEMENT_DISCARD,   /* PLANS, SEQUENCES, TEMP */
+    STATEMENT_SHOW,    /* name; none for ALL */
+    STATEMENT_DISCARD, /* PLANS, SEQUENCES, TEMP */
     STATEMENT_DISCARD_ALL,
-    STATEMENT_LISTEN,    /* name */
-    STATEMENT_UNLISTEN,  /* name; none for '*' */
-    STATEMENT_PREPARE,   /* name, body */
+    STATEMENT_LISTEN,     /* name */
+    STATEMENT_UNLISTEN,   /* name; none for '*' */
+    STATEMENT_PREPARE,    /* name, body */
     STATEMENT_DEALLOCATE, /* name */
     STATEMENT_DEALLOCATE_ALL,
 
@@ -79,11 +79,11 @@ struct statement_modes {
 
 enum operand_kind {
     OPERAND_NONE = 0,
-    OPERAND_NAME,      /* an identifier, quoted or not; of parameters also with dots; timezone for TIME ZONE, and so on */
-    OPERAND_TEXT,      /* a string literal: '', E'', U&'', $$ $$, joined over newlines */
-    OPERAND_WORD,      /* an unquoted word or number where a value stands: SET x = on */
+    OPERAND_NAME, /* an identifier, quoted or not; of parameters also with dots; timezone for TIME ZONE, and so on */
+    OPERAND_TEXT, /* a string literal: '', E'', U&'', $$ $$, joined over newlines */
+    OPERAND_WORD, /* an unquoted word or number where a value stands: SET x = on */
     OPERAND_NULL,
-    OPERAND_PARAMETER  /* $n */
+    OPERAND_PARAMETER /* $n */
 };
 
 struct operand {
@@ -105,9 +105,9 @@ struct statement {
     bool args_plain;
     struct statement_modes modes;
     bool chain, hold, as_row; /* as_row: the reply is a row, for it is a SELECT */
-    struct operand column; /* NAME: the output column's alias; NONE: the function's own name */
-    bool cast_text;        /* PG_NOTIFY and set_config cast to text */
-    struct span body;      /* PREPARE: what stands behind AS */
+    struct operand column;    /* NAME: the output column's alias; NONE: the function's own name */
+    bool cast_text;           /* PG_NOTIFY and set_config cast to text */
+    struct span body;         /* PREPARE: what stands behind AS */
 };
 
 /* The next statement of `text` at or after *offset, which moves behind it and its semicolon. False: only white space, comments

@@ -54,12 +54,12 @@ bool operand_is_ignoring_case(const struct operand *operand, const struct sql_op
 typedef enum statement_kind statement_read(struct statement_reader *r, struct statement *s);
 
 /* statement_transaction.c */
-statement_read statement_read_begin, statement_read_start, statement_read_commit, statement_read_end, statement_read_rollback,
-    statement_read_abort, statement_read_savepoint, statement_read_release;
+statement_read statement_read_begin, statement_read_start, statement_read_commit, statement_read_end,
+    statement_read_rollback, statement_read_abort, statement_read_savepoint, statement_read_release;
 /* statement_session.c */
-statement_read statement_read_show, statement_read_reset, statement_read_discard, statement_read_listen, statement_read_unlisten,
-    statement_read_notify, statement_read_prepare, statement_read_execute, statement_read_deallocate, statement_read_declare,
-    statement_read_close;
+statement_read statement_read_show, statement_read_reset, statement_read_discard, statement_read_listen,
+    statement_read_unlisten, statement_read_notify, statement_read_prepare, statement_read_execute,
+    statement_read_deallocate, statement_read_declare, statement_read_close;
 /* statement_set.c */
 statement_read statement_read_set;
 /* statement_select.c */

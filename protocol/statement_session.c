@@ -197,8 +197,9 @@ enum statement_kind statement_read_deallocate(struct statement_reader *r, struct
 
 static void accept_cursor_options(struct statement_reader *r)
 {
-    while (reader_accept_word(r, "binary") || reader_accept_word(r, "insensitive") || reader_accept_word(r, "asensitive") ||
-           reader_accept_word(r, "scroll") || reader_accept_words(r, "no", "scroll"))
+    while (reader_accept_word(r, "binary") || reader_accept_word(r, "insensitive") ||
+           reader_accept_word(r, "asensitive") || reader_accept_word(r, "scroll") ||
+           reader_accept_words(r, "no", "scroll"))
         ;
 }
 

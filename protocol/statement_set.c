@@ -51,7 +51,8 @@ static bool accept_values_and_end(struct statement_reader *r, struct operand *fi
 }
 
 /* SET of a mark, with one value; any other form of SET is what it always is. */
-static enum statement_kind mark_or_set(const struct statement_reader *r, struct statement *s, const struct operand *value)
+static enum statement_kind mark_or_set(const struct statement_reader *r, struct statement *s,
+                                       const struct operand *value)
 {
     enum statement_kind kind = STATEMENT_SET;
     if (operand_is_ignoring_case(&s->name, r->options, "pgatomic.request"))
@@ -141,9 +142,8 @@ static bool sees_parameter(const struct statement_reader *r)
 {
     struct statement_reader ahead = *r;
     struct operand name;
-    return reader_accept_name(&ahead, &name) &&
-           (reader_sees_symbol(&ahead, "=") || reader_sees_symbol(&ahead, ".") || reader_sees_word(&ahead, "to") ||
-            reader_sees_word(&ahead, "from"));
+    return reader_accept_name(&ahead, &name) && (reader_sees_symbol(&ahead, "=") || reader_sees_symbol(&ahead, ".") ||
+                                                 reader_sees_word(&ahead, "to") || reader_sees_word(&ahead, "from"));
 }
 
 static enum statement_kind read_rest(struct statement_reader *r, struct statement *s, bool local)
