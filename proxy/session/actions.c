@@ -1,0 +1,125 @@
+/* The list of actions and its arena.
+ *
+ * A list lives as long as the thread that performs it and is filled and cleared for every batch of input, so clearing gives
+ * back only what a batch needed beyond the usual: the list keeps its capacity, the arena its first chunk, and a steady
+ * stream of ordinary queries allocates nothing.
+ *
+ * Two adjacent spans for one side become one action. That is right as long as nothing between them has to happen between
+ * them: bytes for the other side do not matter, everything else does (events are published before the reply that
+ * tells of their COMMIT, E6). */
+#include "proxy/session/actions.h"
+
+#include <stdlib.h>
+
+enum { CHUNK_SIZE = 4096, FIRST_CAPACITY = 16 };
+
+struct arena_chunk {
+    struct arena_chunk *next; /* older chunks; the first one that was made is the last of the chain */
+    size_t size, capacity;
+    char data[];
+};
+
+static void *or_abort(void *memory)
+{
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+static struct arena_chunk *chunk_new(size_t capacity, struct arena_chunk *next)
+{
+    struct arena_chunk *chunk = or_abort(malloc(sizeof *chunk + capacity));
+    chunk->next = next;
+    chunk->size = 0;
+    chunk->capacity = capacity;
+    return chunk;
+}
+
+static void let_go(struct action *action)
+{
+    event_list_free(action->events);
+    if (action->request != NULL)
+        request_release(action->request);
+}
+
+void actions_clear(struct actions *a)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (a->list[i].kind != ACTION_TO_SERVER && a->list[i].kind != ACTION_TO_CLIENT)
+            let_go(&a->list[i]);
+    a->count = 0;
+    if (a->chunks == NULL)
+        return;
+    while (a->chunks->next != NULL) {
+        struct arena_chunk *newest = a->chunks;
+        a->chunks = newest->next;
+        free(newest);
+    }
+    a->chunks->size = 0;
+}
+
+void actions_free(struct actions *a)
+{
+    actions_clear(a);
+    free(a->chunks);
+    free(a->list);
+    *a = (struct actions){ 0 };
+}
+
+struct action *actions_add(struct actions *a, enum action_kind kind)
+{
+    if (a->count == a->capacity) {
+        a->capacity = a->capacity == 0 ? FIRST_CAPACITY : a->capacity * 2;
+        a->list = or_abort(realloc(a->list, a->capacity * sizeof *a->list));
+    }
+    struct action *action = &a->list[a->count++];
+    *action = (struct action){ .kind = kind };
+    return action;
+}
+
+/* The action that `bytes` for the side `kind` continue: the last one of that side, with nothing but the other side's bytes
+ * behind it. NULL: there is none. */
+static struct action *continued(struct actions *a, enum action_kind kind, enum action_kind other, struct span bytes)
+{
+    for (size_t i = a->count; i-- > 0;) {
+        struct action *last = &a->list[i];
+        if (last->kind == kind)
+            return last->bytes.data + last->bytes.size == bytes.data ? last : NULL;
+        if (last->kind != other)
+            return NULL;
+    }
+    return NULL;
+}
+
+static void add_bytes(struct actions *a, enum action_kind kind, enum action_kind other, struct span bytes)
+{
+    if (bytes.size == 0)
+        return;
+    struct action *last = continued(a, kind, other, bytes);
+    if (last != NULL)
+        last->bytes.size += bytes.size;
+    else
+        actions_add(a, kind)->bytes = bytes;
+}
+
+void actions_to_server(struct actions *a, struct span bytes)
+{
+    add_bytes(a, ACTION_TO_SERVER, ACTION_TO_CLIENT, bytes);
+}
+
+void actions_to_client(struct actions *a, struct span bytes)
+{
+    add_bytes(a, ACTION_TO_CLIENT, ACTION_TO_SERVER, bytes);
+}
+
+struct span actions_keep(struct actions *a, struct span bytes)
+{
+    struct arena_chunk *chunk = a->chunks;
+    if (chunk == NULL || chunk->capacity - chunk->size < bytes.size)
+        a->chunks = chunk = chunk_new(bytes.size > CHUNK_SIZE ? bytes.size : CHUNK_SIZE, chunk);
+    char *copy = chunk->data + chunk->size;
+    if (bytes.size > 0)
+        memcpy(copy, bytes.data, bytes.size);
+    chunk->size += bytes.size;
+    return span_make(copy, bytes.size);
+}

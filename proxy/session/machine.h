@@ -1,0 +1,233 @@
+/* The inside of a session: shared by the files of proxy/session, and by nobody else.
+ *
+ *   session.c   the doors: frames in, loss, time
+ *   client.c    what to do with each message of the client
+ *   decide.c    what a statement becomes under the rules in force
+ *   send.c      how a plan travels, in either protocol
+ *   server.c    whose reply is this, and what it means
+ *   request.c   requests and events: begun, held, released, discarded
+ *   replies.c   what pgatomic says itself */
+#ifndef PROXY_SESSION_MACHINE_H
+#define PROXY_SESSION_MACHINE_H
+
+#include "protocol/message.h"
+#include "proxy/session/names.h"
+#include "proxy/session/pending.h"
+#include "proxy/session/plan.h"
+#include "proxy/session/session.h"
+#include "proxy/session/settings.h"
+#include "proxy/session/txn.h"
+
+/* Names of our own on the server. No client may use names that begin like these (R8). */
+#define SAVEPOINT_REQUEST "pgatomic_0" /* sandbox: a marked request */
+#define SAVEPOINT_CLIENT "pgatomic_1"  /* a client transaction inside a wrapper */
+#define SAVEPOINT_UNIT "pgatomic_2"    /* R9: one Query, or the messages up to a Sync */
+#define STATEMENT_OWN "pgatomic_s"     /* prepared, used once, closed */
+#define STATEMENT_OWN_BEGIN "pgatomic_b" /* BEGIN, prepared once a server */
+#define PORTAL_OWN "pgatomic_p"
+#define PORTAL_REFUSED "pgatomic_refused" /* never exists: executing it fails in any state (R15) */
+
+/* Why a request cannot go on although the client does not know its end yet (R12). */
+enum expiry { EXPIRY_NONE, EXPIRY_TIMEOUT, EXPIRY_IDLE };
+
+struct session {
+    struct config *config;
+    struct config *next_config; /* a newer one, taken up between requests; usually NULL */
+    struct actions *out;        /* of the call under way */
+    uint64_t now_us;
+
+    /* who this is */
+    char *database, *user, *application, *client, *label;
+    struct sql_options sql;
+    void (*new_id)(void *context, unsigned char id[EVENT_ID_SIZE]);
+    void *context;
+    const struct route *base_route; /* of unmarked requests without a label of their own */
+    enum route_mode base_mode;
+    bool comments_matter;           /* some route chooses by label, so comments are read */
+    bool client_read_only;          /* the client's own default_transaction_read_only */
+
+    /* what is confirmed */
+    struct state now;
+    struct state front; /* `now`, as it will be when all that is out has succeeded */
+    char server_status; /* of the last ReadyForQuery: I, T, E */
+    struct txn txn;
+    struct request *request; /* NULL: none is open */
+    struct names names;
+    struct settings settings;
+    struct buffer failure; /* the first error of a failed marked request, for its DETAIL */
+    bool failed_seen;      /* the client knows that the request failed: status I (R3) */
+    bool tx_used;          /* the client's own transaction has run something */
+    struct statement_modes tx_modes; /* of the BEGIN that it opened it with */
+    enum expiry expiry;
+
+    /* what is under way */
+    struct pending_queue pending;
+    size_t unsynced;       /* the client's extended messages since its last Sync, all told */
+    size_t unsynced_sent;  /* of them and of ours, those that the server got: a Sync is owed */
+    uint64_t unit;         /* counts Queries and Syncs sent */
+    uint64_t unit_done;    /* counts ReadyForQuery seen */
+    bool skipping;         /* to the next Sync, after an error */
+    bool unit_failed;      /* an error came in the unit that is being answered */
+    bool unit_ran;         /* the unit has run something in an open wrapper, outside a client transaction */
+    bool controls;         /* a plan is out that moves the transaction: decide nothing before its end */
+    bool copy_in;          /* the server waits for CopyData */
+    bool own_begin_prepared; /* STATEMENT_OWN_BEGIN exists on the server */
+    bool unnamed_portal_stale; /* it would be gone on plain PostgreSQL (R14) */
+    bool unit_clean;       /* nothing was owed when the unit began */
+    bool failure_owed;     /* the server skips after an error that the client was not told of */
+    bool close_cursors;    /* a client transaction was committed: its cursors go (R7) */
+    bool finishing;        /* a unit's ReadyForQuery is withheld until our last words are answered */
+    bool flushed;          /* a Flush of ours asked for what is owed */
+    enum undo undo;        /* what the end of the unit has to roll back */
+    size_t commits_in_flight; /* COMMITs written and not answered (R12, E4) */
+    size_t events_in_flight;
+    bool cancelling;       /* a cancel request of ours is out */
+    bool rollback_owed;    /* the wrapper is to be rolled back as soon as nothing is owed */
+
+    /* how it ends */
+    bool client_gone, server_gone, closing, fatal_seen;
+    enum discard_reason gone_reason;
+    bool ending; /* Terminate was read: the last COMMIT or ROLLBACK is out */
+
+    uint64_t deadline_us; /* as last told to the shell */
+    uint64_t request_deadline_us, idle_deadline_us;
+
+    struct plan *free_plans;
+};
+
+/* --- state ------------------------------------------------------------------------------------- */
+
+/* Client transactions are not the server's: they are savepoints inside a wrapper. */
+static inline bool state_is_virtual(const struct state *st)
+{
+    return st->mode == MODE_ATOMIC || st->mode == MODE_SANDBOX;
+}
+
+/* Nothing is owed, so that what is confirmed is all there is. */
+static inline bool session_is_settled(const struct session *s)
+{
+    return s->pending.count == 0 && !s->cancelling && !s->finishing && !s->rollback_owed;
+}
+
+/* The wrapper, or the client transaction inside it, is in PostgreSQL's failed state. */
+static inline bool session_is_failed(const struct session *s)
+{
+    return s->server_status == 'E';
+}
+
+char session_client_status(const struct session *s);
+
+/* --- request.c --------------------------------------------------------------------------------- */
+
+void request_choose_base(struct session *s);
+/* The rules for requests that begin unmarked, or with this label. */
+void request_rules(const struct session *s, const char *label, struct state *st);
+struct request *request_ensure(struct session *s);
+void request_begin_labelled(struct session *s, const char *label);
+void request_apply(struct session *s, const struct plan *plan, const struct step *step, struct span tag);
+void request_finish_committed(struct session *s);
+void request_finish_rolled_back(struct session *s, enum discard_reason reason);
+void request_discard_all(struct session *s, enum discard_reason reason);
+void request_settle_implicit(struct session *s);
+void request_arm_timers(struct session *s);
+void request_count_statement(struct session *s);
+
+/* --- decide.c ---------------------------------------------------------------------------------- */
+
+/* The values of a statement's arguments, in UTF-8, when they are known. */
+struct arguments {
+    bool known;
+    struct span first, second;
+};
+
+struct decision {
+    struct session *s;
+    struct plan *plan;
+    struct state st;   /* as it will be when the steps so far have succeeded */
+    bool simple;       /* a Query; otherwise one Execute */
+    bool several;      /* the string has more statements than one */
+    bool failed;       /* the server is in a failed transaction */
+    bool ran;          /* the string has run something of the client's since its implicit transaction began */
+    bool wants_unit;   /* R9, sandbox: this unit is to have a savepoint */
+    bool adopted;      /* SAVEPOINT_CLIENT was set ahead of the string's earlier statements */
+    bool stopped;      /* the last step fails, so nothing behind it will run */
+    bool plain_ended;  /* the string has ended the client's own transaction */
+    uint32_t max_rows; /* of an Execute; 0: no limit */
+    size_t client_characters;
+};
+
+void decide_init(struct decision *d, struct session *s, struct plan *plan, bool simple);
+/* What the statement becomes; `slice` is where it stands in the client's string (simple protocol only). */
+void decide_statement(struct decision *d, const struct statement *st, struct span slice, const struct arguments *arguments);
+/* A savepoint ahead of what the string has still to run, for a BEGIN or ROLLBACK further on that reaches back to here. */
+void decide_adopt(struct decision *d);
+/* The statements that have to go ahead of one that needs a transaction. */
+void decide_prelude(struct decision *d);
+bool state_needs_prelude(const struct session *s, const struct state *st);
+bool session_wants_units(const struct state *st);
+/* The end of an unmarked request, as its route says (R5). */
+void decide_unmarked_end(struct decision *d);
+/* Ends the request; `reply` takes the place of CommandComplete, empty: nothing does. */
+void decide_request_end(struct decision *d, bool commit, enum discard_reason reason, struct span reply);
+void decide_refusal(struct decision *d, const char *sqlstate, const char *message, struct span detail);
+/* Sandbox: what stands for the COMMIT of an implicit transaction. */
+void decide_implicit_commit(struct decision *d);
+void decide_undo(struct decision *d, enum undo undo);
+
+/* The request has timed out: it is rolled back, but its client does not know it yet (R12). */
+void decide_expiry(struct decision *d);
+
+/* --- arguments.c ------------------------------------------------------------------------------- */
+
+/* The literals of a Query's statement; `values` holds them. */
+void decide_read_arguments(const struct session *s, const struct statement *st, struct buffer *values, struct arguments *out);
+/* What a Bind says of them, kept in the portal. */
+void portal_read_arguments(const struct session *s, struct portal *portal, const struct message_bind *bind);
+void portal_read_literals(const struct session *s, struct portal *portal, const struct statement *st);
+void portal_arguments(const struct portal *portal, struct arguments *out);
+void describe_parameters(const struct statement *st, struct buffer *made);
+void describe_row(const struct session *s, const struct statement *st, uint16_t format, struct buffer *made);
+
+/* --- send.c ------------------------------------------------------------------------------------ */
+
+struct plan *session_plan(struct session *s);
+void session_plan_done(struct session *s, struct plan *plan);
+void send_to_client(struct session *s, struct span bytes);
+void send_to_server(struct session *s, struct span bytes);
+void send_made_to_client(struct session *s, struct buffer *made);
+/* A Query made of plan->text; nothing at all when that is empty, then its steps are local. Takes the plan. */
+void send_query_plan(struct session *s, struct plan *take, bool swallow);
+/* A client's Query behind the plan's text, not copied. `body` is what has arrived of it, `left` what has not. */
+void send_query_behind(struct session *s, struct plan *take, struct span body, size_t left);
+/* The steps of a plan in place of an Execute. `execute` is the client's own message, for the CLIENT step. */
+void send_execute_plan(struct session *s, struct plan *take, const struct portal *portal, struct span execute);
+/* Steps of ours ahead of the client's extended messages. */
+void send_prelude_plan(struct session *s, struct plan *take, bool at_unit_start);
+/* Statements of ours in a unit of their own, under private names, so that the client's unnamed statement survives. */
+void send_own_unit(struct session *s, struct plan *take);
+void send_sync(struct session *s, struct span bytes, bool swallow);
+void send_flush(struct session *s);
+void send_close_portal(struct session *s, struct span name);
+/* Replies of our own, in their place: now, or when what is owed before them has come. Takes the plan. */
+void send_local(struct session *s, struct plan *take);
+void send_local_bytes(struct session *s, struct buffer *made);
+void send_ready(struct session *s);
+/* Performs what is local and whose turn has come. */
+void send_due(struct session *s);
+
+/* --- client.c, server.c, session.c --------------------------------------------------------------- */
+
+enum session_result client_frame(struct session *s, const struct frame *f);
+void session_break_copy(struct session *s);
+void server_frame(struct session *s, const struct frame *f);
+/* The end of a Query, or of the messages up to a Sync, that was settled without the server. */
+void server_end_local_unit(struct session *s);
+/* Does what had to wait until nothing was owed. */
+void session_progress(struct session *s);
+/* Terminate was read, and everything before it is answered. */
+void session_terminate(struct session *s);
+/* The client was told its FATAL; what is open is rolled back. */
+void session_end_with(struct session *s, enum discard_reason reason);
+void session_rename(struct session *s, struct span application);
+
+#endif

@@ -1,0 +1,207 @@
+#include "proxy/session/names.h"
+
+#include <stdlib.h>
+
+static void *must(void *memory)
+{
+    if (!memory)
+        abort();
+    return memory;
+}
+
+static char *copy_of(struct span s)
+{
+    return must(strndup(s.size ? s.data : "", s.size));
+}
+
+void prepared_release(struct prepared *p)
+{
+    if (--p->references > 0)
+        return;
+    free(p->name);
+    free(p->text);
+    free(p);
+}
+
+/* --- statements -------------------------------------------------------------------------------- */
+
+struct prepared *names_prepare(struct names *n, struct span name, struct span text, const struct sql_options *options)
+{
+    if (name.size == 0)
+        names_forget(n, name);
+    struct prepared *p = must(calloc(1, sizeof *p));
+    p->name = copy_of(name);
+    p->text = must(malloc(text.size + 1));
+    memcpy(p->text, text.data, text.size);
+    p->text[text.size] = '\0';
+    size_t at = 0;
+    if (!statement_next(span_make(p->text, text.size), &at, options, &p->statement))
+        p->statement.kind = STATEMENT_OTHER;
+    p->references = 1;
+    p->next = n->prepared;
+    n->prepared = p;
+    return p;
+}
+
+struct prepared *names_find(const struct names *n, struct span name)
+{
+    for (struct prepared *p = n->prepared; p; p = p->next)
+        if (span_is(name, p->name))
+            return p;
+    return NULL;
+}
+
+static bool same_name(const struct prepared *p, const void *name)
+{
+    return span_is(*(const struct span *)name, p->name);
+}
+
+static bool same(const struct prepared *p, const void *other)
+{
+    return p == other;
+}
+
+static bool any(const struct prepared *p, const void *unused)
+{
+    (void)p;
+    (void)unused;
+    return true;
+}
+
+static bool unconfirmed_in(const struct prepared *p, const void *unit)
+{
+    return !p->confirmed && p->unit == *(const uint64_t *)unit;
+}
+
+static void drop_prepared(struct names *n, bool (*which)(const struct prepared *, const void *), const void *what)
+{
+    for (struct prepared **at = &n->prepared; *at;) {
+        struct prepared *p = *at;
+        if (which(p, what)) {
+            *at = p->next;
+            prepared_release(p);
+        } else {
+            at = &p->next;
+        }
+    }
+}
+
+void names_forget(struct names *n, struct span name)
+{
+    drop_prepared(n, same_name, &name);
+}
+
+void names_forget_all(struct names *n)
+{
+    drop_prepared(n, any, NULL);
+}
+
+void names_forget_one(struct names *n, const struct prepared *p)
+{
+    drop_prepared(n, same, p);
+}
+
+void names_undo(struct names *n, uint64_t unit)
+{
+    drop_prepared(n, unconfirmed_in, &unit);
+}
+
+void prepared_confirm(struct prepared *p)
+{
+    p->confirmed = true;
+    /* What it shadowed is gone: the server would have refused the Parse of a name in use. */
+    for (struct prepared **at = &p->next; *at;) {
+        struct prepared *older = *at;
+        if (strcmp(older->name, p->name) == 0) {
+            *at = older->next;
+            prepared_release(older);
+        } else {
+            at = &older->next;
+        }
+    }
+}
+
+/* --- portals ----------------------------------------------------------------------------------- */
+
+struct portal *names_bind(struct names *n, struct span name, struct prepared *prepared)
+{
+    names_unbind(n, name);
+    struct portal *portal = must(calloc(1, sizeof *portal));
+    portal->name = copy_of(name);
+    portal->prepared = prepared;
+    prepared->references++;
+    portal->next = n->portals;
+    n->portals = portal;
+    return portal;
+}
+
+struct portal *names_portal(const struct names *n, struct span name)
+{
+    for (struct portal *p = n->portals; p; p = p->next)
+        if (span_is(name, p->name))
+            return p;
+    return NULL;
+}
+
+static void portal_free(struct portal *p)
+{
+    prepared_release(p->prepared);
+    buffer_free(&p->values);
+    free(p->name);
+    free(p);
+}
+
+void names_unbind(struct names *n, struct span name)
+{
+    for (struct portal **at = &n->portals; *at; at = &(*at)->next) {
+        struct portal *p = *at;
+        if (span_is(name, p->name)) {
+            *at = p->next;
+            portal_free(p);
+            return;
+        }
+    }
+}
+
+void names_unbind_all(struct names *n)
+{
+    while (n->portals) {
+        struct portal *p = n->portals;
+        n->portals = p->next;
+        portal_free(p);
+    }
+}
+
+/* --- cursors ----------------------------------------------------------------------------------- */
+
+void names_drop_cursor(struct names *n, struct span name)
+{
+    for (struct cursor **at = &n->cursors; *at; at = &(*at)->next) {
+        struct cursor *c = *at;
+        if (span_is(name, c->name)) {
+            *at = c->next;
+            free(c->name);
+            free(c);
+            return;
+        }
+    }
+}
+
+void names_add_cursor(struct names *n, struct span name, bool in_client, bool at_sync)
+{
+    names_drop_cursor(n, name);
+    struct cursor *c = must(calloc(1, sizeof *c));
+    c->name = copy_of(name);
+    c->in_client = in_client;
+    c->at_sync = at_sync;
+    c->next = n->cursors;
+    n->cursors = c;
+}
+
+void names_free(struct names *n)
+{
+    names_forget_all(n);
+    names_unbind_all(n);
+    while (n->cursors)
+        names_drop_cursor(n, span_of(n->cursors->name));
+}

@@ -1,0 +1,74 @@
+/* The prepared statements and portals that mean something to a session.
+ *
+ * Ordinary ones are the server's business and are not kept here; so for almost every client these lists are empty, and a look-up costs
+ * a comparison. What is kept is whatever a rule speaks of: transaction control, marks, notifications, session commands.
+ *
+ * A Parse is believed before its ParseComplete, and undone when an error makes the server skip it: names_undo(). */
+#ifndef PROXY_SESSION_NAMES_H
+#define PROXY_SESSION_NAMES_H
+
+#include "protocol/statement.h"
+
+struct prepared {
+    struct prepared *next;
+    char *name; /* "": the unnamed statement */
+    char *text; /* owned; `statement` points into it */
+    struct statement statement;
+    bool on_server; /* false: answered by pgatomic, the server has never heard of it */
+    bool confirmed; /* its ParseComplete was seen */
+    uint64_t unit;  /* the one (up to a Sync) in which it was parsed */
+    int references;
+};
+
+/* What a portal of a special statement was bound to: its parameters, decoded to UTF-8 where they are events. */
+struct portal {
+    struct portal *next;
+    char *name; /* "": the unnamed portal */
+    struct prepared *prepared;
+    enum statement_kind kind; /* a set_config is a mark or none, depending on what was bound */
+    uint16_t result_format;   /* 0 text, 1 binary */
+    bool on_server;
+    bool known;            /* the values below could be read */
+    struct buffer values;  /* first the value of args[0], then that of args[1] */
+    size_t first_size;     /* bytes of the first */
+    bool done;             /* its one row was given */
+};
+
+/* A named portal or a cursor of the client's inside a wrapper, to be closed when its own transaction would have ended. */
+struct cursor {
+    struct cursor *next;
+    char *name;
+    bool in_client; /* opened in a client transaction */
+    bool at_sync;   /* a protocol portal opened outside one: goes at the next Sync (R14) */
+};
+
+struct names {
+    struct prepared *prepared; /* newest first */
+    struct portal *portals;
+    struct cursor *cursors;
+};
+
+void names_free(struct names *n);
+
+/* Parses nothing: `statement` was found in `text`, which is copied. An unnamed one takes the place of the older. */
+struct prepared *names_prepare(struct names *n, struct span name, struct span text, const struct sql_options *options);
+/* NULL: an ordinary statement, or none. */
+struct prepared *names_find(const struct names *n, struct span name);
+void names_forget(struct names *n, struct span name);
+void names_forget_all(struct names *n);
+void names_forget_one(struct names *n, const struct prepared *p);
+/* An error in `unit`: what was parsed there and not confirmed does not exist. */
+void names_undo(struct names *n, uint64_t unit);
+/* Its ParseComplete was seen: what it shadowed is gone. */
+void prepared_confirm(struct prepared *p);
+void prepared_release(struct prepared *p);
+
+struct portal *names_bind(struct names *n, struct span name, struct prepared *prepared);
+struct portal *names_portal(const struct names *n, struct span name);
+void names_unbind(struct names *n, struct span name);
+void names_unbind_all(struct names *n);
+
+void names_add_cursor(struct names *n, struct span name, bool in_client, bool at_sync);
+void names_drop_cursor(struct names *n, struct span name);
+
+#endif

@@ -1,0 +1,27 @@
+#include "proxy/session/pending.h"
+
+#include <stdlib.h>
+
+void pending_push(struct pending_queue *q, struct pending entry)
+{
+    if (q->count == q->capacity) {
+        size_t capacity = q->capacity ? q->capacity * 2 : 8;
+        struct pending *ring = malloc(capacity * sizeof *ring);
+        if (!ring)
+            abort();
+        for (size_t i = 0; i < q->count; i++)
+            ring[i] = *pending_at(q, i);
+        free(q->ring);
+        q->ring = ring;
+        q->head = 0;
+        q->capacity = capacity;
+    }
+    q->count++;
+    *pending_at(q, q->count - 1) = entry;
+}
+
+void pending_free(struct pending_queue *q)
+{
+    free(q->ring);
+    *q = (struct pending_queue){ 0 };
+}

@@ -1,0 +1,59 @@
+/* Whose reply is this?
+ *
+ * The FIFO of replies that the server owes, in the order in which the messages went out. A reply belongs to the entry at the head. An
+ * entry of kind LOCAL is owed by nobody: it is a reply of pgatomic's own that waits for its turn, so that the client gets
+ * everything in the order of its messages, and that is dropped when an error makes the server skip to the next Sync. */
+#ifndef PROXY_SESSION_PENDING_H
+#define PROXY_SESSION_PENDING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct plan;
+struct prepared;
+
+enum pending_kind {
+    PENDING_PARSE,
+    PENDING_BIND,
+    PENDING_DESCRIBE,
+    PENDING_EXECUTE,
+    PENDING_CLOSE,
+    PENDING_SYNC,  /* ends in ReadyForQuery */
+    PENDING_QUERY, /* ends in ReadyForQuery; FunctionCall too */
+    PENDING_LOCAL
+};
+
+struct pending {
+    enum pending_kind kind;
+    bool swallow;      /* pgatomic asked, not the client */
+    struct plan *plan;         /* owned; NULL: an ordinary statement, whose replies go through as they are */
+    struct prepared *prepared; /* PARSE: a reference to what it makes; usually NULL */
+};
+
+struct pending_queue {
+    struct pending *ring;
+    size_t head, count, capacity; /* capacity is a power of two */
+};
+
+void pending_push(struct pending_queue *q, struct pending entry);
+void pending_free(struct pending_queue *q);
+
+static inline struct pending *pending_at(struct pending_queue *q, size_t i)
+{
+    return &q->ring[(q->head + i) & (q->capacity - 1)];
+}
+
+/* NULL when nothing is owed. */
+static inline struct pending *pending_head(struct pending_queue *q)
+{
+    return q->count ? &q->ring[q->head] : NULL;
+}
+
+static inline void pending_pop(struct pending_queue *q)
+{
+    q->head = (q->head + 1) & (q->capacity - 1);
+    q->count--;
+}
+
+#endif

@@ -1,0 +1,338 @@
+/* Requests and their events: begun, held, released, discarded (R2, R12, E2 to E4, E6). */
+#include "proxy/session/machine.h"
+
+#include <stdlib.h>
+
+/* --- rules ------------------------------------------------------------------------------------- */
+
+static void attributes_of(const struct session *s, const char *label, struct request_attributes *out)
+{
+    *out = (struct request_attributes){
+        .label = label, .application = s->application, .database = s->database, .user = s->user
+    };
+}
+
+void request_rules(const struct session *s, const char *label, struct state *st)
+{
+    struct request_attributes attributes;
+    attributes_of(s, label, &attributes);
+    const struct route *route = config_route(s->config, &attributes);
+    st->route = route;
+    st->mode = route ? route->mode : MODE_AUTOCOMMIT;
+}
+
+/* The rules of unmarked requests are looked up once, not for each. */
+void request_choose_base(struct session *s)
+{
+    s->comments_matter = false;
+    for (size_t i = 0; i < s->config->route_count; i++)
+        s->comments_matter |= s->config->routes[i].match != NULL;
+    struct state base = { 0 };
+    request_rules(s, s->label, &base);
+    s->base_route = base.route;
+    s->base_mode = base.mode;
+    if (!s->now.marked && !s->now.wrapper && !s->now.outer && s->pending.count == 0) {
+        s->now.route = base.route;
+        s->now.mode = base.mode;
+        s->front = s->now;
+    }
+}
+
+/* --- the request ------------------------------------------------------------------------------- */
+
+static void tell(struct session *s, enum action_kind kind, enum discard_reason discard)
+{
+    struct action *action = actions_add(s->out, kind);
+    action->request = request_retain(s->request);
+    action->discard = discard;
+}
+
+/* Autocommit transactions are requests too, but only those with events are worth a line in the log. */
+static bool is_told(const struct session *s)
+{
+    return s->request && (s->now.mode == MODE_ATOMIC || s->now.marked || s->request->events > 0);
+}
+
+static void forget_request(struct session *s)
+{
+    if (s->request)
+        request_release(s->request);
+    s->request = NULL;
+    s->request_deadline_us = s->idle_deadline_us = 0;
+    s->failed_seen = false;
+    buffer_clear(&s->failure);
+}
+
+static void begin_request(struct session *s, const char *label)
+{
+    unsigned char id[EVENT_ID_SIZE];
+    s->new_id(s->context, id);
+    struct request_names names = { .route = s->now.route ? s->now.route->name : "",
+                                   .label = label ? label : "",
+                                   .database = s->database,
+                                   .user = s->user,
+                                   .application = s->application,
+                                   .client = s->client };
+    s->request = request_new(id, &names, s->config, s->now_us);
+    if (s->now.mode == MODE_ATOMIC || s->now.marked)
+        tell(s, ACTION_REQUEST_BEGUN, DISCARD_ROLLBACK);
+}
+
+struct request *request_ensure(struct session *s)
+{
+    if (!s->request)
+        begin_request(s, s->label);
+    return s->request;
+}
+
+void request_begin_labelled(struct session *s, const char *label)
+{
+    forget_request(s);
+    begin_request(s, label);
+}
+
+void request_count_statement(struct session *s)
+{
+    if (s->request)
+        s->request->statements++;
+}
+
+static void publish(struct session *s, bool sandbox)
+{
+    struct event *first = txn_take(&s->txn);
+    if (!first)
+        return;
+    for (struct event *e = first; e; e = e->next)
+        e->sandbox = sandbox;
+    struct action *action = actions_add(s->out, ACTION_PUBLISH);
+    action->events = first;
+    action->request = request_retain(request_ensure(s));
+}
+
+static void discard(struct session *s, struct event *events, enum discard_reason reason)
+{
+    if (!events)
+        return;
+    struct action *action = actions_add(s->out, ACTION_EVENTS_DISCARDED);
+    action->events = events;
+    action->discard = reason;
+}
+
+void request_discard_all(struct session *s, enum discard_reason reason)
+{
+    discard(s, txn_take(&s->txn), reason);
+}
+
+void request_finish_committed(struct session *s)
+{
+    publish(s, s->now.mode == MODE_SANDBOX);
+    if (is_told(s))
+        tell(s, ACTION_REQUEST_COMMITTED, DISCARD_ROLLBACK);
+    settings_forget(&s->settings);
+    forget_request(s);
+}
+
+void request_finish_rolled_back(struct session *s, enum discard_reason reason)
+{
+    request_discard_all(s, reason);
+    if (is_told(s))
+        tell(s, ACTION_REQUEST_ROLLED_BACK, reason);
+    forget_request(s);
+}
+
+/* --- effects ----------------------------------------------------------------------------------- */
+
+static void hold_event(struct session *s, const struct plan *plan, const struct step *step)
+{
+    unsigned char id[EVENT_ID_SIZE];
+    struct request *request = request_ensure(s);
+    s->new_id(s->context, id);
+    struct event *event =
+        event_new(id, request, step->channel, plan_span(plan, step->name), plan_span(plan, step->payload));
+    event->held_us = s->now_us;
+    request->events++;
+    txn_hold(&s->txn, event);
+    actions_add(s->out, ACTION_EVENT_HELD)->event = event;
+}
+
+static void roll_back_events_to(struct session *s, struct span name, enum discard_reason reason)
+{
+    struct event *cut = NULL;
+    txn_rollback_to(&s->txn, name, &cut);
+    discard(s, cut, reason);
+}
+
+static void end_client_transaction(struct session *s, bool committed)
+{
+    struct span name = span_of(SAVEPOINT_CLIENT);
+    if (!committed)
+        roll_back_events_to(s, name, DISCARD_ROLLBACK);
+    txn_release(&s->txn, name);
+    s->close_cursors = s->names.cursors != NULL;
+    if (committed && s->now.mode == MODE_SANDBOX && !s->now.marked)
+        publish(s, true);
+}
+
+/* A COMMIT that answers ROLLBACK released nothing (E3). */
+static void end_plain(struct session *s, bool committed)
+{
+    s->tx_used = false;
+    if (committed)
+        request_finish_committed(s);
+    else
+        request_finish_rolled_back(s, DISCARD_ROLLBACK);
+}
+
+static void begin_marked(struct session *s, struct span label)
+{
+    struct buffer name = { 0 };
+    buffer_append_string(&name, label);
+    forget_request(s);
+    begin_request(s, name.data);
+    buffer_free(&name);
+}
+
+static void prepare(struct session *s, struct span name, struct span body)
+{
+    if (name.size == 0 || names_find(&s->names, name))
+        return;
+    struct prepared *p = names_prepare(&s->names, name, body, &s->sql);
+    p->on_server = p->confirmed = true;
+    if (p->statement.kind != STATEMENT_PG_NOTIFY)
+        names_forget(&s->names, name);
+}
+
+static void forget_statements(struct session *s)
+{
+    names_forget_all(&s->names);
+    s->own_begin_prepared = false;
+}
+
+void request_apply(struct session *s, const struct plan *plan, const struct step *step, struct span tag)
+{
+    struct span name = plan_span(plan, step->name);
+    enum effect effect = step->effect;
+    if (effect == EFFECT_REQUEST_BEGIN) /* under its own rules, with its own label */
+        s->now = step->after;
+
+    switch (effect) {
+    case EFFECT_NONE:
+        break;
+    case EFFECT_REQUEST_BEGIN:
+        begin_marked(s, name);
+        break;
+    case EFFECT_REQUEST_COMMIT:
+        request_finish_committed(s);
+        break;
+    case EFFECT_REQUEST_ROLLBACK:
+        request_finish_rolled_back(s, step->discard);
+        break;
+    case EFFECT_CLIENT_BEGIN:
+        txn_savepoint(&s->txn, span_of(SAVEPOINT_CLIENT));
+        break;
+    case EFFECT_CLIENT_COMMIT:
+        end_client_transaction(s, true);
+        break;
+    case EFFECT_CLIENT_ROLLBACK:
+        end_client_transaction(s, false);
+        break;
+    case EFFECT_PLAIN_COMMIT:
+        end_plain(s, tag.size == 0 || span_is(tag, "COMMIT"));
+        break;
+    case EFFECT_PLAIN_ROLLBACK:
+        end_plain(s, false);
+        break;
+    case EFFECT_SAVEPOINT:
+        txn_savepoint(&s->txn, name);
+        break;
+    case EFFECT_RELEASE:
+        txn_release(&s->txn, name);
+        break;
+    case EFFECT_ROLLBACK_TO:
+        roll_back_events_to(s, name, step->discard);
+        break;
+    case EFFECT_IMPLICIT_COMMIT:
+        txn_release(&s->txn, name);
+        publish(s, true);
+        break;
+    case EFFECT_HOLD:
+        hold_event(s, plan, step);
+        break;
+    case EFFECT_SETTING:
+        settings_remember(&s->settings, name, plan_span(plan, step->payload));
+        break;
+    case EFFECT_CURSOR:
+        names_add_cursor(&s->names, name, true, false);
+        break;
+    case EFFECT_PREPARE:
+        prepare(s, name, plan_span(plan, step->payload));
+        break;
+    case EFFECT_DEALLOCATE:
+        names_forget(&s->names, name);
+        break;
+    case EFFECT_DEALLOCATE_ALL:
+    case EFFECT_DISCARD_ALL:
+        forget_statements(s);
+        break;
+    case EFFECT_FAILED_SEEN:
+        s->failed_seen = true;
+        break;
+    case EFFECT_REQUEST_OVER:
+        s->expiry = EXPIRY_NONE;
+        forget_request(s);
+        break;
+    }
+    s->now = step->after;
+}
+
+/* The end of an implicit transaction: ReadyForQuery after a Query or Sync, with no transaction open (E3). */
+void request_settle_implicit(struct session *s)
+{
+    s->tx_used = false;
+    if (s->unit_failed)
+        request_finish_rolled_back(s, DISCARD_ERROR);
+    else if (s->txn.event_count > 0)
+        request_finish_committed(s);
+    else if (s->request && !s->now.marked)
+        forget_request(s);
+}
+
+/* --- time (R12) -------------------------------------------------------------------------------- */
+
+static bool in_transaction(const struct session *s)
+{
+    return s->now.wrapper || s->front.wrapper || s->now.client != CLIENT_NONE ||
+           (!state_is_virtual(&s->now) && s->server_status != 'I');
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    if (a == 0)
+        return b;
+    return b == 0 || a < b ? a : b;
+}
+
+/* `timeout` runs from the first statement, `idle_timeout` while the client is silent. Nothing runs while a COMMIT is out. */
+void request_arm_timers(struct session *s)
+{
+    const struct route *route = s->front.route;
+    bool runs = route && (route->timeout_ms || route->idle_timeout_ms) && s->expiry == EXPIRY_NONE && !s->closing &&
+                (in_transaction(s) || s->now.marked);
+    if (!runs) {
+        s->request_deadline_us = s->idle_deadline_us = 0;
+    } else {
+        bool begun = in_transaction(s);
+        if (begun && route->timeout_ms && s->request_deadline_us == 0)
+            s->request_deadline_us = s->now_us + route->timeout_ms * 1000;
+        bool idle = s->pending.count == 0 && route->idle_timeout_ms;
+        if (!idle)
+            s->idle_deadline_us = 0;
+        else if (s->idle_deadline_us == 0)
+            s->idle_deadline_us = s->now_us + route->idle_timeout_ms * 1000;
+    }
+    uint64_t deadline = s->commits_in_flight > 0 ? 0 : earlier(s->request_deadline_us, s->idle_deadline_us);
+    if (deadline == s->deadline_us)
+        return;
+    s->deadline_us = deadline;
+    actions_add(s->out, ACTION_SET_TIMER)->deadline_us = deadline;
+}

@@ -1,0 +1,511 @@
+/* Whose reply is this, and what does it mean?
+ *
+ * Every message of the server belongs to the entry at the head of `pending`, or to nobody (notices, parameters, notifications).
+ * Transactions and events move here and nowhere else: when a reply says so. */
+#include "proxy/session/machine.h"
+
+static void after_reply(struct session *s)
+{
+    send_due(s);
+    if (s->pending.count == 0) {
+        s->controls = false;
+        s->front = s->now;
+    }
+}
+
+static void drop_entry(struct session *s)
+{
+    struct pending *head = pending_head(&s->pending);
+    if (head->prepared)
+        prepared_release(head->prepared);
+    session_plan_done(s, head->plan);
+    pending_pop(&s->pending);
+}
+
+/* The step that the next CommandComplete of the entry belongs to; NULL: an ordinary statement. */
+static struct step *current_step(const struct pending *entry)
+{
+    struct plan *plan = entry ? entry->plan : NULL;
+    return plan && plan->at < plan->step_count ? &plan->steps[plan->at] : NULL;
+}
+
+static bool is_hidden(const struct pending *entry)
+{
+    if (!entry)
+        return false;
+    const struct step *step = current_step(entry);
+    return entry->swallow || (step && (step->swallow || (step->kind == STEP_OURS && step->reply.size > 0)));
+}
+
+static void forward(struct session *s, const struct frame *f)
+{
+    send_to_client(s, f->bytes);
+}
+
+static void forward_unless_hidden(struct session *s, const struct frame *f)
+{
+    if (is_hidden(pending_head(&s->pending)))
+        s->out->rest = REST_DROP;
+    else
+        forward(s, f);
+}
+
+/* --- completion -------------------------------------------------------------------------------- */
+
+static void complete_step(struct session *s, struct pending *entry, struct step *step, const struct frame *f)
+{
+    struct plan *plan = entry->plan;
+    struct span tag = { 0 };
+    message_read_command_complete(frame_body(f), &tag);
+    bool hidden = step->swallow || entry->swallow;
+    bool fails = step->fails;
+    struct range reply = step->reply;
+    size_t at = plan->at;
+    request_apply(s, plan, step, tag);
+    if (plan->steps[at].effect == EFFECT_HOLD)
+        s->events_in_flight--;
+    if (plan->steps[at].effect == EFFECT_REQUEST_COMMIT || plan->steps[at].effect == EFFECT_PLAIN_COMMIT)
+        s->commits_in_flight--;
+    plan->at++;
+    if (!hidden && reply.size > 0)
+        send_to_client(s, actions_keep(s->out, plan_span(plan, reply)));
+    else if (!hidden)
+        forward(s, f);
+    if (fails && entry->kind == PENDING_EXECUTE)
+        s->skipping = true;
+}
+
+/* CommandComplete, EmptyQueryResponse, PortalSuspended. */
+static void on_complete(struct session *s, const struct frame *f)
+{
+    struct pending *head = pending_head(&s->pending);
+    struct step *step = current_step(head);
+    if (step && step->kind != STEP_LOCAL)
+        complete_step(s, head, step, f);
+    else if (!is_hidden(head))
+        forward(s, f);
+    s->copy_in = false;
+    if (head && head->kind == PENDING_EXECUTE)
+        drop_entry(s);
+    after_reply(s);
+}
+
+static void on_simple_reply(struct session *s, const struct frame *f, enum pending_kind kind)
+{
+    struct pending *head = pending_head(&s->pending);
+    forward_unless_hidden(s, f);
+    if (!head || head->kind != kind)
+        return;
+    if (head->prepared && kind == PENDING_PARSE)
+        prepared_confirm(head->prepared);
+    if (head->prepared && kind == PENDING_CLOSE)
+        names_forget_one(&s->names, head->prepared);
+    drop_entry(s);
+    after_reply(s);
+}
+
+/* --- errors ------------------------------------------------------------------------------------ */
+
+static bool is_code(const struct message_error *error, const char *code)
+{
+    return span_is(error->sqlstate, code);
+}
+
+/* What PostgreSQL says of a statement that cannot run in a transaction helps nobody who did not open one (R10). */
+static bool wants_hint(const struct session *s, const struct message_error *error)
+{
+    return (is_code(error, "25001") || is_code(error, "2D000")) && error->hint.size == 0 && s->front.wrapper &&
+           s->now.client == CLIENT_NONE;
+}
+
+static void append_error_with(struct buffer *out, char field, struct span value)
+{
+    struct buffer from = *out;
+    *out = (struct buffer){ 0 };
+    struct frame f = { .type = 'E', .bytes = buffer_span(&from) };
+    message_add_error_with(out, &f, field, value);
+    buffer_free(&from);
+}
+
+static void correct_position(struct session *s, const struct pending *head, const struct message_error *error,
+                             struct buffer *out)
+{
+    size_t position = 0;
+    for (size_t i = 0; i < error->position.size && i < 10; i++)
+        position = position * 10 + (size_t)(error->position.data[i] - '0');
+    struct buffer digits = { 0 };
+    size_t corrected = plan_client_position(head->plan, s->sql.encoding, position);
+    if (corrected > 0)
+        buffer_format(&digits, "%zu", corrected);
+    append_error_with(out, 'P', buffer_span(&digits));
+    buffer_free(&digits);
+}
+
+static void hint_at_route(struct session *s, struct buffer *out)
+{
+    struct buffer hint = { 0 };
+    buffer_format(&hint, "The request runs in a transaction because of route \"%s\": a route with mode = autocommit allows it.",
+                  s->front.route ? s->front.route->name : "");
+    append_error_with(out, 'H', buffer_span(&hint));
+    buffer_free(&hint);
+}
+
+static void rename_timeout(struct session *s, struct buffer *out)
+{
+    bool timeout = s->expiry == EXPIRY_TIMEOUT;
+    append_error_with(out, 'C', span_of(timeout ? "25P04" : "25P03"));
+    append_error_with(out, 'M', span_of(timeout ? "canceling statement: the request ran longer than its route's timeout"
+                                                : "canceling statement: the request was idle longer than its route's idle_timeout"));
+}
+
+/* The server's error as the client is to see it. */
+static void forward_error(struct session *s, const struct frame *f, const struct message_error *error)
+{
+    struct pending *head = pending_head(&s->pending);
+    bool moved = head && head->plan && head->kind == PENDING_QUERY && error->position.size > 0 &&
+                 (head->plan->prefix > 0 || head->plan->text.size > 0);
+    bool hint = wants_hint(s, error);
+    bool write = s->now.mode == MODE_REQUIRED && is_code(error, "25006") && s->server_status == 'I';
+    bool cancelled = s->expiry != EXPIRY_NONE && is_code(error, "57014");
+    if (!moved && !hint && !write && !cancelled) {
+        forward(s, f);
+        return;
+    }
+    struct buffer made = { 0 };
+    buffer_append_span(&made, f->bytes);
+    if (moved)
+        correct_position(s, head, error, &made);
+    if (hint)
+        hint_at_route(s, &made);
+    if (write)
+        append_error_with(&made, 'C', span_of("25P01"));
+    if (cancelled)
+        rename_timeout(s, &made);
+    send_made_to_client(s, &made);
+}
+
+/* Kept for the DETAIL of a commit that comes too late (R3). */
+static void remember_failure(struct session *s, const struct message_error *error)
+{
+    if (!s->now.marked || s->failure.size > 0)
+        return;
+    struct span words = error->message;
+    if (words.size > 1000)
+        words.size = 1000;
+    buffer_append_span(&s->failure, words);
+}
+
+/* In the extended protocol the server now skips to the next Sync, which may not have been sent yet. */
+static void skip_to_sync(struct session *s)
+{
+    names_undo(&s->names, s->unit_done);
+    while (s->pending.count > 0 && pending_head(&s->pending)->kind != PENDING_SYNC)
+        drop_entry(s);
+    if (s->pending.count == 0)
+        s->skipping = true;
+}
+
+static void fail_steps(struct pending *head, struct session *s)
+{
+    if (head->kind == PENDING_QUERY && head->plan) {
+        struct plan *plan = head->plan;
+        head->plan = NULL;
+        session_plan_done(s, plan);
+    }
+}
+
+/* Something that the client is told in place of the server's error; or nothing, when it never asked. */
+static void tell_error(struct session *s, const struct frame *f, const struct message_error *error, const struct step *step)
+{
+    struct pending *head = pending_head(&s->pending);
+    bool ours_alone = s->finishing && (!step || step->undo == UNDO_NONE);
+    if (s->fatal_seen)
+        forward(s, f);
+    else if (step && step->refusal.size > 0)
+        send_to_client(s, actions_keep(s->out, plan_span(head->plan, step->refusal)));
+    else if (!ours_alone)
+        forward_error(s, f, error);
+}
+
+static void note_error(struct session *s, const struct message_error *error, const struct step *step)
+{
+    if (step && step->undo != UNDO_NONE)
+        s->undo = step->undo;
+    if (step && step->effect == EFFECT_REQUEST_COMMIT && (s->client_gone || s->ending))
+        actions_add(s->out, ACTION_COMMIT_FAILED)->bytes = actions_keep(s->out, error->message);
+    if (span_is(error->sqlstate, "26000"))
+        s->own_begin_prepared = false;
+    remember_failure(s, error);
+    s->failed_seen = false;
+}
+
+static void on_error(struct session *s, const struct frame *f)
+{
+    struct message_error error = { 0 };
+    message_read_error(frame_body(f), &error);
+    if (span_is(error.severity, "FATAL") || span_is(error.severity, "PANIC"))
+        s->fatal_seen = true;
+
+    struct pending *head = pending_head(&s->pending);
+    struct step *step = current_step(head);
+    tell_error(s, f, &error, step);
+    if (!head)
+        return;
+    note_error(s, &error, step);
+    if (step && step->refusal_is_success) {
+        s->failure_owed = head->kind == PENDING_EXECUTE;
+        request_apply(s, head->plan, step, (struct span){ 0 });
+    }
+    s->unit_failed = true;
+    s->copy_in = false;
+    if (head->kind == PENDING_QUERY)
+        fail_steps(head, s);
+    else
+        skip_to_sync(s);
+    s->front = s->now;
+}
+
+/* --- ReadyForQuery ----------------------------------------------------------------------------- */
+
+/* The server has ended the request's transaction by itself: COMMIT failed, or nothing was left of it. */
+static void notice_lost_wrapper(struct session *s)
+{
+    if (s->server_status != 'I' || !(s->now.wrapper || s->now.outer))
+        return;
+    request_finish_rolled_back(s, DISCARD_ERROR);
+    s->now.wrapper = s->now.outer = false;
+    s->now.unit = UNIT_NONE;
+    s->now.client = CLIENT_NONE;
+    if (s->now.marked) {
+        s->now.marked = false;
+        request_rules(s, s->label, &s->now);
+    }
+}
+
+static void reapply_settings(struct session *s)
+{
+    if (s->settings.count == 0 || s->now.wrapper || s->now.outer || s->server_status != 'I')
+        return;
+    struct plan *plan = session_plan(s);
+    for (size_t i = 0; i < s->settings.count; i++) {
+        struct step *step = plan_add(plan, STEP_OURS);
+        step->sql = plan_keep(plan, span_of(s->settings.list[i].sql));
+        step->swallow = true;
+        step->after = s->now;
+    }
+    settings_forget(&s->settings);
+    send_own_unit(s, plan);
+}
+
+/* Outside a transaction no portal survives, nor a cursor that its own transaction opened (R7, R14). */
+static void forget_portals(struct session *s)
+{
+    names_unbind_all(&s->names);
+    if (!s->close_cursors)
+        return;
+    s->close_cursors = false;
+    bool any = false;
+    for (struct cursor *c = s->names.cursors, *next; c; c = next) {
+        next = c->next;
+        if (!c->in_client)
+            continue;
+        if (s->now.wrapper || s->now.outer) {
+            send_close_portal(s, span_of(c->name));
+            any = true;
+        }
+        names_drop_cursor(&s->names, span_of(c->name));
+    }
+    if (any) {
+        struct buffer sync = { 0 };
+        message_add_sync(&sync);
+        send_sync(s, actions_keep(s->out, buffer_span(&sync)), true);
+        buffer_free(&sync);
+    }
+}
+
+/* The last words of a unit (R9, sandbox): true when its ReadyForQuery has to wait for them. */
+static bool has_last_words(struct session *s)
+{
+    enum undo undo = s->undo;
+    s->undo = UNDO_NONE;
+    bool own_unit = state_is_virtual(&s->now) && s->now.unit == UNIT_SET && s->now.client == CLIENT_NONE;
+    if (s->server_status == 'E' && undo == UNDO_NONE && own_unit)
+        undo = UNDO_UNIT;
+    bool implicit = s->server_status == 'T' && own_unit && s->now.mode == MODE_SANDBOX && !s->now.marked;
+    if (undo == UNDO_NONE && !implicit)
+        return false;
+
+    struct plan *plan = session_plan(s);
+    struct decision d;
+    decide_init(&d, s, plan, false);
+    d.st = s->now;
+    d.failed = s->server_status == 'E';
+    if (undo != UNDO_NONE)
+        decide_undo(&d, undo);
+    else
+        decide_implicit_commit(&d);
+    s->finishing = true;
+    send_own_unit(s, plan);
+    return true;
+}
+
+static void unit_is_over(struct session *s)
+{
+    if (s->now.unit == UNIT_SET)
+        s->now.unit = UNIT_DONE;
+    else if (s->now.unit == UNIT_EXEMPT)
+        s->now.unit = UNIT_NONE;
+    if (session_client_status(s) == 'I')
+        forget_portals(s);
+    reapply_settings(s);
+    if (s->pending.count == 0) {
+        s->front = s->now;
+        s->controls = false;
+    }
+}
+
+static void settle_unit(struct session *s)
+{
+    notice_lost_wrapper(s);
+    if (!state_is_virtual(&s->now) && s->server_status == 'I' && s->now.client == CLIENT_NONE && !s->now.marked)
+        request_settle_implicit(s);
+    else if (s->now.mode == MODE_SANDBOX && !s->now.outer && !s->now.marked && s->now.client == CLIENT_NONE)
+        request_settle_implicit(s);
+    s->unit_failed = false;
+    if (s->unsynced == 0)
+        s->unit_ran = false;
+}
+
+void server_end_local_unit(struct session *s)
+{
+    settle_unit(s);
+    unit_is_over(s);
+    send_ready(s);
+}
+
+static void finish_unit(struct session *s, const struct frame *f)
+{
+    settle_unit(s);
+    if (has_last_words(s))
+        return;
+    unit_is_over(s);
+    if (f) {
+        ((char *)f->bytes.data)[FRAME_HEADER_SIZE] = session_client_status(s);
+        forward(s, f);
+    } else {
+        send_ready(s);
+    }
+}
+
+static void on_ready(struct session *s, const struct frame *f)
+{
+    struct pending *head = pending_head(&s->pending);
+    if (frame_body(f).size < 1)
+        return;
+    s->server_status = frame_body(f).data[0];
+    s->copy_in = false;
+    if (!head) {
+        forward(s, f);
+        return;
+    }
+    bool swallow = head->swallow;
+    drop_entry(s);
+    s->unit_done++;
+    if (!swallow) {
+        finish_unit(s, f);
+    } else if (s->finishing && s->pending.count == 0) {
+        s->finishing = false;
+        finish_unit(s, NULL);
+    } else {
+        settle_unit(s);
+        if (s->pending.count == 0)
+            unit_is_over(s);
+    }
+    after_reply(s);
+}
+
+/* --- what may come at any time ------------------------------------------------------------------- */
+
+static void follow_parameter(struct session *s, struct span name, struct span value)
+{
+    if (span_is(name, "client_encoding")) {
+        s->sql.encoding = encoding_find(value);
+    } else if (span_is(name, "standard_conforming_strings")) {
+        s->sql.standard_conforming_strings = span_is(value, "on");
+    } else if (span_is(name, "default_transaction_read_only")) {
+        s->client_read_only = span_is(value, "on");
+    } else if (span_is(name, "application_name") && !span_is(value, s->application)) {
+        session_rename(s, value);
+    }
+}
+
+static void on_parameter_status(struct session *s, const struct frame *f)
+{
+    struct span name, value;
+    if (!message_read_parameter_status(frame_body(f), &name, &value))
+        return;
+    const struct pending *head = pending_head(&s->pending);
+    if (is_hidden(head) && span_is(name, "default_transaction_read_only"))
+        return;
+    follow_parameter(s, name, value);
+    forward(s, f);
+}
+
+/* PostgreSQL warns of nothing that pgatomic's own statements do; what it says of them is not for the client. */
+static void on_notice(struct session *s, const struct frame *f)
+{
+    forward_unless_hidden(s, f);
+}
+
+void server_frame(struct session *s, const struct frame *f)
+{
+    switch (f->type) {
+    case 'D':
+    case 'T':
+    case 't':
+    case 'n': {
+        struct pending *head = pending_head(&s->pending);
+        forward_unless_hidden(s, f);
+        if ((f->type == 'T' || f->type == 'n') && head && head->kind == PENDING_DESCRIBE) {
+            drop_entry(s);
+            after_reply(s);
+        }
+        break;
+    }
+    case 'C':
+    case 'I':
+    case 's':
+        on_complete(s, f);
+        break;
+    case '1':
+        on_simple_reply(s, f, PENDING_PARSE);
+        break;
+    case '2':
+        on_simple_reply(s, f, PENDING_BIND);
+        break;
+    case '3':
+        on_simple_reply(s, f, PENDING_CLOSE);
+        break;
+    case 'Z':
+        on_ready(s, f);
+        break;
+    case 'E':
+        on_error(s, f);
+        after_reply(s);
+        break;
+    case 'S':
+        on_parameter_status(s, f);
+        break;
+    case 'N':
+        on_notice(s, f);
+        break;
+    case 'G':
+    case 'W':
+        s->copy_in = true;
+        forward(s, f);
+        break;
+    default: /* CopyData, CopyDone, CopyOutResponse, NotificationResponse, FunctionCallResponse, … */
+        forward(s, f);
+        break;
+    }
+}

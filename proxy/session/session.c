@@ -1,0 +1,340 @@
+/* The doors of the session machine: frames in, loss, time. */
+#include "proxy/session/machine.h"
+
+#include <stdlib.h>
+
+static char *copy_of(const char *text)
+{
+    char *copy = strdup(text ? text : "");
+    if (!copy)
+        abort();
+    return copy;
+}
+
+struct session *session_new(const struct session_start *start)
+{
+    struct session *s = calloc(1, sizeof *s);
+    if (!s)
+        abort();
+    s->config = config_retain(start->config);
+    s->database = copy_of(start->database);
+    s->user = copy_of(start->user);
+    s->application = copy_of(start->application);
+    s->client = copy_of(start->client);
+    s->label = start->label ? copy_of(start->label) : NULL;
+    s->sql.encoding = encoding_find(start->client_encoding);
+    s->sql.standard_conforming_strings = start->standard_conforming_strings;
+    s->client_read_only = start->default_read_only;
+    s->new_id = start->new_id;
+    s->context = start->context;
+    s->server_status = 'I';
+    request_choose_base(s);
+    return s;
+}
+
+void session_free(struct session *s)
+{
+    while (s->pending.count > 0) {
+        struct pending *head = pending_head(&s->pending);
+        if (head->prepared)
+            prepared_release(head->prepared);
+        session_plan_done(s, head->plan);
+        pending_pop(&s->pending);
+    }
+    while (s->free_plans) {
+        struct plan *plan = s->free_plans;
+        s->free_plans = plan->next;
+        plan_free(plan);
+    }
+    pending_free(&s->pending);
+    txn_free(&s->txn);
+    names_free(&s->names);
+    settings_free(&s->settings);
+    buffer_free(&s->failure);
+    if (s->request)
+        request_release(s->request);
+    config_release(s->config);
+    free(s->database);
+    free(s->user);
+    free(s->application);
+    free(s->client);
+    free(s->label);
+    free(s);
+}
+
+void session_set_time(struct session *s, uint64_t now_us)
+{
+    s->now_us = now_us;
+}
+
+/* Routes belong to a config, so the new one is taken up between requests. */
+static void adopt_config(struct session *s)
+{
+    if (!s->next_config || !session_is_between_requests(s))
+        return;
+    config_release(s->config);
+    s->config = s->next_config;
+    s->next_config = NULL;
+    request_choose_base(s);
+}
+
+void session_set_config(struct session *s, struct config *config)
+{
+    if (s->next_config)
+        config_release(s->next_config);
+    s->next_config = config_retain(config);
+    adopt_config(s);
+}
+
+void session_rename(struct session *s, struct span application)
+{
+    free(s->application);
+    s->application = strndup(application.size ? application.data : "", application.size);
+    if (!s->application)
+        abort();
+    if (session_is_between_requests(s))
+        request_choose_base(s);
+}
+
+char session_client_status(const struct session *s)
+{
+    if (s->expiry != EXPIRY_NONE)
+        return s->failed_seen ? 'I' : 'E';
+    if (s->now.client == CLIENT_LAZY)
+        return 'T';
+    if (!state_is_virtual(&s->now))
+        return s->server_status;
+    if (s->now.client != CLIENT_NONE)
+        return s->server_status == 'E' ? 'E' : 'T';
+    return s->server_status == 'E' && !s->failed_seen ? 'E' : 'I';
+}
+
+bool session_is_busy(const struct session *s)
+{
+    return s->pending.count > 0;
+}
+
+bool session_is_between_requests(const struct session *s)
+{
+    return session_is_settled(s) && s->unsynced == 0 && s->unsynced_sent == 0 && s->server_status == 'I' &&
+           !s->now.marked && !s->now.wrapper && s->now.client == CLIENT_NONE && s->expiry == EXPIRY_NONE && !s->request;
+}
+
+/* --- ends -------------------------------------------------------------------------------------- */
+
+static void close_both(struct session *s)
+{
+    if (s->closing)
+        return;
+    s->closing = true;
+    struct buffer made = { 0 };
+    message_add_terminate(&made);
+    send_to_server(s, actions_keep(s->out, buffer_span(&made)));
+    buffer_free(&made);
+    actions_add(s->out, ACTION_CLOSE);
+}
+
+/* The connection to the server goes, and with it whatever transaction is open there. */
+static void abandon(struct session *s, enum discard_reason reason)
+{
+    request_finish_rolled_back(s, reason);
+    close_both(s);
+}
+
+/* The server may have committed already, or may be about to: only its reply can tell (E4, R12). */
+static bool commit_is_out(const struct session *s)
+{
+    if (s->commits_in_flight > 0 || s->ending)
+        return true;
+    bool implicit = !state_is_virtual(&s->now) && s->server_status == 'I' && s->pending.count > 0;
+    return implicit && (s->events_in_flight > 0 || s->txn.event_count > 0);
+}
+
+static void client_is_gone(struct session *s, enum discard_reason reason)
+{
+    if (s->client_gone || s->closing)
+        return;
+    s->client_gone = true;
+    s->gone_reason = reason;
+    if (commit_is_out(s))
+        return;
+    if (session_is_settled(s) || s->server_gone) {
+        abandon(s, reason);
+        return;
+    }
+    if (!s->cancelling) {
+        s->cancelling = true;
+        actions_add(s->out, ACTION_CANCEL_SERVER);
+    }
+}
+
+void session_end_with(struct session *s, enum discard_reason reason)
+{
+    client_is_gone(s, reason);
+}
+
+/* R5: after what was sent before it, the request ends as its route says. */
+void session_terminate(struct session *s)
+{
+    bool cut_short = s->unsynced > 0;
+    bool open = s->now.wrapper || (s->now.mode == MODE_ATOMIC && s->request) || s->now.marked;
+    s->ending = true;
+    if (!state_is_virtual(&s->now) && !s->now.marked) {
+        abandon(s, DISCARD_DISCONNECT);
+        return;
+    }
+    if (!open || s->expiry != EXPIRY_NONE) {
+        abandon(s, s->now.marked ? DISCARD_NO_OUTCOME : DISCARD_DISCONNECT);
+        return;
+    }
+    struct plan *plan = session_plan(s);
+    struct decision d;
+    decide_init(&d, s, plan, false);
+    if (s->now.marked)
+        decide_request_end(&d, false, DISCARD_NO_OUTCOME, (struct span){ 0 });
+    else if (cut_short)
+        decide_request_end(&d, false, DISCARD_DISCONNECT, (struct span){ 0 });
+    else
+        decide_unmarked_end(&d);
+    s->client_gone = true;
+    send_own_unit(s, plan);
+    session_progress(s);
+}
+
+/* --- time (R12) -------------------------------------------------------------------------------- */
+
+/* The request is rolled back on the server; its client learns of it with its next statement. */
+static void roll_back_expired(struct session *s)
+{
+    struct plan *plan = session_plan(s);
+    struct decision d;
+    s->rollback_owed = false;
+    decide_init(&d, s, plan, false);
+    decide_expiry(&d);
+    send_own_unit(s, plan);
+}
+
+static bool something_to_roll_back(const struct session *s)
+{
+    return s->now.wrapper || s->now.client == CLIENT_OPEN || s->now.client == CLIENT_JOINED || s->server_status != 'I';
+}
+
+void session_on_time(struct session *s, struct actions *a)
+{
+    s->out = a;
+    uint64_t deadline = s->deadline_us;
+    if (deadline == 0 || s->now_us < deadline || s->closing || s->client_gone || s->expiry != EXPIRY_NONE)
+        return;
+    s->expiry = deadline == s->request_deadline_us ? EXPIRY_TIMEOUT : EXPIRY_IDLE;
+    s->failed_seen = false;
+    s->rollback_owed = true;
+    if (s->pending.count > 0) {
+        session_break_copy(s);
+        s->cancelling = true;
+        actions_add(a, ACTION_CANCEL_SERVER);
+    }
+    session_progress(s);
+}
+
+/* --- progress ---------------------------------------------------------------------------------- */
+
+/* What had to wait until nothing was owed. */
+void session_progress(struct session *s)
+{
+    if (s->closing)
+        return;
+    if (s->pending.count == 0 && !s->cancelling && s->client_gone && !s->finishing) {
+        abandon(s, s->gone_reason);
+        return;
+    }
+    if (s->rollback_owed && s->pending.count == 0 && !s->cancelling && !s->finishing) {
+        if (something_to_roll_back(s)) {
+            roll_back_expired(s);
+        } else {
+            s->rollback_owed = false;
+            request_finish_rolled_back(s, DISCARD_TIMEOUT);
+        }
+    }
+    if (s->next_config)
+        adopt_config(s);
+    if (s->deadline_us || (s->front.route && (s->front.route->timeout_ms || s->front.route->idle_timeout_ms)))
+        request_arm_timers(s);
+}
+
+/* --- doors ------------------------------------------------------------------------------------- */
+
+enum session_result session_on_client(struct session *s, const struct frame *f, struct actions *a)
+{
+    s->out = a;
+    a->rest = REST_DROP;
+    if (s->closing || s->client_gone)
+        return SESSION_TAKEN;
+    s->idle_deadline_us = 0;
+    enum session_result result = client_frame(s, f);
+    session_progress(s);
+    return result;
+}
+
+void session_on_server(struct session *s, const struct frame *f, struct actions *a)
+{
+    s->out = a;
+    a->rest = s->client_gone ? REST_DROP : REST_FORWARD;
+    server_frame(s, f);
+    if (s->client_gone)
+        a->rest = REST_DROP;
+    session_progress(s);
+}
+
+void session_on_client_lost(struct session *s, struct actions *a)
+{
+    s->out = a;
+    client_is_gone(s, DISCARD_DISCONNECT);
+}
+
+void session_on_cancelled(struct session *s, struct actions *a)
+{
+    s->out = a;
+    s->cancelling = false;
+    if (s->client_gone && !s->closing) {
+        abandon(s, s->gone_reason);
+        return;
+    }
+    session_progress(s);
+}
+
+static void tell_loss(struct session *s, struct span message)
+{
+    bool doubt = s->commits_in_flight > 0;
+    struct span detail = doubt ? span_of("The server was lost before it answered COMMIT: whether the transaction was committed "
+                                         "is not known.")
+                               : span_make(NULL, 0);
+    struct buffer made = { 0 };
+    message_add_error(&made, &(struct message_fault){ "FATAL", doubt ? "08007" : "08006", message, detail, { 0 } });
+    send_made_to_client(s, &made);
+}
+
+void session_on_server_lost(struct session *s, struct span message, struct actions *a)
+{
+    s->out = a;
+    if (s->server_gone)
+        return;
+    s->server_gone = true;
+    if (!s->closing && s->ending && s->commits_in_flight > 0)
+        actions_add(a, ACTION_COMMIT_FAILED)->bytes = actions_keep(a, message);
+    if (!s->closing && !s->fatal_seen)
+        tell_loss(s, message);
+    abandon(s, DISCARD_SERVER_LOST);
+}
+
+void session_shut_down(struct session *s, struct actions *a)
+{
+    s->out = a;
+    if (s->closing || s->client_gone)
+        return;
+    struct buffer made = { 0 };
+    message_add_error(&made, &(struct message_fault){ "FATAL", "57P01",
+                                                      span_of("terminating connection due to administrator command"),
+                                                      { 0 }, { 0 } });
+    send_made_to_client(s, &made);
+    client_is_gone(s, DISCARD_DISCONNECT);
+}

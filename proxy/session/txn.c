@@ -1,0 +1,88 @@
+#include "proxy/session/txn.h"
+
+#include <stdlib.h>
+
+static void *grow(void *array, size_t *capacity, size_t count, size_t size)
+{
+    if (count < *capacity)
+        return array;
+    *capacity = *capacity ? *capacity * 2 : 8;
+    void *grown = realloc(array, *capacity * size);
+    if (!grown)
+        abort();
+    return grown;
+}
+
+static void drop_marks_from(struct txn *t, size_t first)
+{
+    while (t->mark_count > first)
+        free(t->marks[--t->mark_count].name);
+}
+
+/* The events from `first` on, as a list. */
+static struct event *cut_events_from(struct txn *t, size_t first)
+{
+    struct event *list = NULL;
+    while (t->event_count > first) {
+        struct event *e = t->events[--t->event_count];
+        e->next = list;
+        list = e;
+    }
+    return list;
+}
+
+void txn_free(struct txn *t)
+{
+    event_list_free(txn_take(t));
+    free(t->events);
+    free(t->marks);
+    *t = (struct txn){ 0 };
+}
+
+void txn_hold(struct txn *t, struct event *take)
+{
+    t->events = grow(t->events, &t->event_capacity, t->event_count, sizeof *t->events);
+    t->events[t->event_count++] = take;
+}
+
+void txn_savepoint(struct txn *t, struct span name)
+{
+    t->marks = grow(t->marks, &t->mark_capacity, t->mark_count, sizeof *t->marks);
+    char *copy = strndup(name.size ? name.data : "", name.size);
+    if (!copy)
+        abort();
+    t->marks[t->mark_count++] = (struct txn_mark){ copy, t->event_count };
+}
+
+size_t txn_find(const struct txn *t, struct span name)
+{
+    for (size_t i = t->mark_count; i > 0; i--)
+        if (span_is(name, t->marks[i - 1].name))
+            return i;
+    return 0;
+}
+
+bool txn_release(struct txn *t, struct span name)
+{
+    size_t place = txn_find(t, name);
+    if (place == 0)
+        return false;
+    drop_marks_from(t, place - 1);
+    return true;
+}
+
+bool txn_rollback_to(struct txn *t, struct span name, struct event **cut)
+{
+    size_t place = txn_find(t, name);
+    if (place == 0)
+        return false;
+    drop_marks_from(t, place);
+    *cut = cut_events_from(t, t->marks[place - 1].events);
+    return true;
+}
+
+struct event *txn_take(struct txn *t)
+{
+    drop_marks_from(t, 0);
+    return cut_events_from(t, 0);
+}
