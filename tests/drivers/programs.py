@@ -28,12 +28,19 @@ class Program:
                     yield scenario, self.gives.get((scenario, step.name), step)
 
 
+ENVIRONMENT = {"NODE_PATH": os.path.join(BUILD, "node", "node_modules")}
+
 PROGRAMS = {
-    "psycopg2": Program(PYTHON, "python/psycopg2_program.py", without=("pipeline", "prepared")),
-    "psycopg": Program(PYTHON, "python/psycopg_program.py"),
+    "psycopg2": Program(PYTHON, "python/psycopg2_program.py", without=("pipeline", "burst", "prepared")),
+    "psycopg": Program(PYTHON, "python/psycopg_program.py", without=("burst",)),
     "psycopg-async": Program(PYTHON, "python/psycopg_async_program.py",
                              only=("nested", "copy", "large", "cancel", "listen", "pool", "pipeline")),
-    "asyncpg": Program(PYTHON, "python/asyncpg_program.py", gives={
+    "asyncpg": Program(PYTHON, "python/asyncpg_program.py", without=("burst",), gives={
         ("cancel", "sleep"): Step("sleep", "!25P02"),  # the statement after the one whose task was cancelled
     }),
+    "node-pg": Program("node", "node/pg.js", without=("pipeline",)),
+    "postgres.js": Program("node", "node/postgres.js", without=("pipeline",), lacks=[
+        ("listen", "heard at once"), ("copy", "bad data"), ("copy", "rollback"),
+    ]),
+    "pgx": Program(os.path.join(BUILD, "pgx"), without=("cursor", "burst")),
 }

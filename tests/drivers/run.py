@@ -26,7 +26,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 
 from pgatomic import Pgatomic  # noqa: E402
 from postgres import ROOT, Postgres  # noqa: E402
-from programs import PROGRAMS  # noqa: E402
+from programs import ENVIRONMENT, PROGRAMS  # noqa: E402
 from scenarios import ANY, SAME, SCENARIOS  # noqa: E402
 
 ROUTES = """\
@@ -36,7 +36,7 @@ channel "tasks"   { forward = off  sink = {"log"} }
 sink "log"        { type = log }
 """
 ROUTE_NAMES = ("direct", "autocommit", "atomic")
-PROGRAM_SECONDS = 180
+PROGRAM_SECONDS = 120
 
 
 class Run:
@@ -44,12 +44,12 @@ class Run:
 
     def __init__(self, name, route, server, proxy, output):
         self.name, self.route = name, route
-        self.database = f"{name}_{route}".replace("-", "_")
+        self.database = f"{name}_{route}".replace("-", "_").replace(".", "_")
         self.program = PROGRAMS[name]
         with open(os.path.join(HERE, "schema.sql"), encoding="utf-8") as schema:
             server.create_database(self.database, schema.read())
         port = server.port if route == "direct" else proxy.port
-        environment = {**os.environ, **server.environment(port, self.database)}
+        environment = {**os.environ, **ENVIRONMENT, **server.environment(port, self.database)}
         self.path = os.path.join(output, f"{name}.{route}.jsonl")
         with open(self.path, "w", encoding="utf-8") as out:
             try:

@@ -163,6 +163,14 @@ SCENARIOS = {
         Step("insert 1405", 1),
         Step("left", [1401, 1402, 1405], atomic=[1405]),
     ], kept=[1401, 1402, 1405], kept_atomic=[1405]),
+    "burst": Scenario("R9: statements sent without waiting, each with its own Sync, are transactions of their own, or of the request", [
+        Step("good", [1, 1]),
+        Step("bad", [1, "22012", 1], atomic=[1, "22012", "25P02"], status="E"),
+        Step("next", [[1]], atomic="!25P02", status="E"),
+        Step("rollback", None),
+        Step("insert 1905", 1),
+        Step("left", [1901, 1902, 1903, 1904, 1905], atomic=[1905]),
+    ], kept=[1901, 1902, 1903, 1904, 1905], kept_atomic=[1905]),
     "marks": Scenario("2.3, R2 to R4: a marked request is kept or lost as a whole", [
         Step("request", None),
         Step("insert 1501", 1),
