@@ -6,7 +6,7 @@
 #include "config/config.h"
 #include "proxy/ops/log.h"
 
-static void deliver(const struct event *e, const struct sink *sink, uint64_t now_us)
+static void deliver(const struct notification *e, const struct sink *sink, uint64_t now_us)
 {
     switch (sink->kind) {
     case SINK_LOG:
@@ -16,16 +16,16 @@ static void deliver(const struct event *e, const struct sink *sink, uint64_t now
     abort();
 }
 
-static void publish_one(const struct event *e, uint64_t now_us)
+static void publish_one(const struct notification *e, uint64_t now_us)
 {
     for (const char *const *name = e->channel->sinks; *name != NULL; name++)
         deliver(e, config_sink(e->request->config, *name), now_us);
 }
 
-void dispatch_publish(struct event *first_take, uint64_t now_us)
+void dispatch_publish(struct notification *first_take, uint64_t now_us)
 {
     while (first_take != NULL) {
-        struct event *e = first_take;
+        struct notification *e = first_take;
         first_take = e->next;
         log_event_released(e, now_us);
         publish_one(e, now_us);

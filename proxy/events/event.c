@@ -90,10 +90,10 @@ const char *discard_reason_name(enum discard_reason reason)
     abort();
 }
 
-struct event *event_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
+struct notification *event_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
                         struct span name, struct span payload)
 {
-    struct event *e = calloc(1, sizeof *e);
+    struct notification *e = calloc(1, sizeof *e);
     assert(e != NULL);
 
     memcpy(e->id, id, EVENT_ID_SIZE);
@@ -105,7 +105,7 @@ struct event *event_new(const unsigned char id[EVENT_ID_SIZE], struct request *r
     return e;
 }
 
-void event_free(struct event *e)
+void event_free(struct notification *e)
 {
     if (e == NULL)
         return;
@@ -115,10 +115,10 @@ void event_free(struct event *e)
     free(e);
 }
 
-void event_list_free(struct event *first)
+void event_list_free(struct notification *first)
 {
     while (first != NULL) {
-        struct event *next = first->next;
+        struct notification *next = first->next;
         event_free(first);
         first = next;
     }

@@ -53,8 +53,9 @@ enum discard_reason {
 /* "rollback", "savepoint", "error", "disconnect", "timeout", "outcome", "server_lost", "no_outcome" */
 const char *discard_reason_name(enum discard_reason reason);
 
-struct event {
-    struct event *next; /* in the list that owns it */
+/* The tag is not "event", for that is libevent's. */
+struct notification {
+    struct notification *next; /* in the list that owns it */
     unsigned char id[EVENT_ID_SIZE];
     struct request *request;       /* a reference */
     const struct channel *channel; /* rules; lives as long as request->config */
@@ -66,9 +67,9 @@ struct event {
 };
 
 /* Copies name and payload. */
-struct event *event_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
+struct notification *event_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
                         struct span name, struct span payload);
-void event_free(struct event *e);
-void event_list_free(struct event *first);
+void event_free(struct notification *e);
+void event_list_free(struct notification *first);
 
 #endif

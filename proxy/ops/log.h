@@ -89,11 +89,11 @@ void log_write(enum log_level level, uint64_t now_us, const struct log_field *fi
 /* --- events and requests ------------------------------------------------------------------------- */
 
 /* The time of an event that is held is event->held_us. */
-void log_event_held(const struct event *e);
-void log_event_released(const struct event *e, uint64_t now_us);
-void log_event_discarded(const struct event *e, enum discard_reason reason, uint64_t now_us);
+void log_event_held(const struct notification *e);
+void log_event_released(const struct notification *e, uint64_t now_us);
+void log_event_discarded(const struct notification *e, enum discard_reason reason, uint64_t now_us);
 /* `latency_us`: from its release to the sink's confirmation. */
-void log_event_delivered(const struct event *e, const char *sink, unsigned attempt, uint64_t latency_us, uint64_t now_us);
+void log_event_delivered(const struct notification *e, const char *sink, unsigned attempt, uint64_t latency_us, uint64_t now_us);
 
 void log_request_begun(const struct request *r);
 void log_request_committed(const struct request *r, uint64_t now_us);

@@ -35,7 +35,7 @@ static uint64_t since(uint64_t then_us, uint64_t now_us)
 
 /* --- events -------------------------------------------------------------------------------------- */
 
-static void add_payload(struct story *s, const struct event *e)
+static void add_payload(struct story *s, const struct notification *e)
 {
     struct span payload = span_make(e->payload, e->payload_size);
 
@@ -52,7 +52,7 @@ static void add_payload(struct story *s, const struct event *e)
     add(s, log_number("payload_bytes", e->payload_size));
 }
 
-static struct story event_story(const char *msg, const struct event *e)
+static struct story event_story(const char *msg, const struct notification *e)
 {
     const struct request *r = e->request;
     struct story s = { .count = 0 };
@@ -71,7 +71,7 @@ static struct story event_story(const char *msg, const struct event *e)
     return s;
 }
 
-void log_event_held(const struct event *e)
+void log_event_held(const struct notification *e)
 {
     if (!log_is_on(LOG_INFO))
         return;
@@ -79,7 +79,7 @@ void log_event_held(const struct event *e)
     tell(&s, LOG_INFO, e->held_us);
 }
 
-void log_event_released(const struct event *e, uint64_t now_us)
+void log_event_released(const struct notification *e, uint64_t now_us)
 {
     if (!log_is_on(LOG_INFO))
         return;
@@ -90,7 +90,7 @@ void log_event_released(const struct event *e, uint64_t now_us)
     tell(&s, LOG_INFO, now_us);
 }
 
-void log_event_discarded(const struct event *e, enum discard_reason reason, uint64_t now_us)
+void log_event_discarded(const struct notification *e, enum discard_reason reason, uint64_t now_us)
 {
     if (!log_is_on(LOG_INFO))
         return;
@@ -100,7 +100,7 @@ void log_event_discarded(const struct event *e, enum discard_reason reason, uint
     tell(&s, LOG_INFO, now_us);
 }
 
-void log_event_delivered(const struct event *e, const char *sink, unsigned attempt, uint64_t latency_us, uint64_t now_us)
+void log_event_delivered(const struct notification *e, const char *sink, unsigned attempt, uint64_t latency_us, uint64_t now_us)
 {
     if (!log_is_on(LOG_INFO))
         return;

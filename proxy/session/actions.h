@@ -31,8 +31,8 @@ struct action {
     enum action_kind kind;
     struct span bytes;
     uint64_t deadline_us;
-    struct event *events;
-    struct event *event;
+    struct notification *events;
+    struct notification *event;
     struct request *request; /* a reference that actions_clear() lets go */
     enum discard_reason discard;
 };

@@ -99,17 +99,17 @@ void request_count_statement(struct session *s)
 
 static void publish(struct session *s, bool sandbox)
 {
-    struct event *first = txn_take(&s->txn);
+    struct notification *first = txn_take(&s->txn);
     if (!first)
         return;
-    for (struct event *e = first; e; e = e->next)
+    for (struct notification *e = first; e; e = e->next)
         e->sandbox = sandbox;
     struct action *action = actions_add(s->out, ACTION_PUBLISH);
     action->events = first;
     action->request = request_retain(request_ensure(s));
 }
 
-static void discard(struct session *s, struct event *events, enum discard_reason reason)
+static void discard(struct session *s, struct notification *events, enum discard_reason reason)
 {
     if (!events)
         return;
@@ -147,7 +147,7 @@ static void hold_event(struct session *s, const struct plan *plan, const struct 
     unsigned char id[EVENT_ID_SIZE];
     struct request *request = request_ensure(s);
     s->new_id(s->context, id);
-    struct event *event =
+    struct notification *event =
         event_new(id, request, step->channel, plan_span(plan, step->name), plan_span(plan, step->payload));
     event->held_us = s->now_us;
     request->events++;
@@ -157,7 +157,7 @@ static void hold_event(struct session *s, const struct plan *plan, const struct 
 
 static void roll_back_events_to(struct session *s, struct span name, enum discard_reason reason)
 {
-    struct event *cut = NULL;
+    struct notification *cut = NULL;
     txn_rollback_to(&s->txn, name, &cut);
     discard(s, cut, reason);
 }

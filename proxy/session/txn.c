@@ -20,11 +20,11 @@ static void drop_marks_from(struct txn *t, size_t first)
 }
 
 /* The events from `first` on, as a list. */
-static struct event *cut_events_from(struct txn *t, size_t first)
+static struct notification *cut_events_from(struct txn *t, size_t first)
 {
-    struct event *list = NULL;
+    struct notification *list = NULL;
     while (t->event_count > first) {
-        struct event *e = t->events[--t->event_count];
+        struct notification *e = t->events[--t->event_count];
         e->next = list;
         list = e;
     }
@@ -39,7 +39,7 @@ void txn_free(struct txn *t)
     *t = (struct txn){ 0 };
 }
 
-void txn_hold(struct txn *t, struct event *take)
+void txn_hold(struct txn *t, struct notification *take)
 {
     t->events = grow(t->events, &t->event_capacity, t->event_count, sizeof *t->events);
     t->events[t->event_count++] = take;
@@ -71,7 +71,7 @@ bool txn_release(struct txn *t, struct span name)
     return true;
 }
 
-bool txn_rollback_to(struct txn *t, struct span name, struct event **cut)
+bool txn_rollback_to(struct txn *t, struct span name, struct notification **cut)
 {
     size_t place = txn_find(t, name);
     if (place == 0)
@@ -81,7 +81,7 @@ bool txn_rollback_to(struct txn *t, struct span name, struct event **cut)
     return true;
 }
 
-struct event *txn_take(struct txn *t)
+struct notification *txn_take(struct txn *t)
 {
     drop_marks_from(t, 0);
     return cut_events_from(t, 0);

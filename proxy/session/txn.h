@@ -14,7 +14,7 @@ struct txn_mark {
 };
 
 struct txn {
-    struct event **events;
+    struct notification **events;
     size_t event_count, event_capacity;
     struct txn_mark *marks;
     size_t mark_count, mark_capacity;
@@ -24,15 +24,15 @@ struct txn {
 void txn_free(struct txn *t);
 
 /* Takes the event. */
-void txn_hold(struct txn *t, struct event *take);
+void txn_hold(struct txn *t, struct notification *take);
 void txn_savepoint(struct txn *t, struct span name);
 /* Forgets the newest savepoint `name` and all after it; their events stay. False, and no change, if it is unknown. */
 bool txn_release(struct txn *t, struct span name);
 /* Cuts off what was captured since `name`, as the server just did, into *cut (a list, in order; NULL when empty). The savepoint itself
  * stays. False, and no change, if it is unknown. */
-bool txn_rollback_to(struct txn *t, struct span name, struct event **cut);
+bool txn_rollback_to(struct txn *t, struct span name, struct notification **cut);
 /* All events, in order, as a list; the transaction is empty afterwards. */
-struct event *txn_take(struct txn *t);
+struct notification *txn_take(struct txn *t);
 
 /* The place of the newest savepoint `name` in the stack, counted from 1; 0 if it is unknown. */
 size_t txn_find(const struct txn *t, struct span name);
