@@ -29,6 +29,6 @@ void dispatch_publish(struct notification *first_take, uint64_t now_us)
         first_take = e->next;
         log_event_released(e, now_us);
         publish_one(e, now_us);
-        event_free(e);
+        notification_free(e);
     }
 }

@@ -90,7 +90,7 @@ const char *discard_reason_name(enum discard_reason reason)
     abort();
 }
 
-struct notification *event_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
+struct notification *notification_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
                         struct span name, struct span payload)
 {
     struct notification *e = calloc(1, sizeof *e);
@@ -105,7 +105,7 @@ struct notification *event_new(const unsigned char id[EVENT_ID_SIZE], struct req
     return e;
 }
 
-void event_free(struct notification *e)
+void notification_free(struct notification *e)
 {
     if (e == NULL)
         return;
@@ -115,11 +115,11 @@ void event_free(struct notification *e)
     free(e);
 }
 
-void event_list_free(struct notification *first)
+void notification_list_free(struct notification *first)
 {
     while (first != NULL) {
         struct notification *next = first->next;
-        event_free(first);
+        notification_free(first);
         first = next;
     }
 }

@@ -53,7 +53,7 @@ enum discard_reason {
 /* "rollback", "savepoint", "error", "disconnect", "timeout", "outcome", "server_lost", "no_outcome" */
 const char *discard_reason_name(enum discard_reason reason);
 
-/* The tag is not "event", for that is libevent's. */
+/* Not named "event", nor its functions, for those names are libevent's. */
 struct notification {
     struct notification *next; /* in the list that owns it */
     unsigned char id[EVENT_ID_SIZE];
@@ -67,9 +67,9 @@ struct notification {
 };
 
 /* Copies name and payload. */
-struct notification *event_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
+struct notification *notification_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
                         struct span name, struct span payload);
-void event_free(struct notification *e);
-void event_list_free(struct notification *first);
+void notification_free(struct notification *e);
+void notification_list_free(struct notification *first);
 
 #endif

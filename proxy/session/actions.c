@@ -37,7 +37,7 @@ static struct arena_chunk *chunk_new(size_t capacity, struct arena_chunk *next)
 
 static void let_go(struct action *action)
 {
-    event_list_free(action->events);
+    notification_list_free(action->events);
     if (action->request != NULL)
         request_release(action->request);
 }

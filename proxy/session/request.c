@@ -148,7 +148,7 @@ static void hold_event(struct session *s, const struct plan *plan, const struct 
     struct request *request = request_ensure(s);
     s->new_id(s->context, id);
     struct notification *event =
-        event_new(id, request, step->channel, plan_span(plan, step->name), plan_span(plan, step->payload));
+        notification_new(id, request, step->channel, plan_span(plan, step->name), plan_span(plan, step->payload));
     event->held_us = s->now_us;
     request->events++;
     txn_hold(&s->txn, event);

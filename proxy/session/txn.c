@@ -33,7 +33,7 @@ static struct notification *cut_events_from(struct txn *t, size_t first)
 
 void txn_free(struct txn *t)
 {
-    event_list_free(txn_take(t));
+    notification_list_free(txn_take(t));
     free(t->events);
     free(t->marks);
     *t = (struct txn){ 0 };
