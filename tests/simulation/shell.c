@@ -1,0 +1,321 @@
+#include "tests/simulation/shell.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+__attribute__((format(printf, 2, 3))) static void fault(struct shell *s, const char *format, ...)
+{
+    if (s->fault[0])
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(s->fault, sizeof s->fault, format, args);
+    va_end(args);
+}
+
+static void new_id(void *context, unsigned char id[EVENT_ID_SIZE])
+{
+    struct shell *s = context;
+    uint64_t n = ++s->next_id;
+    memset(id, 0, EVENT_ID_SIZE);
+    for (int i = 0; i < 8; i++)
+        id[EVENT_ID_SIZE - 1 - i] = (unsigned char)(n >> (8 * i));
+}
+
+void shell_open(struct shell *s, struct session_start *start, uint64_t now_us)
+{
+    *s = (struct shell){ .limit = start->config->limits.message, .now_us = now_us };
+    start->new_id = new_id;
+    start->context = s;
+    s->session = session_new(start);
+    session_set_time(s->session, now_us);
+}
+
+void shell_close(struct shell *s)
+{
+    session_free(s->session);
+    actions_free(&s->actions);
+    buffer_free(&s->from_client);
+    buffer_free(&s->from_server);
+    buffer_free(&s->to_client);
+    buffer_free(&s->to_server);
+    buffer_free(&s->words);
+    free(s->told);
+    s->told = NULL;
+}
+
+const char *told_name(const struct shell *s, const struct told *t)
+{
+    return s->words.data + t->name;
+}
+
+const char *told_payload(const struct shell *s, const struct told *t)
+{
+    return s->words.data + t->payload;
+}
+
+/* --- what the session told ----------------------------------------------------------------------- */
+
+static size_t keep_word(struct shell *s, const char *text, size_t size)
+{
+    size_t at = s->words.size;
+    buffer_append_string(&s->words, span_make(text, size));
+    return at;
+}
+
+static struct told *add_told(struct shell *s, const struct action *a, const unsigned char *id)
+{
+    if (s->told_count == s->told_capacity) {
+        s->told_capacity = s->told_capacity ? 2 * s->told_capacity : 64;
+        s->told = realloc(s->told, s->told_capacity * sizeof *s->told);
+        if (!s->told)
+            abort();
+    }
+    struct told *t = &s->told[s->told_count++];
+    *t = (struct told){ .kind = a->kind, .discard = a->discard, .client_bytes = s->client_bytes };
+    if (id)
+        memcpy(t->id, id, sizeof t->id);
+    return t;
+}
+
+/* How often `kind` was told of `id`. Conversations are short: a walk over the list is cheap enough. */
+static unsigned times_told(const struct shell *s, enum action_kind kind, const unsigned char *id)
+{
+    unsigned times = 0;
+    for (size_t i = 0; i < s->told_count; i++)
+        times += s->told[i].kind == kind && memcmp(s->told[i].id, id, EVENT_ID_SIZE) == 0;
+    return times;
+}
+
+static void tell_event(struct shell *s, const struct action *a, const struct notification *e)
+{
+    unsigned held = times_told(s, ACTION_EVENT_HELD, e->id);
+    unsigned settled = times_told(s, ACTION_PUBLISH, e->id) + times_told(s, ACTION_EVENTS_DISCARDED, e->id);
+    if (a->kind == ACTION_EVENT_HELD ? held > 0 : held == 0)
+        fault(s, "event \"%s\" %s", e->payload, held ? "held twice" : "settled, but was never held");
+    if (settled > 0)
+        fault(s, "event \"%s\" settled twice", e->payload);
+    struct told *t = add_told(s, a, e->id);
+    t->sandbox = e->sandbox;
+    t->name = keep_word(s, e->name, strlen(e->name));
+    t->payload = keep_word(s, e->payload, e->payload_size);
+}
+
+static void tell_events(struct shell *s, struct action *a)
+{
+    if (!a->events)
+        fault(s, "an action without the events that it is about");
+    for (const struct notification *e = a->events; e; e = e->next)
+        tell_event(s, a, e);
+    notification_list_free(a->events);
+    a->events = NULL;
+}
+
+static void tell_request(struct shell *s, const struct action *a)
+{
+    const struct request *r = a->request;
+    unsigned begun = times_told(s, ACTION_REQUEST_BEGUN, r->id);
+    unsigned ended = times_told(s, ACTION_REQUEST_COMMITTED, r->id) + times_told(s, ACTION_REQUEST_ROLLED_BACK, r->id);
+    if (a->kind == ACTION_REQUEST_BEGUN ? begun > 0 : begun == 0)
+        fault(s, "a request %s", begun ? "began twice" : "ended, but never began");
+    if (ended > 0)
+        fault(s, "a request ended twice");
+    struct told *t = add_told(s, a, r->id);
+    t->name = keep_word(s, r->route, strlen(r->route));
+    t->payload = keep_word(s, r->label, strlen(r->label));
+}
+
+bool shell_is_settled(const struct shell *s)
+{
+    size_t held = 0, settled = 0, begun = 0, ended = 0;
+    for (size_t i = 0; i < s->told_count; i++) {
+        enum action_kind kind = s->told[i].kind;
+        held += kind == ACTION_EVENT_HELD;
+        settled += kind == ACTION_PUBLISH || kind == ACTION_EVENTS_DISCARDED;
+        begun += kind == ACTION_REQUEST_BEGUN;
+        ended += kind == ACTION_REQUEST_COMMITTED || kind == ACTION_REQUEST_ROLLED_BACK;
+    }
+    return held == settled && begun == ended;
+}
+
+static void perform(struct shell *s, struct action *a)
+{
+    bool sends = a->kind == ACTION_TO_CLIENT || a->kind == ACTION_TO_SERVER;
+    if (s->closed && (sends || a->kind == ACTION_CLOSE))
+        fault(s, "something follows the close");
+    switch (a->kind) {
+    case ACTION_TO_SERVER:
+        buffer_append_span(&s->to_server, a->bytes);
+        break;
+    case ACTION_TO_CLIENT:
+        buffer_append_span(&s->to_client, a->bytes);
+        s->client_bytes += a->bytes.size;
+        break;
+    case ACTION_CANCEL_SERVER:
+        s->cancels++;
+        break;
+    case ACTION_SET_TIMER:
+        s->deadline_us = a->deadline_us;
+        break;
+    case ACTION_CLOSE:
+        s->closed = true;
+        break;
+    case ACTION_PUBLISH:
+    case ACTION_EVENTS_DISCARDED:
+        tell_events(s, a);
+        break;
+    case ACTION_EVENT_HELD:
+        tell_event(s, a, a->event);
+        break;
+    case ACTION_REQUEST_BEGUN:
+    case ACTION_REQUEST_COMMITTED:
+    case ACTION_REQUEST_ROLLED_BACK:
+        tell_request(s, a);
+        break;
+    case ACTION_COMMIT_FAILED:
+        add_told(s, a, NULL);
+        break;
+    }
+}
+
+static void perform_all(struct shell *s)
+{
+    for (size_t i = 0; i < s->actions.count; i++)
+        perform(s, &s->actions.list[i]);
+    actions_clear(&s->actions);
+}
+
+/* --- frames -------------------------------------------------------------------------------------- */
+
+/* The next message of `input`; false: not there yet. */
+static bool cut(struct shell *s, const struct message_spec *specs, struct buffer *input, bool whole, struct frame *out)
+{
+    enum frame_result r = (whole ? frame_next_whole : frame_next)(specs, buffer_span(input), s->limit, out, NULL);
+    if (r == FRAME_BAD)
+        fault(s, "a message that cannot be framed, type 0x%02x", (unsigned char)input->data[0]);
+    return r == FRAME_OK;
+}
+
+/* Bytes of a streamed message whose head was taken go on, or are dropped, without a look. */
+static void pass_rest(struct buffer *from, size_t *left, enum frame_rest rest, struct buffer *to, size_t *total)
+{
+    size_t size = from->size < *left ? from->size : *left;
+    if (rest == REST_FORWARD) {
+        buffer_append(to, from->data, size);
+        if (total)
+            *total += size;
+    }
+    *left -= size;
+    buffer_consume(from, size);
+}
+
+static void pump_client(struct shell *s)
+{
+    s->held = false;
+    while (!s->closed && !s->fault[0] && s->from_client.size > 0) {
+        if (s->client_left > 0) {
+            pass_rest(&s->from_client, &s->client_left, s->client_rest, &s->to_server, NULL);
+            continue;
+        }
+        struct frame f;
+        if (!cut(s, frontend_messages, &s->from_client, s->client_whole, &f))
+            return;
+        enum session_result r = session_on_client(s->session, &f, &s->actions);
+        s->client_rest = s->actions.rest;
+        perform_all(s);
+        switch (r) {
+        case SESSION_TAKEN:
+            s->client_whole = false;
+            s->client_left = f.left;
+            buffer_consume(&s->from_client, f.bytes.size);
+            break;
+        case SESSION_HOLD:
+            s->held = true;
+            return;
+        case SESSION_WHOLE:
+            if (f.left == 0)
+                fault(s, "the session asks for the whole of a whole message");
+            s->client_whole = true;
+            break;
+        case SESSION_BAD:
+            if (!s->closed)
+                fault(s, "a protocol violation without a close");
+            return;
+        }
+    }
+}
+
+static void pump_server(struct shell *s)
+{
+    while (!s->closed && !s->fault[0] && s->from_server.size > 0) {
+        if (s->server_left > 0) {
+            pass_rest(&s->from_server, &s->server_left, s->server_rest, &s->to_client, &s->client_bytes);
+            continue;
+        }
+        struct frame f;
+        if (!cut(s, backend_messages, &s->from_server, false, &f))
+            return;
+        session_on_server(s->session, &f, &s->actions);
+        s->server_rest = s->actions.rest;
+        perform_all(s);
+        s->server_left = f.left;
+        buffer_consume(&s->from_server, f.bytes.size);
+        if (s->held)
+            pump_client(s);
+    }
+}
+
+/* --- the outside world --------------------------------------------------------------------------- */
+
+void shell_client_sends(struct shell *s, struct span bytes)
+{
+    buffer_append_span(&s->from_client, bytes);
+    if (!s->held)
+        pump_client(s);
+}
+
+void shell_server_sends(struct shell *s, struct span bytes)
+{
+    buffer_append_span(&s->from_server, bytes);
+    pump_server(s);
+}
+
+void shell_client_lost(struct shell *s)
+{
+    buffer_clear(&s->from_client);
+    s->held = false;
+    session_on_client_lost(s->session, &s->actions);
+    perform_all(s);
+}
+
+void shell_server_lost(struct shell *s, struct span message)
+{
+    buffer_clear(&s->from_server);
+    session_on_server_lost(s->session, message, &s->actions);
+    perform_all(s);
+}
+
+void shell_time(struct shell *s, uint64_t now_us)
+{
+    s->now_us = now_us;
+    session_set_time(s->session, now_us);
+    if (s->closed || s->deadline_us == 0 || now_us < s->deadline_us)
+        return;
+    s->deadline_us = 0;
+    session_on_time(s->session, &s->actions);
+    perform_all(s);
+    if (s->held)
+        pump_client(s);
+}
+
+void shell_cancelled(struct shell *s)
+{
+    if (s->cancels == 0)
+        fault(s, "no cancel was asked for");
+    s->cancels = 0;
+    session_on_cancelled(s->session, &s->actions);
+    perform_all(s);
+    if (s->held)
+        pump_client(s);
+}

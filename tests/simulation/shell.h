@@ -1,0 +1,65 @@
+/* A shell without sockets: what proxy/pool does for a session, done in memory.
+ *
+ * Bytes are handed in as they "arrive", in pieces of any size, and pile up on the other sides as they are "sent". The shell keeps the
+ * whole bargain of session.h (frames in order, held frames offered again, the rest of a streamed message forwarded or
+ * dropped) and watches that the session keeps its own: an event is held before it is released or discarded, and
+ * that happens once; every request that began ends, once; nothing follows ACTION_CLOSE. The first breach is kept as a sentence in `fault`. */
+#ifndef TESTS_SIMULATION_SHELL_H
+#define TESTS_SIMULATION_SHELL_H
+
+#include "protocol/buffer.h"
+#include "proxy/session/session.h"
+
+/* One thing that the session told: an event's step, a request's step, or a failed COMMIT. */
+struct told {
+    enum action_kind kind;
+    enum discard_reason discard;
+    bool sandbox;
+    unsigned char id[EVENT_ID_SIZE]; /* of the event, or of the request */
+    size_t name, payload; /* offsets into shell.words: channel and payload, or route and label; NUL-terminated */
+    size_t client_bytes;  /* how much the client had been sent at that moment (E6) */
+};
+
+struct shell {
+    struct session *session;
+    size_t limit;                 /* of one message */
+    uint64_t now_us, deadline_us; /* deadline 0: none */
+
+    struct buffer from_client, from_server; /* arrived, not taken */
+    struct buffer to_server, to_client;     /* sent, not looked at */
+    size_t client_left, server_left;        /* bytes of a streamed message still to arrive */
+    enum frame_rest client_rest, server_rest;
+    bool client_whole, server_whole, held;
+    size_t client_bytes; /* all that was ever sent to the client */
+
+    bool closed;
+    unsigned cancels; /* asked for, not looked at */
+    struct told *told;
+    size_t told_count, told_capacity;
+    struct buffer words;
+
+    uint64_t next_id;
+    char fault[200]; /* "" while the session keeps its bargain */
+    struct actions actions;
+};
+
+/* `start`'s new_id and context are set here: ids count up, so that runs repeat. */
+void shell_open(struct shell *s, struct session_start *start, uint64_t now_us);
+/* Frees everything. */
+void shell_close(struct shell *s);
+
+void shell_client_sends(struct shell *s, struct span bytes);
+void shell_server_sends(struct shell *s, struct span bytes);
+void shell_client_lost(struct shell *s);
+void shell_server_lost(struct shell *s, struct span message);
+/* Moves the clock; the deadline that it passes goes off. */
+void shell_time(struct shell *s, uint64_t now_us);
+/* The cancel request that was asked for has been carried out. */
+void shell_cancelled(struct shell *s);
+/* Every event that was held has been released or discarded, every request has ended. */
+bool shell_is_settled(const struct shell *s);
+
+const char *told_name(const struct shell *s, const struct told *t);
+const char *told_payload(const struct shell *s, const struct told *t);
+
+#endif

@@ -1,0 +1,70 @@
+/* A transcript file, read.
+ *
+ *   # R7: a client transaction inside an atomic request is a savepoint      the rule and what it says: the test's name
+ *   route "web" { mode = atomic  end = commit }                             config blocks, as in a config file
+ *   startup application=shop label=/checkout/                               how the client connected; all of it optional
+ *
+ *   client   Q "BEGIN"                     the client sends (notation.h says how messages are written)
+ *   server>  Q "BEGIN"                     what the session has sent to the server since the last `server>`, exactly
+ *   server<  C "BEGIN" Z T                 the server answers
+ *   client<  C "BEGIN" Z T                 what the client has been sent since the last `client<`
+ *
+ * Without any `server<` line a model of PostgreSQL plays the server; `server>` may still be asked. Further lines:
+ *
+ *   time 30s               that much time passes            finish        the model's pg_sleep() ends
+ *   cancelled              the session asked for a cancel of the server's statement, and it is carried out
+ *   client lost            server lost "why"                closed        the session has closed both connections
+ *   event held CHANNEL "payload" | event released … | event discarded REASON …
+ *   request begun [ROUTE ["label"]] | request committed … | request rolled_back REASON …
+ *   commit_failed          a COMMIT failed with nobody left to tell (R5)
+ *   table 1 2 3            all that the model has committed to its table t, in order
+ *   notified CHANNEL "payload" …           all that the model has delivered to other listeners
+ *
+ * A file that speaks of events has to name all of them, in order; so with requests. A line that begins with white space
+ * continues the one above it. */
+#ifndef TESTS_TRANSCRIPTS_SCRIPT_H
+#define TESTS_TRANSCRIPTS_SCRIPT_H
+
+#include "config/config.h"
+#include "protocol/buffer.h"
+
+enum step_kind {
+    STEP_CLIENT_SENDS,
+    STEP_CLIENT_GETS,
+    STEP_SERVER_SENDS,
+    STEP_SERVER_GETS,
+    STEP_CLIENT_LOST,
+    STEP_SERVER_LOST,
+    STEP_TIME,
+    STEP_FINISH,
+    STEP_CANCELLED,
+    STEP_CLOSED,
+    STEP_EVENT,
+    STEP_REQUEST,
+    STEP_COMMIT_FAILED,
+    STEP_TABLE,
+    STEP_NOTIFIED
+};
+
+struct step {
+    enum step_kind kind;
+    unsigned line;
+    char *text; /* what follows the keyword */
+};
+
+struct script {
+    const char *file;
+    char *name;
+    char *startup; /* "key=value …" */
+    struct config *config;
+    struct step *steps;
+    size_t count;
+};
+
+/* Exits with a message when the file cannot be read or understood. */
+void script_read(struct script *s, const char *file);
+void script_free(struct script *s);
+/* The value of `key` in the startup line, in static storage; NULL: not said. */
+const char *script_startup(const struct script *s, const char *key);
+
+#endif
