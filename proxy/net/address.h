@@ -1,0 +1,32 @@
+/* A socket address, and how people write it. */
+#ifndef PROXY_NET_ADDRESS_H
+#define PROXY_NET_ADDRESS_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+struct address {
+    socklen_t size;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_un un;
+    };
+};
+
+enum { ADDRESS_TEXT_SIZE = sizeof(struct sockaddr_un) + 16 };
+
+/* The socket of PostgreSQL's name in `directory`: .s.PGSQL.PORT. False: the path is too long for a socket. */
+bool address_set_unix(struct address *a, const char *directory, uint16_t port);
+/* A numeric IPv4 or IPv6 address, the latter with or without brackets. False: it is not one. */
+bool address_set_ip(struct address *a, const char *text, uint16_t port);
+void address_set_port(struct address *a, uint16_t port); /* nothing to a unix socket */
+/* "127.0.0.1:5432", "[::1]:5432", the path of a unix socket, or "unix" for the nameless end of one. */
+const char *address_format(const struct address *a, char text[ADDRESS_TEXT_SIZE]);
+bool address_is_unix(const struct address *a);
+
+#endif

@@ -1,0 +1,61 @@
+/* One connection: a socket, what was read and is not used up, and what the socket would not take yet.
+ *
+ * An idle connection owns no buffers. Reading goes into the loop's scratch memory, writing comes straight from it; only what is
+ * left over (part of a message, or bytes that the peer is too slow for) is kept. */
+#ifndef PROXY_NET_CONN_H
+#define PROXY_NET_CONN_H
+
+#include <sys/uio.h>
+
+#include "protocol/buffer.h"
+#include "proxy/net/loop.h"
+
+struct conn {
+    int fd;      /* -1: closed */
+    bool broken; /* writing has failed: output is dropped, and reading will tell the end */
+    bool ending; /* conn_end_output(): output is dropped, but for what is queued */
+    short asked; /* what the loop watches for */
+    struct loop *loop;
+    void (*on_ready)(void *owner, bool readable); /* false: only the output has drained */
+    void *owner;
+    void *event; /* libevent's; NULL until something is watched for */
+    struct buffer in;
+    struct buffer out;
+    size_t out_sent; /* bytes at the front of `out` that are gone already */
+};
+
+enum conn_result { CONN_INPUT, CONN_NOTHING, CONN_LOST };
+
+/* Takes a non-blocking socket. Nothing is watched yet. */
+void conn_open(struct conn *c, struct loop *l, int fd, void (*on_ready)(void *owner, bool readable), void *owner);
+/* Both directions at once, whatever was queued. Closing twice is fine. */
+void conn_close(struct conn *c);
+static inline bool conn_is_open(const struct conn *c)
+{
+    return c->fd >= 0;
+}
+
+/* Reads once. CONN_INPUT: *input holds what was kept and what has come now, until conn_keep(), which must follow before the
+ * loop's scratch memory is used again. CONN_LOST: the peer has closed its side, or the connection is broken. */
+enum conn_result conn_receive(struct conn *c, struct span *input);
+/* Keeps what stands behind the first `used` bytes of the input that conn_receive() or conn_kept() gave. */
+void conn_keep(struct conn *c, struct span input, size_t used);
+static inline struct span conn_kept(const struct conn *c)
+{
+    return buffer_span(&c->in);
+}
+
+/* Sends now what the socket takes and queues the rest; behind a queue, queues. Never blocks, never fails (see `broken`). */
+void conn_send(struct conn *c, const struct iovec *parts, int count);
+void conn_send_span(struct conn *c, struct span bytes);
+/* Bytes that the socket has not taken yet. */
+static inline size_t conn_queued(const struct conn *c)
+{
+    return c->out.size - c->out_sent;
+}
+/* Says whether input is wanted. Draining the output is looked after here. */
+void conn_want_input(struct conn *c, bool wanted);
+/* Tells the peer, once what is queued has gone, that nothing more will come; what is sent from now on is dropped. */
+void conn_end_output(struct conn *c);
+
+#endif

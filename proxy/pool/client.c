@@ -1,0 +1,365 @@
+/* The life of a client.
+ *
+ *     STARTUP --> CONNECTING --> LOGIN --> SESSION --+
+ *        |            |            |  +--> RAW ------+--> CLOSING --> (freed)
+ *        +--> CANCELLING ----------+-----------------+
+ *
+ * Every callback ends in client_settle(), which sets what is watched from the state, or frees the client when it is over. So nothing
+ * above it on the stack has to ask whether the client is still there, and what is watched is never a leftover.
+ *
+ * Back-pressure is one rule: who has bytes queued for one side does not read from the side they come from. */
+#include "proxy/pool/client.h"
+
+#include <stdlib.h>
+
+#include "protocol/message.h"
+#include "proxy/ops/log.h"
+#include "proxy/pool/login.h"
+#include "proxy/pool/traffic.h"
+#include "proxy/session/session.h"
+
+enum { LINGER_US = 5 * 1000 * 1000 };
+
+static void on_client_ready(void *owner, bool readable);
+
+static void client_free(struct client *c);
+
+/* --- beginning ------------------------------------------------------------------------------------- */
+
+struct client *client_new(struct worker *w, int fd, const struct address *peer)
+{
+    char name[ADDRESS_TEXT_SIZE];
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        abort();
+    c->worker = w;
+    c->name = strdup(address_format(peer, name));
+    if (c->name == NULL)
+        abort();
+    c->login = login_new();
+    conn_open(&c->conn, &w->loop, fd, on_client_ready, c);
+    c->next = w->clients;
+    c->link = &w->clients;
+    if (c->next != NULL)
+        c->next->link = &c->next;
+    w->clients = c;
+    client_set_deadline(c, loop_now_us(&w->loop) + LOGIN_TIMEOUT_US);
+    client_settle(c);
+    return c;
+}
+
+void client_set_state(struct client *c, enum client_state state)
+{
+    c->state = state;
+}
+
+/* --- time ------------------------------------------------------------------------------------------- */
+
+static void on_deadline(struct client *c, uint64_t deadline_us)
+{
+    switch (c->state) {
+    case CLIENT_STARTUP:
+        client_log(c, LOG_WARN, "connection closed: no startup packet came in time", NULL);
+        client_close(c, false);
+        return;
+    case CLIENT_CONNECTING:
+    case CLIENT_LOGIN:
+        client_refuse(c, "57P05", "the login took too long");
+        return;
+    case CLIENT_SESSION:
+        traffic_on_deadline(c, deadline_us);
+        return;
+    case CLIENT_RAW:
+    case CLIENT_CANCELLING:
+        return;
+    case CLIENT_CLOSING:
+        conn_close(&c->conn);
+        if (c->server != NULL)
+            server_close(c->server);
+        return;
+    }
+}
+
+/* Deadlines move with every statement, the timer does not: it rings at the first one that was asked for, and then sees
+ * whether that is still the one. */
+static void on_timer(void *context)
+{
+    struct client *c = context;
+    uint64_t deadline_us = c->deadline_us;
+    if (deadline_us == 0)
+        return;
+    if (c->timer_us != deadline_us && loop_now_us(&c->worker->loop) < deadline_us) {
+        client_set_deadline(c, deadline_us);
+        return;
+    }
+    c->deadline_us = 0;
+    on_deadline(c, deadline_us);
+    client_settle(c);
+}
+
+void client_set_deadline(struct client *c, uint64_t deadline_us)
+{
+    c->deadline_us = deadline_us;
+    if (deadline_us == 0)
+        return;
+    if (c->timer == NULL)
+        c->timer = timer_new(&c->worker->loop, on_timer, c);
+    if (timer_is_running(c->timer) && c->timer_us <= deadline_us)
+        return;
+    uint64_t now_us = loop_now_us(&c->worker->loop);
+    c->timer_us = deadline_us;
+    timer_start(c->timer, deadline_us > now_us ? deadline_us - now_us : 0);
+}
+
+/* --- input ------------------------------------------------------------------------------------------- */
+
+/* Nobody wants it yet: one batch of it is kept, and then no more is read. */
+static void keep_input(struct client *c)
+{
+    struct span input;
+    switch (conn_receive(&c->conn, &input)) {
+    case CONN_NOTHING:
+        return;
+    case CONN_LOST:
+        client_close(c, false);
+        return;
+    case CONN_INPUT:
+        conn_keep(&c->conn, input, 0);
+        return;
+    }
+}
+
+static void discard_input(struct client *c)
+{
+    struct span input;
+    switch (conn_receive(&c->conn, &input)) {
+    case CONN_NOTHING:
+        return;
+    case CONN_LOST:
+        conn_close(&c->conn);
+        return;
+    case CONN_INPUT:
+        conn_keep(&c->conn, input, input.size);
+        return;
+    }
+}
+
+static void on_client_ready(void *owner, bool readable)
+{
+    struct client *c = owner;
+    if (readable) {
+        switch (c->state) {
+        case CLIENT_STARTUP:
+            startup_on_client_input(c);
+            break;
+        case CLIENT_CONNECTING:
+            keep_input(c);
+            break;
+        case CLIENT_LOGIN:
+            login_on_client_input(c);
+            break;
+        case CLIENT_SESSION:
+            traffic_on_client_input(c);
+            break;
+        case CLIENT_RAW:
+            traffic_pass_client_input(c);
+            break;
+        case CLIENT_CANCELLING:
+            break;
+        case CLIENT_CLOSING:
+            discard_input(c);
+            break;
+        }
+    }
+    client_settle(c);
+}
+
+void client_on_server_ready(void *owner, bool readable)
+{
+    struct client *c = owner;
+    if (readable) {
+        switch (c->state) {
+        case CLIENT_LOGIN:
+            login_on_server_input(c);
+            break;
+        case CLIENT_SESSION:
+            traffic_on_server_input(c);
+            break;
+        case CLIENT_RAW:
+            traffic_pass_server_input(c);
+            break;
+        case CLIENT_STARTUP:
+        case CLIENT_CONNECTING:
+        case CLIENT_CANCELLING:
+        case CLIENT_CLOSING:
+            break;
+        }
+    }
+    client_settle(c);
+}
+
+/* --- the end ------------------------------------------------------------------------------------------ */
+
+void client_close(struct client *c, bool linger)
+{
+    client_set_state(c, CLIENT_CLOSING);
+    c->lingering = linger;
+    if (linger)
+        conn_end_output(&c->conn);
+    if (c->cancel != NULL)
+        cancel_abandon(c->cancel);
+    c->cancel = NULL;
+    client_set_deadline(c, loop_now_us(&c->worker->loop) + LINGER_US);
+}
+
+void client_refuse(struct client *c, const char *sqlstate, const char *message)
+{
+    struct message_fault fault = { .severity = "FATAL", .sqlstate = sqlstate, .message = span_of(message) };
+    struct buffer bytes = { 0 };
+    client_log(c, LOG_WARN, "client refused", message);
+    message_add_error(&bytes, &fault);
+    conn_send_span(&c->conn, buffer_span(&bytes));
+    buffer_free(&bytes);
+    client_close(c, true);
+}
+
+void client_drain(struct client *c)
+{
+    switch (c->state) {
+    case CLIENT_STARTUP:
+    case CLIENT_CONNECTING:
+    case CLIENT_LOGIN:
+        client_shut_down(c);
+        return;
+    case CLIENT_SESSION:
+        client_settle(c);
+        return;
+    case CLIENT_RAW:
+    case CLIENT_CANCELLING:
+    case CLIENT_CLOSING:
+        return;
+    }
+}
+
+void client_shut_down(struct client *c)
+{
+    switch (c->state) {
+    case CLIENT_STARTUP:
+        client_close(c, false);
+        break;
+    case CLIENT_CONNECTING:
+    case CLIENT_LOGIN:
+        client_refuse(c, "57P01", "terminating connection due to administrator command");
+        break;
+    case CLIENT_SESSION:
+        traffic_shut_down(c);
+        break;
+    case CLIENT_RAW:
+        client_close(c, false);
+        break;
+    case CLIENT_CANCELLING:
+    case CLIENT_CLOSING:
+        return;
+    }
+    client_settle(c);
+}
+
+void client_reload(struct client *c)
+{
+    if (c->state == CLIENT_SESSION)
+        session_set_config(c->session, c->worker->config);
+}
+
+static void client_free(struct client *c)
+{
+    struct worker *w = c->worker;
+    *c->link = c->next;
+    if (c->next != NULL)
+        c->next->link = c->link;
+    if (c->admitted)
+        workers_dismiss();
+    if (c->cancel != NULL)
+        cancel_abandon(c->cancel);
+    conn_close(&c->conn);
+    server_free(c->server);
+    login_free(c->login);
+    if (c->session != NULL)
+        session_free(c->session);
+    timer_free(c->timer);
+    free(c->name);
+    free(c);
+    worker_client_ended(w);
+}
+
+void client_drop(struct client *c)
+{
+    client_free(c);
+}
+
+void client_log(const struct client *c, enum log_level level, const char *message, const char *detail)
+{
+    LOG(level, message, log_text("client", c->name), log_text("detail", detail != NULL ? detail : ""));
+}
+
+/* --- settling ----------------------------------------------------------------------------------------- */
+
+static bool wants_client_input(const struct client *c)
+{
+    size_t queued = conn_queued(&c->conn) + (c->server != NULL ? conn_queued(&c->server->conn) : 0);
+    switch (c->state) {
+    case CLIENT_STARTUP:
+        return true;
+    case CLIENT_CONNECTING:
+        return c->conn.in.size == 0;
+    case CLIENT_LOGIN:
+        return queued == 0 && (c->conn.in.size == 0 || c->login->answer_wanted);
+    case CLIENT_SESSION:
+        return c->lost || (queued == 0 && !c->held && !c->deaf && !c->terminated);
+    case CLIENT_RAW:
+        return conn_queued(&c->server->conn) == 0;
+    case CLIENT_CANCELLING:
+        return false;
+    case CLIENT_CLOSING:
+        return c->lingering;
+    }
+    return false;
+}
+
+static bool wants_server_input(const struct client *c)
+{
+    switch (c->state) {
+    case CLIENT_LOGIN:
+    case CLIENT_SESSION:
+    case CLIENT_RAW:
+        return conn_queued(&c->conn) == 0;
+    case CLIENT_STARTUP:
+    case CLIENT_CONNECTING:
+    case CLIENT_CANCELLING:
+    case CLIENT_CLOSING:
+        return false;
+    }
+    return false;
+}
+
+/* True: it is over. */
+static bool is_closed(struct client *c)
+{
+    if (c->server != NULL && (!server_is_open(c->server) || conn_queued(&c->server->conn) == 0))
+        server_close(c->server);
+    if (!c->lingering && conn_queued(&c->conn) == 0)
+        conn_close(&c->conn);
+    return !conn_is_open(&c->conn) && (c->server == NULL || !server_is_open(c->server));
+}
+
+void client_settle(struct client *c)
+{
+    if (c->state == CLIENT_SESSION && c->worker->phase == WORKER_DRAINING && traffic_is_between_requests(c))
+        traffic_shut_down(c);
+    if (c->state == CLIENT_CLOSING && is_closed(c)) {
+        client_free(c);
+        return;
+    }
+    conn_want_input(&c->conn, wants_client_input(c));
+    if (c->server != NULL)
+        conn_want_input(&c->server->conn, wants_server_input(c));
+}

@@ -1,0 +1,258 @@
+/* Login: the upstream authenticates the client, pgatomic relays and stores nothing (P9).
+ *
+ *     client                      pgatomic                         upstream
+ *                                 StartupMessage            ->
+ *                             <-  Authentication…                     asks for something, or says Ok
+ *     password, SASL…         ->                            ->
+ *                             <-  ParameterStatus…, BackendKeyData    looked at
+ *                             <-  pgatomic_version, ReadyForQuery     the session begins
+ *
+ * The client's messages are passed on one for each question, so that what it sends early waits for the session instead of being taken
+ * for a password. SCRAM-SHA-256-PLUS binds the exchange to a TLS connection that does not reach from end to end
+ * here: it is taken out of the mechanisms that the upstream offers. */
+#include "proxy/pool/login.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "protocol/message.h"
+#include "proxy/ops/uuid.h"
+#include "proxy/pool/client.h"
+#include "proxy/pool/traffic.h"
+#include "proxy/session/session.h"
+#include "proxy/version.h"
+
+enum authentication { AUTHENTICATION_OK = 0, AUTHENTICATION_SASL = 10, AUTHENTICATION_SASL_FINAL = 12 };
+
+void login_begin(struct client *c)
+{
+    client_set_state(c, CLIENT_LOGIN);
+    conn_send_span(&c->server->conn, buffer_span(&c->login->packet));
+    buffer_free(&c->login->packet);
+}
+
+/* --- the client's answers -------------------------------------------------------------------------- */
+
+static size_t relay_answer(struct client *c, struct span input)
+{
+    struct frame f;
+    if (!c->login->answer_wanted)
+        return 0;
+    switch (frame_next(frontend_messages, input, c->message_limit, &f, NULL)) {
+    case FRAME_MORE:
+        return 0;
+    case FRAME_OK:
+        if (f.type == 'p')
+            break;
+        /* fall through */
+    case FRAME_BAD:
+        client_refuse(c, "08P01", "an answer to the request for authentication was expected");
+        return input.size;
+    }
+    c->login->answer_wanted = false;
+    conn_send_span(&c->server->conn, f.bytes);
+    return f.bytes.size;
+}
+
+void login_on_client_input(struct client *c)
+{
+    struct span input;
+    switch (conn_receive(&c->conn, &input)) {
+    case CONN_NOTHING:
+        return;
+    case CONN_LOST:
+        client_close(c, false);
+        return;
+    case CONN_INPUT:
+        conn_keep(&c->conn, input, relay_answer(c, input));
+        return;
+    }
+}
+
+/* --- the upstream's messages ------------------------------------------------------------------------ */
+
+/* The list of mechanisms without those that end in -PLUS. */
+static struct span without_plus(struct actions *a, struct span body)
+{
+    static const char plus[] = "-PLUS";
+    struct buffer message = { 0 };
+    struct wire w = wire_open(body);
+    buffer_append_u8(&message, 'R');
+    buffer_append_u32(&message, 0); /* the length, below */
+    buffer_append_u32(&message, wire_u32(&w));
+    for (struct span name = wire_string(&w); name.size > 0; name = wire_string(&w)) {
+        bool is_plus =
+            name.size >= strlen(plus) && memcmp(name.data + name.size - strlen(plus), plus, strlen(plus)) == 0;
+        if (!is_plus)
+            buffer_append_string(&message, name);
+    }
+    buffer_append_u8(&message, '\0');
+    wire_put_u32(message.data + 1, (uint32_t)(message.size - 1));
+    struct span kept = actions_keep(a, buffer_span(&message));
+    buffer_free(&message);
+    return kept;
+}
+
+static struct span on_authentication(struct client *c, const struct frame *f)
+{
+    struct wire w = wire_open(frame_body(f));
+    uint32_t kind = wire_u32(&w);
+    c->login->answer_wanted = kind != AUTHENTICATION_OK && kind != AUTHENTICATION_SASL_FINAL;
+    return kind == AUTHENTICATION_SASL ? without_plus(&c->worker->actions, frame_body(f)) : f->bytes;
+}
+
+static void on_parameter(struct login *l, const struct frame *f)
+{
+    struct span name, value;
+    if (!message_read_parameter_status(frame_body(f), &name, &value))
+        return;
+    if (span_is(name, "client_encoding")) {
+        snprintf(l->encoding, sizeof l->encoding, "%.*s", (int)value.size, value.data);
+    } else if (span_is(name, "standard_conforming_strings")) {
+        l->standard_conforming_strings = span_is(value, "on");
+    } else if (span_is(name, "default_transaction_read_only")) {
+        l->default_read_only = span_is(value, "on");
+    } else if (span_is(name, "application_name")) {
+        free(l->application);
+        l->application = strndup(value.data, value.size);
+        if (l->application == NULL)
+            abort();
+    }
+}
+
+static void on_key(struct client *c, const struct frame *f)
+{
+    struct wire w = wire_open(frame_body(f));
+    uint32_t process_id = wire_u32(&w);
+    struct span secret = wire_rest(&w);
+    if (!w.failed && secret.size >= 4 && secret.size <= CANCEL_SECRET_MAX)
+        server_set_key(c->server, process_id, secret);
+}
+
+static void new_id(void *context, unsigned char id[EVENT_ID_SIZE])
+{
+    struct worker *w = context;
+    uuid_make(id, loop_now_us(&w->loop));
+}
+
+static void begin_session(struct client *c)
+{
+    struct login *l = c->login;
+    struct session_start start = { .config = l->config,
+                                   .database = l->database,
+                                   .user = l->user,
+                                   .application = l->application,
+                                   .client = c->name,
+                                   .label = l->label,
+                                   .client_encoding = span_of(l->encoding),
+                                   .standard_conforming_strings = l->standard_conforming_strings,
+                                   .default_read_only = l->default_read_only,
+                                   .new_id = new_id,
+                                   .context = c->worker };
+    c->session = session_new(&start);
+    /* A reload may have come while the client logged in. */
+    if (c->worker->config != l->config)
+        session_set_config(c->session, c->worker->config);
+}
+
+/* The first ReadyForQuery: from here on others look at the bytes. */
+static void on_ready(struct client *c)
+{
+    struct actions *a = &c->worker->actions;
+    struct buffer version = { 0 };
+    message_add_parameter_status(&version, span_of("pgatomic_version"), span_of(PGATOMIC_VERSION));
+    actions_to_client(a, actions_keep(a, buffer_span(&version)));
+    buffer_free(&version);
+
+    bool replication = c->login->replication;
+    if (!replication)
+        begin_session(c);
+    login_free(c->login);
+    c->login = NULL;
+    client_set_deadline(c, 0);
+    client_set_state(c, replication ? CLIENT_RAW : CLIENT_SESSION);
+}
+
+static void relay_message(struct client *c, const struct frame *f)
+{
+    struct span bytes = f->bytes;
+    switch (f->type) {
+    case 'R':
+        bytes = on_authentication(c, f);
+        break;
+    case 'S':
+        on_parameter(c->login, f);
+        break;
+    case 'K':
+        on_key(c, f);
+        break;
+    case 'E':
+        c->login->refused = true;
+        break;
+    case 'Z':
+        on_ready(c);
+        break;
+    }
+    actions_to_client(&c->worker->actions, bytes);
+    c->server->stream.left = f->left;
+}
+
+/* Messages up to the first ReadyForQuery. */
+static size_t relay_messages(struct client *c, struct span input)
+{
+    size_t used = stream_take(&c->server->stream, input);
+    actions_to_client(&c->worker->actions, span_make(input.data, used));
+    while (c->state == CLIENT_LOGIN) {
+        struct frame f;
+        switch (frame_next(backend_messages, span_make(input.data + used, input.size - used), TRAFFIC_SERVER_LIMIT, &f,
+                           NULL)) {
+        case FRAME_MORE:
+            return used;
+        case FRAME_BAD:
+            client_refuse(c, "08P01", "the upstream sent a message that the protocol does not know");
+            return input.size;
+        case FRAME_OK:
+            relay_message(c, &f);
+            used += f.bytes.size;
+        }
+    }
+    return used;
+}
+
+/* The client may have sent more than was asked for: it was kept for now. */
+static void feed_kept(struct client *c)
+{
+    struct span kept = conn_kept(&c->conn);
+    if (kept.size > 0 && c->state == CLIENT_LOGIN)
+        conn_keep(&c->conn, kept, relay_answer(c, kept));
+}
+
+static void on_server_lost(struct client *c)
+{
+    if (c->login->refused || stream_is_inside_message(&c->server->stream))
+        client_close(c, true);
+    else
+        client_refuse(c, "08006", "the upstream closed the connection unexpectedly");
+}
+
+void login_on_server_input(struct client *c)
+{
+    struct span input;
+    switch (conn_receive(&c->server->conn, &input)) {
+    case CONN_NOTHING:
+        return;
+    case CONN_LOST:
+        on_server_lost(c);
+        return;
+    case CONN_INPUT:
+        break;
+    }
+    size_t used = relay_messages(c, input);
+    if (c->state == CLIENT_SESSION || c->state == CLIENT_RAW) {
+        traffic_begin(c, input, used);
+        return;
+    }
+    traffic_perform(c);
+    conn_keep(&c->server->conn, input, used);
+    feed_kept(c);
+}

@@ -1,0 +1,44 @@
+/* From a client's first byte to its first ReadyForQuery.
+ *
+ * What is learnt on the way, to be handed to the session; it goes when the session begins. */
+#ifndef PROXY_POOL_LOGIN_H
+#define PROXY_POOL_LOGIN_H
+
+#include "config/config.h"
+#include "protocol/buffer.h"
+
+struct client;
+
+enum { LOGIN_TIMEOUT_US = 60 * 1000 * 1000, LOGIN_ENCODING_SIZE = 32 };
+
+struct login {
+    bool ssl_asked, gssenc_asked;
+
+    /* from the StartupMessage */
+    struct config *config;           /* a reference: the rules as they were then */
+    const struct database *upstream; /* the block for the database that was asked for */
+    char *user, *database, *application;
+    char *label; /* NULL: none */
+    bool replication;
+    struct buffer packet; /* the StartupMessage for the upstream */
+
+    /* from the upstream's replies */
+    bool answer_wanted; /* it has asked the client for a password or the like */
+    bool refused;       /* it has sent an error, which the client got */
+    char encoding[LOGIN_ENCODING_SIZE];
+    bool standard_conforming_strings;
+    bool default_read_only;
+};
+
+struct login *login_new(void);
+void login_free(struct login *l); /* NULL: nothing */
+
+/* startup.c: bytes are there in CLIENT_STARTUP. */
+void startup_on_client_input(struct client *c);
+
+/* login.c: the upstream is connected. */
+void login_begin(struct client *c);
+void login_on_client_input(struct client *c);
+void login_on_server_input(struct client *c);
+
+#endif

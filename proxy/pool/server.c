@@ -1,0 +1,55 @@
+/* A connection to the upstream: connecting, and the key by which it is cancelled. */
+#include "proxy/pool/server.h"
+
+#include <stdlib.h>
+
+struct server *server_new(struct loop *l, void (*on_ready)(void *owner, bool readable), void *owner)
+{
+    struct server *s = malloc(sizeof *s);
+    if (s == NULL)
+        abort();
+    *s = (struct server){ .conn = { .fd = -1 }, .loop = l, .on_ready = on_ready, .owner = owner };
+    return s;
+}
+
+void server_free(struct server *s)
+{
+    if (s == NULL)
+        return;
+    server_close(s);
+    free(s);
+}
+
+static void on_dialed(void *context, int fd, const struct address *to, const char *error)
+{
+    struct server *s = context;
+    s->dial = NULL;
+    if (fd >= 0) {
+        s->address = *to;
+        conn_open(&s->conn, s->loop, fd, s->on_ready, s->owner);
+    }
+    s->on_connected(s->owner, fd >= 0 ? NULL : error);
+}
+
+void server_connect(struct server *s, struct resolver *r, const struct database *database,
+                    void (*on_connected)(void *owner, const char *error))
+{
+    struct dial_targets targets = { database->hosts, database->ports, database->connect_timeout_ms };
+    s->on_connected = on_connected;
+    s->dial = dial_hosts(s->loop, r, &targets, on_dialed, s);
+}
+
+void server_close(struct server *s)
+{
+    dial_cancel(s->dial);
+    s->dial = NULL;
+    cancel_key_remove(s->key);
+    s->key = NULL;
+    conn_close(&s->conn);
+}
+
+void server_set_key(struct server *s, uint32_t process_id, struct span secret)
+{
+    cancel_key_remove(s->key);
+    s->key = cancel_key_add(process_id, secret, &s->address);
+}

@@ -1,0 +1,38 @@
+/* A connection to the upstream. */
+#ifndef PROXY_POOL_SERVER_H
+#define PROXY_POOL_SERVER_H
+
+#include "config/config.h"
+#include "proxy/net/conn.h"
+#include "proxy/net/dial.h"
+#include "proxy/pool/cancel.h"
+#include "proxy/pool/stream.h"
+
+struct server {
+    struct conn conn;       /* closed until it is connected */
+    struct stream stream;   /* of the message of which a part has not come yet */
+    struct dial *dial;      /* NULL: not connecting */
+    struct address address; /* where it is connected to */
+    struct cancel_key *key; /* NULL: the upstream gave none */
+    struct loop *loop;
+    void (*on_connected)(void *owner, const char *error); /* `error` NULL: it is */
+    void (*on_ready)(void *owner, bool readable);
+    void *owner;
+};
+
+struct server *server_new(struct loop *l, void (*on_ready)(void *owner, bool readable), void *owner);
+/* Closes what is open. NULL: nothing. */
+void server_free(struct server *s);
+/* Connects to the first host of `database` that answers, and then calls on_connected. `database` outlives the attempt. */
+void server_connect(struct server *s, struct resolver *r, const struct database *database,
+                    void (*on_connected)(void *owner, const char *error));
+/* Closes the connection, or gives up connecting, and forgets its key. */
+void server_close(struct server *s);
+static inline bool server_is_open(const struct server *s)
+{
+    return conn_is_open(&s->conn);
+}
+/* Remembers how its queries are cancelled. */
+void server_set_key(struct server *s, uint32_t process_id, struct span secret);
+
+#endif

@@ -1,0 +1,253 @@
+/* The first packets of a connection, up to the upstream.
+ *
+ *     SSLRequest, GSSENCRequest   answered 'N', each once
+ *     CancelRequest               carried to the upstream that has the key, then closed
+ *     StartupMessage              checked against the limits, then on to the upstream
+ *
+ * Whoever is there may be anyone. What is no packet of the protocol is closed without an answer, for nobody who could read
+ * one has sent it; what is one, but not allowed, gets FATAL 08P01. */
+#include "proxy/pool/login.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "protocol/message.h"
+#include "proxy/pool/client.h"
+#include "proxy/pool/startup_options.h"
+
+static char *copy_text(struct span s)
+{
+    char *copy = strndup(s.size > 0 ? s.data : "", s.size);
+    if (copy == NULL)
+        abort();
+    return copy;
+}
+
+struct login *login_new(void)
+{
+    struct login *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        abort();
+    l->standard_conforming_strings = true;
+    return l;
+}
+
+void login_free(struct login *l)
+{
+    if (l == NULL)
+        return;
+    if (l->config != NULL)
+        config_release(l->config);
+    free(l->user);
+    free(l->database);
+    free(l->application);
+    free(l->label);
+    buffer_free(&l->packet);
+    free(l);
+}
+
+/* --- encryption and cancel ------------------------------------------------------------------------- */
+
+static void refuse_encryption(struct client *c, bool *asked, bool bytes_follow)
+{
+    if (*asked) {
+        client_refuse(c, "08P01", "encryption was asked for twice");
+        return;
+    }
+    *asked = true;
+    conn_send_span(&c->conn, span_of("N"));
+    if (bytes_follow)
+        client_refuse(c, "08P01", "data was sent behind a request for encryption, before its answer");
+}
+
+static void on_cancelled(void *context, const char *error)
+{
+    struct client *c = context;
+    c->cancel = NULL;
+    if (error != NULL)
+        client_log(c, LOG_WARN, "cancel request failed", error);
+    client_close(c, false);
+    client_settle(c);
+}
+
+static void carry_cancel(struct client *c, const struct message_startup *m)
+{
+    struct cancel_target target;
+    if (!cancel_key_find(m->process_id, m->secret, &target)) {
+        client_log(c, LOG_INFO, "cancel request with an unknown key", NULL);
+        client_close(c, false);
+        return;
+    }
+    client_set_state(c, CLIENT_CANCELLING);
+    c->cancel = cancel_send(&c->worker->cancels, &target, LOGIN_TIMEOUT_US / 1000, on_cancelled, c);
+}
+
+/* --- StartupMessage -------------------------------------------------------------------------------- */
+
+static void read_label(struct login *l, struct span parameters)
+{
+    struct span value;
+    struct buffer label = { 0 };
+    if (startup_find(parameters, "pgatomic.request", &value))
+        buffer_append_span(&label, value);
+    else if (startup_find(parameters, "options", &value))
+        startup_option(value, "pgatomic.request", &label);
+    if (label.size > 0)
+        l->label = copy_text(buffer_span(&label));
+    buffer_free(&label);
+}
+
+/* False: the client has been refused. */
+static bool read_parameters(struct client *c, struct span parameters)
+{
+    struct login *l = c->login;
+    struct span user = { 0 }, database = { 0 }, application = { 0 }, replication = { 0 };
+    startup_find(parameters, "user", &user);
+    startup_find(parameters, "database", &database);
+    startup_find(parameters, "application_name", &application);
+    startup_find(parameters, "replication", &replication);
+    if (user.size == 0) {
+        client_refuse(c, "28000", "no user name was given in the startup packet");
+        return false;
+    }
+    l->user = copy_text(user);
+    l->database = copy_text(database.size > 0 ? database : user);
+    l->application = copy_text(application);
+    l->replication = startup_replication(replication);
+    read_label(l, parameters);
+    return true;
+}
+
+/* The client's own packet, but for the database when its block names one. */
+static void build_packet(struct login *l, const struct message_startup *m)
+{
+    struct span name, value;
+    const char *dbname = l->upstream->dbname;
+    size_t start = message_begin_startup(&l->packet, m->major, m->minor);
+    for (size_t at = 0; startup_parameter(m->parameters, &at, &name, &value);) {
+        if (dbname != NULL && span_is(name, "database"))
+            continue;
+        buffer_append_string(&l->packet, name);
+        buffer_append_string(&l->packet, value);
+    }
+    if (dbname != NULL) {
+        buffer_append_string(&l->packet, span_of("database"));
+        buffer_append_string(&l->packet, span_of(dbname));
+    }
+    message_end_startup(&l->packet, start);
+}
+
+static void on_connected(void *owner, const char *error)
+{
+    struct client *c = owner;
+    if (error == NULL) {
+        login_begin(c);
+    } else {
+        struct buffer words = { 0 };
+        buffer_format(&words, "could not connect to the upstream: %s", error);
+        buffer_append_u8(&words, '\0');
+        client_refuse(c, "08006", words.data);
+        buffer_free(&words);
+    }
+    client_settle(c);
+}
+
+static void begin_session(struct client *c, const struct message_startup *m)
+{
+    struct login *l = c->login;
+    l->config = config_retain(c->worker->config);
+    if (!read_parameters(c, m->parameters))
+        return;
+    if (!workers_admit(l->config->limits.clients)) {
+        client_refuse(c, "53300", "too many clients: limits.clients is reached");
+        return;
+    }
+    c->admitted = true;
+    c->message_limit = l->config->limits.message;
+    l->upstream = config_database(l->config, l->database);
+    if (l->upstream == NULL) {
+        struct buffer words = { 0 };
+        buffer_format(&words, "database \"%s\" does not exist: no database block of pgatomic matches it", l->database);
+        buffer_append_u8(&words, '\0');
+        client_refuse(c, "3D000", words.data);
+        buffer_free(&words);
+        return;
+    }
+    build_packet(l, m);
+    client_set_state(c, CLIENT_CONNECTING);
+    c->server = server_new(&c->worker->loop, client_on_server_ready, c);
+    server_connect(c->server, c->worker->resolver, l->upstream, on_connected);
+}
+
+/* --- packets --------------------------------------------------------------------------------------- */
+
+static void take_packet(struct client *c, const struct message_startup *m, bool bytes_follow)
+{
+    switch (m->kind) {
+    case STARTUP_SSL:
+        refuse_encryption(c, &c->login->ssl_asked, bytes_follow);
+        return;
+    case STARTUP_GSSENC:
+        refuse_encryption(c, &c->login->gssenc_asked, bytes_follow);
+        return;
+    case STARTUP_CANCEL:
+        carry_cancel(c, m);
+        return;
+    case STARTUP_SESSION:
+        begin_session(c, m);
+        return;
+    }
+}
+
+/* Says what is wrong with the packet at the front of `input`, which message_read_startup() did not like. */
+static void reject_packet(struct client *c, struct span input)
+{
+    size_t length = wire_get_u32(input.data);
+    if (input.size < 8 || length < 8 || length > c->worker->config->limits.startup) {
+        bool is_tls = input.data[0] == 0x16;
+        client_log(c, LOG_WARN, "connection closed: not a startup packet",
+                   is_tls ? "a TLS handshake came where the protocol asks for an SSLRequest" : "invalid length");
+        client_close(c, false);
+    } else if (wire_get_u16(input.data + 4) == 3) {
+        client_refuse(c, "08P01",
+                      "invalid startup packet: parameters have to be pairs of strings, and end with an empty one");
+    } else {
+        client_refuse(c, "08P01", "unsupported protocol version: only 3.0 and newer minor versions are spoken here");
+    }
+}
+
+static size_t take_packets(struct client *c, struct span input)
+{
+    size_t used = 0;
+    while (c->state == CLIENT_STARTUP) {
+        struct message_startup m;
+        size_t size = 0;
+        struct span rest = span_make(input.data + used, input.size - used);
+        switch (message_read_startup(rest, c->worker->config->limits.startup, &m, &size)) {
+        case FRAME_MORE:
+            return used;
+        case FRAME_BAD:
+            reject_packet(c, rest);
+            return input.size;
+        case FRAME_OK:
+            used += size;
+            take_packet(c, &m, used < input.size);
+        }
+    }
+    return used;
+}
+
+void startup_on_client_input(struct client *c)
+{
+    struct span input;
+    switch (conn_receive(&c->conn, &input)) {
+    case CONN_NOTHING:
+        return;
+    case CONN_LOST:
+        client_close(c, false);
+        return;
+    case CONN_INPUT:
+        conn_keep(&c->conn, input, take_packets(c, input));
+        return;
+    }
+}

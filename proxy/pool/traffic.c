@@ -1,0 +1,422 @@
+/* The hot path.
+ *
+ *     recv -> scratch -> frame_next -> session_on_… -> actions -> send
+ *
+ * What one recv has brought is cut into frames, the session is asked about each, and what it wants done is performed when all of
+ * them have been seen: one send for each side. The bytes stay where recv has put them; only what does not end in this batch (a part of a
+ * message, or one that the session will not take yet) is kept by its connection.
+ *
+ * Nothing here decides anything about SQL, and nothing waits: a side that does not take its bytes makes the other one unread
+ * (client_settle). */
+#include "proxy/pool/traffic.h"
+
+#include "protocol/message.h"
+#include "proxy/events/dispatch.h"
+#include "proxy/ops/log.h"
+#include "proxy/pool/client.h"
+#include "proxy/session/session.h"
+
+enum { CANCEL_CONNECT_MS = 5000 };
+
+/* --- performing ------------------------------------------------------------------------------------ */
+
+enum { PARTS_MAX = 32 };
+
+/* Bytes for one side, gathered for one system call. */
+struct gather {
+    struct conn *conn; /* NULL: dropped */
+    int count;
+    struct iovec parts[PARTS_MAX];
+};
+
+static void gather_send(struct gather *g)
+{
+    if (g->conn != NULL && g->count > 0)
+        conn_send(g->conn, g->parts, g->count);
+    g->count = 0;
+}
+
+static inline void gather_add(struct gather *g, struct span bytes)
+{
+    if (g->count == PARTS_MAX)
+        gather_send(g);
+    g->parts[g->count++] = (struct iovec){ (void *)(uintptr_t)bytes.data, bytes.size };
+}
+
+static void on_cancel_closed(void *context, const char *error);
+
+static void cancel_query(struct client *c)
+{
+    struct cancel_target target;
+    cancel_key_target(c->server->key, &target);
+    c->cancel = cancel_send(&c->worker->cancels, &target, CANCEL_CONNECT_MS, on_cancel_closed, c);
+}
+
+struct aftermath {
+    bool cancel, close;
+};
+
+static void log_discarded(const struct action *action, uint64_t now_us)
+{
+    for (const struct notification *e = action->events; e != NULL; e = e->next)
+        log_event_discarded(e, action->discard, now_us);
+}
+
+/* Everything but bytes. */
+static void perform_other(struct client *c, struct action *action, struct aftermath *after)
+{
+    uint64_t now_us = loop_now_us(&c->worker->loop);
+    switch (action->kind) {
+    case ACTION_TO_SERVER:
+    case ACTION_TO_CLIENT:
+        return;
+    case ACTION_CANCEL_SERVER:
+        after->cancel = true;
+        return;
+    case ACTION_SET_TIMER:
+        client_set_deadline(c, action->deadline_us);
+        return;
+    case ACTION_CLOSE:
+        after->close = true;
+        return;
+    case ACTION_PUBLISH:
+        dispatch_publish(action->events, now_us);
+        action->events = NULL;
+        return;
+    case ACTION_EVENT_HELD:
+        log_event_held(action->event);
+        return;
+    case ACTION_EVENTS_DISCARDED:
+        log_discarded(action, now_us); /* actions_clear() frees them */
+        return;
+    case ACTION_REQUEST_BEGUN:
+        log_request_begun(action->request);
+        return;
+    case ACTION_REQUEST_COMMITTED:
+        log_request_committed(action->request, now_us);
+        return;
+    case ACTION_REQUEST_ROLLED_BACK:
+        log_request_rolled_back(action->request, action->discard, now_us);
+        return;
+    case ACTION_COMMIT_FAILED:
+        log_commit_failed(action->request, action->bytes, now_us);
+        return;
+    }
+}
+
+static void perform_list(struct client *c, struct aftermath *after)
+{
+    struct actions *a = &c->worker->actions;
+    struct gather to_server = { .conn = c->server != NULL ? &c->server->conn : NULL };
+    struct gather to_client = { .conn = &c->conn };
+    for (size_t i = 0; i < a->count; i++) {
+        struct action *action = &a->list[i];
+        if (action->kind == ACTION_TO_SERVER)
+            gather_add(&to_server, action->bytes);
+        else if (action->kind == ACTION_TO_CLIENT)
+            gather_add(&to_client, action->bytes);
+        else
+            perform_other(c, action, after);
+    }
+    gather_send(&to_server);
+    gather_send(&to_client);
+    actions_clear(a);
+}
+
+/* The aftermath of an action may have actions of its own. */
+void traffic_perform(struct client *c)
+{
+    struct aftermath after = { false, false };
+    perform_list(c, &after);
+    if (after.cancel && c->server->key != NULL) {
+        cancel_query(c);
+    } else if (after.cancel) { /* the upstream gave no key: there is nothing to wait for */
+        session_on_cancelled(c->session, &c->worker->actions);
+        perform_list(c, &after);
+    }
+    if (after.close)
+        client_close(c, !c->terminated);
+}
+
+/* --- feeding the session ---------------------------------------------------------------------------- */
+
+static void set_time(struct client *c)
+{
+    session_set_time(c->session, loop_now_us(&c->worker->loop));
+}
+
+/* No more will come from the client. If a message of its has begun to leave for the server, nothing can follow that on this
+ * connection; what was sent before it still runs, and its replies are read. */
+static void lose_client(struct client *c)
+{
+    c->lost = true;
+    c->held = false;
+    if (stream_is_inside_message(&c->stream))
+        conn_end_output(&c->server->conn);
+    c->stream.left = 0;
+    session_on_client_lost(c->session, &c->worker->actions);
+}
+
+/* The client has left the protocol. It is told so, unless that would land inside a message, and then counts as lost. */
+static void on_violation(struct client *c)
+{
+    client_log(c, LOG_WARN, "client sent a message of an invalid type or length", NULL);
+    if (!stream_is_inside_message(&c->server->stream)) {
+        struct message_fault fault = { .severity = "FATAL", .sqlstate = "08P01" };
+        fault.message = span_of("invalid message type or length");
+        struct buffer message = { 0 };
+        message_add_error(&message, &fault);
+        actions_to_client(&c->worker->actions, actions_keep(&c->worker->actions, buffer_span(&message)));
+        buffer_free(&message);
+    }
+    lose_client(c);
+}
+
+static inline enum frame_result cut_client_frame(const struct client *c, struct span input, struct frame *f)
+{
+    if (c->stream.whole)
+        return frame_next_whole(frontend_messages, input, c->message_limit, f, NULL);
+    return frame_next(frontend_messages, input, c->message_limit, f, NULL);
+}
+
+/* Offers a frame to the session. True: it was taken. */
+static bool offer(struct client *c, const struct frame *f)
+{
+    struct actions *a = &c->worker->actions;
+    switch (session_on_client(c->session, f, a)) {
+    case SESSION_TAKEN:
+        c->stream = (struct stream){ .left = f->left, .rest = a->rest };
+        c->terminated = f->type == 'X';
+        return true;
+    case SESSION_HOLD:
+        c->held = true;
+        return false;
+    case SESSION_WHOLE:
+        c->stream.whole = true;
+        return false;
+    case SESSION_BAD:
+        c->deaf = true;
+        return false;
+    }
+    return false;
+}
+
+/* Hands the client's bytes to the session; how many of them are done with. */
+static size_t feed_client(struct client *c, struct span input)
+{
+    size_t used = stream_take(&c->stream, input);
+    if (used > 0 && c->stream.rest == REST_FORWARD)
+        actions_to_server(&c->worker->actions, span_make(input.data, used));
+    while (used < input.size && !c->held) {
+        struct frame f;
+        switch (cut_client_frame(c, span_make(input.data + used, input.size - used), &f)) {
+        case FRAME_MORE:
+            return used;
+        case FRAME_BAD:
+            on_violation(c);
+            return input.size;
+        case FRAME_OK:
+            if (offer(c, &f))
+                used += f.bytes.size;
+            if (c->terminated || c->deaf)
+                return input.size;
+        }
+    }
+    return used;
+}
+
+/* The server is gone. When it went in the middle of a message to the client, no words can follow that. */
+static void lose_server(struct client *c, const char *words)
+{
+    if (stream_is_inside_message(&c->server->stream))
+        conn_end_output(&c->conn);
+    server_close(c->server);
+    session_on_server_lost(c->session, span_of(words), &c->worker->actions);
+}
+
+static size_t feed_server(struct client *c, struct span input)
+{
+    struct actions *a = &c->worker->actions;
+    struct stream *s = &c->server->stream;
+    size_t used = stream_take(s, input);
+    if (used > 0 && s->rest == REST_FORWARD)
+        actions_to_client(a, span_make(input.data, used));
+    while (used < input.size) {
+        struct frame f;
+        switch (frame_next(backend_messages, span_make(input.data + used, input.size - used), TRAFFIC_SERVER_LIMIT, &f,
+                           NULL)) {
+        case FRAME_MORE:
+            return used;
+        case FRAME_BAD:
+            client_log(c, LOG_ERROR, "the upstream sent a message of an invalid type or length", NULL);
+            lose_server(c, "the server sent a message that the protocol does not know");
+            return input.size;
+        case FRAME_OK:
+            session_on_server(c->session, &f, a);
+            *s = (struct stream){ .left = f.left, .rest = a->rest };
+            used += f.bytes.size;
+        }
+    }
+    return used;
+}
+
+/* The end of every batch but the client's own: something has changed, so what the session would not take is offered again. */
+static void resume_and_perform(struct client *c)
+{
+    struct span kept = conn_kept(&c->conn);
+    size_t used = 0;
+    bool was_held = c->held;
+    if (was_held) {
+        c->held = false;
+        used = feed_client(c, kept);
+    }
+    traffic_perform(c);
+    if (was_held)
+        conn_keep(&c->conn, kept, used);
+}
+
+/* --- the doors --------------------------------------------------------------------------------------- */
+
+/* Its last word was said, or it is gone. */
+static void ignore_client_input(struct client *c)
+{
+    struct span input;
+    switch (conn_receive(&c->conn, &input)) {
+    case CONN_NOTHING:
+        return;
+    case CONN_LOST:
+        conn_close(&c->conn);
+        return;
+    case CONN_INPUT:
+        conn_keep(&c->conn, input, input.size);
+        return;
+    }
+}
+
+void traffic_on_client_input(struct client *c)
+{
+    struct span input;
+    size_t used = 0;
+    if (c->lost) {
+        ignore_client_input(c);
+        return;
+    }
+    enum conn_result result = conn_receive(&c->conn, &input);
+    if (result == CONN_NOTHING)
+        return;
+    set_time(c);
+    if (result == CONN_INPUT) {
+        used = feed_client(c, input);
+    } else {
+        conn_close(&c->conn);
+        lose_client(c);
+    }
+    traffic_perform(c);
+    if (result == CONN_INPUT)
+        conn_keep(&c->conn, input, used);
+    if (c->lost)
+        conn_end_output(&c->conn);
+}
+
+void traffic_on_server_input(struct client *c)
+{
+    struct span input;
+    enum conn_result result = conn_receive(&c->server->conn, &input);
+    if (result == CONN_NOTHING)
+        return;
+    set_time(c);
+    if (result == CONN_LOST) {
+        lose_server(c, "server closed the connection unexpectedly");
+        traffic_perform(c);
+        return;
+    }
+    size_t used = feed_server(c, input);
+    resume_and_perform(c);
+    conn_keep(&c->server->conn, input, used);
+}
+
+static void on_cancel_closed(void *context, const char *error)
+{
+    struct client *c = context;
+    c->cancel = NULL;
+    if (error != NULL)
+        client_log(c, LOG_WARN, "a running query could not be cancelled", error);
+    set_time(c);
+    session_on_cancelled(c->session, &c->worker->actions);
+    resume_and_perform(c);
+    client_settle(c);
+}
+
+/* The timer may be a little early by the wall clock, which the session must not see. */
+void traffic_on_deadline(struct client *c, uint64_t deadline_us)
+{
+    uint64_t now_us = loop_now_us(&c->worker->loop);
+    session_set_time(c->session, now_us > deadline_us ? now_us : deadline_us);
+    session_on_time(c->session, &c->worker->actions);
+    resume_and_perform(c);
+}
+
+void traffic_shut_down(struct client *c)
+{
+    c->deaf = true;
+    c->held = false;
+    set_time(c);
+    session_shut_down(c->session, &c->worker->actions);
+    traffic_perform(c);
+}
+
+bool traffic_is_between_requests(const struct client *c)
+{
+    return c->stream.left == 0 && !c->held && !c->lost && session_is_between_requests(c->session);
+}
+
+/* --- replication ------------------------------------------------------------------------------------- */
+
+/* Passes on what has come. False: the sender is gone. */
+static bool pass_input(struct conn *from, struct conn *to)
+{
+    struct span input;
+    switch (conn_receive(from, &input)) {
+    case CONN_NOTHING:
+        return true;
+    case CONN_LOST:
+        return false;
+    case CONN_INPUT:
+        conn_send_span(to, input);
+        conn_keep(from, input, input.size);
+        return true;
+    }
+    return true;
+}
+
+void traffic_pass_client_input(struct client *c)
+{
+    if (!pass_input(&c->conn, &c->server->conn))
+        client_close(c, false);
+}
+
+void traffic_pass_server_input(struct client *c)
+{
+    if (!pass_input(&c->server->conn, &c->conn))
+        client_close(c, true);
+}
+
+/* --- the beginning ----------------------------------------------------------------------------------- */
+
+void traffic_begin(struct client *c, struct span input, size_t used)
+{
+    struct span rest = span_make(input.data + used, input.size - used);
+    if (c->state == CLIENT_RAW) {
+        actions_to_client(&c->worker->actions, rest);
+        used = input.size;
+        actions_to_server(&c->worker->actions, conn_kept(&c->conn));
+        traffic_perform(c);
+        conn_keep(&c->conn, conn_kept(&c->conn), conn_kept(&c->conn).size);
+    } else {
+        set_time(c);
+        used += feed_server(c, rest);
+        c->held = conn_kept(&c->conn).size > 0; /* sent early, and not looked at yet */
+        resume_and_perform(c);
+    }
+    conn_keep(&c->server->conn, input, used);
+}

@@ -1,0 +1,32 @@
+/* What goes between a client and its server once they talk: bytes in, frames to the session, its actions performed. */
+#ifndef PROXY_POOL_TRAFFIC_H
+#define PROXY_POOL_TRAFFIC_H
+
+#include <stdint.h>
+
+#include "protocol/span.h"
+
+struct client;
+
+/* No message of the upstream is longer than what PostgreSQL can allocate. */
+enum { TRAFFIC_SERVER_LIMIT = 0x3fffffff };
+
+/* CLIENT_SESSION or CLIENT_RAW has begun in the middle of the server's `input`, of which `used` bytes have been looked at. */
+void traffic_begin(struct client *c, struct span input, size_t used);
+
+/* In CLIENT_SESSION: */
+void traffic_on_client_input(struct client *c);
+void traffic_on_server_input(struct client *c);
+void traffic_on_deadline(struct client *c, uint64_t deadline_us);
+void traffic_shut_down(struct client *c);
+/* It may be closed now, for nothing of its would be lost. */
+bool traffic_is_between_requests(const struct client *c);
+
+/* In CLIENT_RAW: */
+void traffic_pass_client_input(struct client *c);
+void traffic_pass_server_input(struct client *c);
+
+/* Performs and clears the worker's actions. */
+void traffic_perform(struct client *c);
+
+#endif

@@ -1,0 +1,290 @@
+/* The process: listeners, signals, reload, the end.
+ *
+ *     SIGHUP    the file is read again; what does not check is logged and changes nothing
+ *     SIGTERM   no new clients; each one goes when it is between requests, all of them after drain_timeout
+ *     SIGINT    all of them now; a second one does not wait for their last words */
+#include "proxy/run.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "proxy/net/dial.h"
+#include "proxy/net/listener.h"
+#include "proxy/ops/log.h"
+#include "proxy/version.h"
+#include "proxy/worker.h"
+
+/* An address on which we listen. */
+struct door {
+    struct door *next;
+    struct listener *listener;
+    char text[]; /* as the config has it */
+};
+
+static struct {
+    struct config *config;
+    struct door *doors;
+    bool stopping; /* SIGINT came */
+} process;
+
+/* --- doors ------------------------------------------------------------------------------------------- */
+
+static void on_accepted(void *context, int fd, const struct address *peer)
+{
+    (void)context;
+    workers_adopt(fd, peer);
+}
+
+/* False, and it is logged, when it cannot be done. */
+static bool open_door(const struct listen_address *a)
+{
+    char error[256];
+    struct listener *listener =
+        listener_open(workers_first_loop(), a->host, a->port, a->is_unix, on_accepted, NULL, error, sizeof error);
+    if (listener == NULL) {
+        LOG(LOG_ERROR, "cannot listen", log_text("address", a->text), log_text("error", error));
+        return false;
+    }
+    size_t size = strlen(a->text) + 1;
+    struct door *door = malloc(sizeof *door + size);
+    if (door == NULL)
+        abort();
+    door->listener = listener;
+    memcpy(door->text, a->text, size);
+    door->next = process.doors;
+    process.doors = door;
+    LOG(LOG_INFO, "listening", log_text("address", a->text));
+    return true;
+}
+
+static void close_door(struct door **link)
+{
+    struct door *door = *link;
+    *link = door->next;
+    listener_close(door->listener);
+    free(door);
+}
+
+static void close_doors(void)
+{
+    while (process.doors != NULL)
+        close_door(&process.doors);
+}
+
+static bool is_open(const char *text)
+{
+    for (const struct door *door = process.doors; door != NULL; door = door->next)
+        if (strcmp(door->text, text) == 0)
+            return true;
+    return false;
+}
+
+static bool is_wanted(const struct config *c, const char *text)
+{
+    for (size_t i = 0; i < c->listen_count; i++)
+        if (strcmp(c->listen[i].text, text) == 0)
+            return true;
+    return false;
+}
+
+/* Opens what `c` lists and is not open. False: some could not be. */
+static bool open_doors(const struct config *c)
+{
+    bool all = true;
+    for (size_t i = 0; i < c->listen_count; i++)
+        if (!is_open(c->listen[i].text))
+            all = open_door(&c->listen[i]) && all;
+    return all;
+}
+
+static void close_unwanted_doors(const struct config *c)
+{
+    for (struct door **link = &process.doors; *link != NULL;) {
+        if (is_wanted(c, (*link)->text)) {
+            link = &(*link)->next;
+        } else {
+            LOG(LOG_INFO, "no longer listening", log_text("address", (*link)->text));
+            close_door(link);
+        }
+    }
+}
+
+/* --- reload -------------------------------------------------------------------------------------------- */
+
+static void log_errors(char *text)
+{
+    for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;)
+        if (line[0] != '\0')
+            LOG(LOG_ERROR, "config refused", log_text("error", line));
+}
+
+static struct config *read_again(const char *file)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *errors = open_memstream(&text, &size);
+    if (errors == NULL)
+        abort();
+    struct config *c = config_read(file, errors);
+    fclose(errors);
+    if (c == NULL)
+        log_errors(text);
+    free(text);
+    return c;
+}
+
+static void take_config(struct config *c)
+{
+    if (!log_open(c))
+        LOG(LOG_ERROR, "cannot open the log file, the old one stays", log_text("file", c->log.file),
+            log_text("error", strerror(errno)));
+    if (c->workers != process.config->workers)
+        LOG(LOG_WARN, "a change of workers takes a restart");
+    close_unwanted_doors(c);
+    open_doors(c);
+    workers_reload(c);
+    config_release(process.config);
+    process.config = c;
+    LOG(LOG_INFO, "config reloaded", log_text("file", c->file));
+}
+
+static void on_hangup(void *context)
+{
+    (void)context;
+    if (process.config->file[0] == '\0') {
+        if (!log_open(process.config))
+            LOG(LOG_ERROR, "cannot open the log file, the old one stays", log_text("error", strerror(errno)));
+        return;
+    }
+    struct config *c = read_again(process.config->file);
+    if (c != NULL)
+        take_config(c);
+}
+
+/* --- the end ---------------------------------------------------------------------------------------------- */
+
+static void on_terminate(void *context)
+{
+    (void)context;
+    LOG(LOG_INFO, "draining", log_number("timeout_ms", process.config->drain_timeout_ms));
+    close_doors();
+    workers_drain(process.config->drain_timeout_ms);
+}
+
+static void on_interrupt(void *context)
+{
+    (void)context;
+    if (process.stopping) {
+        log_flush();
+        _exit(EXIT_FAILURE);
+    }
+    process.stopping = true;
+    LOG(LOG_INFO, "stopping");
+    close_doors();
+    workers_stop();
+}
+
+/* --- the beginning ---------------------------------------------------------------------------------------- */
+
+/* Two descriptors a client; what the administrator allows is better used than run into. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static unsigned worker_count(const struct config *c)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (c->workers > 0)
+        return c->workers;
+    return cores > 0 ? (unsigned)cores : 1;
+}
+
+struct trial {
+    struct loop loop;
+    bool reached;
+};
+
+static void on_dialed(void *context, int fd, const struct address *to, const char *error)
+{
+    (void)to;
+    struct trial *trial = context;
+    trial->reached = fd >= 0;
+    if (fd >= 0)
+        close(fd);
+    else
+        LOG(LOG_ERROR, "the upstream cannot be reached", log_text("error", error));
+    loop_stop(&trial->loop);
+}
+
+static void on_trial_turn(void *context)
+{
+    (void)context;
+}
+
+/* Connects to the upstream of `d` and hangs up. */
+static bool try_upstream(const struct database *d)
+{
+    struct trial trial = { .reached = false };
+    struct dial_targets targets = { d->hosts, d->ports, d->connect_timeout_ms };
+    loop_init(&trial.loop, on_trial_turn, NULL);
+    struct resolver *resolver = resolver_new(&trial.loop);
+    dial_hosts(&trial.loop, resolver, &targets, on_dialed, &trial);
+    loop_run(&trial.loop);
+    resolver_free(resolver);
+    loop_destroy(&trial.loop);
+    return trial.reached;
+}
+
+static bool try_upstreams(const struct config *c)
+{
+    bool all = true;
+    for (size_t i = 0; i < c->database_count; i++)
+        all = try_upstream(&c->databases[i]) && all;
+    return all;
+}
+
+static void run_workers(void)
+{
+    struct loop *first = workers_first_loop();
+    struct signal_watch *hangup = loop_watch_signal(first, SIGHUP, on_hangup, NULL);
+    struct signal_watch *terminate = loop_watch_signal(first, SIGTERM, on_terminate, NULL);
+    struct signal_watch *interrupt = loop_watch_signal(first, SIGINT, on_interrupt, NULL);
+    LOG(LOG_INFO, "started", log_text("version", PGATOMIC_VERSION), log_number("pid", (uint64_t)getpid()));
+    log_flush();
+    workers_run();
+    LOG(LOG_INFO, "stopped");
+    loop_unwatch_signal(hangup);
+    loop_unwatch_signal(terminate);
+    loop_unwatch_signal(interrupt);
+}
+
+int run_proxy(struct config *config_take, bool require_upstream)
+{
+    process.config = config_take;
+    if (!log_open(config_take)) {
+        fprintf(stderr, "pgatomic: cannot open the log file %s: %s\n", config_take->log.file, strerror(errno));
+        config_release(config_take);
+        return EXIT_FAILURE;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    workers_init(worker_count(config_take), config_take);
+    bool can_run = open_doors(config_take) && (!require_upstream || try_upstreams(config_take));
+    if (can_run)
+        run_workers();
+    close_doors();
+    workers_free();
+    config_release(process.config);
+    log_end_thread();
+    return can_run ? EXIT_SUCCESS : EXIT_FAILURE;
+}

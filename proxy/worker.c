@@ -1,0 +1,282 @@
+/* The workers.
+ *
+ *     RUNNING --drain--> DRAINING --deadline or stop--> STOPPING --deadline--> (clients dropped)
+ *                            +---- no clients left ----------+---- no clients left ----> ended
+ *
+ * What concerns all of them (a new config, the end) is posted to each one's loop, so that a worker's state is only ever
+ * touched by its own thread. */
+#include "proxy/worker.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "proxy/ops/log.h"
+#include "proxy/pool/client.h"
+
+/* How long a client that was told to end may take over its last words. */
+enum { STOP_TIMEOUT_US = 5 * 1000 * 1000 };
+
+static struct {
+    struct worker *list;
+    unsigned count;
+    unsigned ended;         /* of the others than the first; its thread counts them */
+    atomic_size_t sessions; /* connections that have asked for a session */
+} workers;
+
+static void *or_abort(void *memory)
+{
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+static void on_turn_end(void *context)
+{
+    (void)context;
+    log_flush();
+}
+
+static void worker_init(struct worker *w, struct config *config)
+{
+    loop_init(&w->loop, on_turn_end, w);
+    w->resolver = resolver_new(&w->loop);
+    w->config = config_retain(config);
+    w->cancels.loop = &w->loop;
+}
+
+static void worker_destroy(struct worker *w)
+{
+    while (w->clients != NULL)
+        client_drop(w->clients);
+    cancel_requests_drop(&w->cancels);
+    resolver_free(w->resolver);
+    timer_free(w->deadline);
+    actions_free(&w->actions);
+    loop_destroy(&w->loop);
+    config_release(w->config);
+}
+
+/* --- phases -------------------------------------------------------------------------------------- */
+
+static void end_if_done(struct worker *w);
+
+static void note_ended(void *context)
+{
+    (void)context;
+    workers.ended++;
+    end_if_done(&workers.list[0]);
+}
+
+/* The first worker ends last, for signals reach the process through it. */
+static void end_if_done(struct worker *w)
+{
+    struct worker *first = &workers.list[0];
+    if (w->phase == WORKER_RUNNING || w->clients != NULL || w->loop.stopped)
+        return;
+    if (w == first && workers.ended + 1 < workers.count)
+        return;
+    loop_stop(&w->loop);
+    if (w != first)
+        loop_post(&first->loop, note_ended, NULL);
+}
+
+static void on_deadline(void *context);
+
+/* The one place where the phase changes. */
+static void enter_phase(struct worker *w, enum worker_phase phase, uint64_t deadline_us)
+{
+    w->phase = phase;
+    if (w->deadline == NULL)
+        w->deadline = timer_new(&w->loop, on_deadline, w);
+    timer_start(w->deadline, deadline_us);
+    for (struct client *c = w->clients, *next; c != NULL; c = next) {
+        next = client_next(c);
+        if (phase == WORKER_STOPPING)
+            client_shut_down(c);
+        else
+            client_drain(c);
+    }
+    end_if_done(w);
+}
+
+static void on_deadline(void *context)
+{
+    struct worker *w = context;
+    if (w->phase == WORKER_DRAINING) {
+        enter_phase(w, WORKER_STOPPING, STOP_TIMEOUT_US);
+        return;
+    }
+    while (w->clients != NULL)
+        client_drop(w->clients);
+}
+
+void worker_client_ended(struct worker *w)
+{
+    atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed);
+    end_if_done(w);
+}
+
+/* --- orders from the first worker's thread --------------------------------------------------------- */
+
+struct order {
+    struct worker *worker;
+    int fd;
+    struct address peer;
+    struct config *config;
+    uint64_t timeout_us;
+};
+
+static struct order *order_new(struct worker *w)
+{
+    struct order *o = or_abort(calloc(1, sizeof *o));
+    o->worker = w;
+    return o;
+}
+
+static void adopt(struct worker *w, int fd, const struct address *peer)
+{
+    if (w->phase == WORKER_RUNNING) {
+        client_new(w, fd, peer);
+    } else {
+        atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed);
+        close(fd);
+    }
+}
+
+static void obey_adopt(void *context)
+{
+    struct order *o = context;
+    adopt(o->worker, o->fd, &o->peer);
+    free(o);
+}
+
+static void obey_reload(void *context)
+{
+    struct order *o = context;
+    struct worker *w = o->worker;
+    config_release(w->config);
+    w->config = o->config; /* the order's reference */
+    for (struct client *c = w->clients; c != NULL; c = client_next(c))
+        client_reload(c);
+    free(o);
+}
+
+static void obey_drain(void *context)
+{
+    struct order *o = context;
+    if (o->worker->phase == WORKER_RUNNING)
+        enter_phase(o->worker, WORKER_DRAINING, o->timeout_us);
+    free(o);
+}
+
+static void obey_stop(void *context)
+{
+    struct order *o = context;
+    if (o->worker->phase != WORKER_STOPPING)
+        enter_phase(o->worker, WORKER_STOPPING, STOP_TIMEOUT_US);
+    free(o);
+}
+
+void workers_adopt(int fd, const struct address *peer)
+{
+    struct worker *least = &workers.list[0];
+    for (unsigned i = 1; i < workers.count; i++) {
+        struct worker *w = &workers.list[i];
+        if (atomic_load_explicit(&w->client_count, memory_order_relaxed) <
+            atomic_load_explicit(&least->client_count, memory_order_relaxed))
+            least = w;
+    }
+    atomic_fetch_add_explicit(&least->client_count, 1, memory_order_relaxed);
+    if (least == &workers.list[0]) {
+        adopt(least, fd, peer);
+        return;
+    }
+    struct order *o = order_new(least);
+    o->fd = fd;
+    o->peer = *peer;
+    loop_post(&least->loop, obey_adopt, o);
+}
+
+void workers_reload(struct config *config)
+{
+    for (unsigned i = 0; i < workers.count; i++) {
+        struct order *o = order_new(&workers.list[i]);
+        o->config = config_retain(config);
+        loop_post(&o->worker->loop, obey_reload, o);
+    }
+}
+
+void workers_drain(uint64_t timeout_ms)
+{
+    for (unsigned i = 0; i < workers.count; i++) {
+        struct order *o = order_new(&workers.list[i]);
+        o->timeout_us = timeout_ms * 1000;
+        loop_post(&o->worker->loop, obey_drain, o);
+    }
+}
+
+void workers_stop(void)
+{
+    for (unsigned i = 0; i < workers.count; i++)
+        loop_post(&workers.list[i].loop, obey_stop, order_new(&workers.list[i]));
+}
+
+/* --- all of them ----------------------------------------------------------------------------------- */
+
+void workers_init(unsigned count, struct config *config)
+{
+    workers.list = or_abort(calloc(count, sizeof *workers.list));
+    workers.count = count;
+    for (unsigned i = 0; i < count; i++)
+        worker_init(&workers.list[i], config);
+}
+
+struct loop *workers_first_loop(void)
+{
+    return &workers.list[0].loop;
+}
+
+static void *run_thread(void *arg)
+{
+    struct worker *w = arg;
+    loop_run(&w->loop);
+    log_end_thread();
+    return NULL;
+}
+
+void workers_run(void)
+{
+    /* Signals go to the first worker alone. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (unsigned i = 1; i < workers.count; i++)
+        if (pthread_create(&workers.list[i].thread, NULL, run_thread, &workers.list[i]) != 0)
+            abort();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+
+    loop_run(&workers.list[0].loop);
+    for (unsigned i = 1; i < workers.count; i++)
+        pthread_join(workers.list[i].thread, NULL);
+}
+
+void workers_free(void)
+{
+    for (unsigned i = 0; i < workers.count; i++)
+        worker_destroy(&workers.list[i]);
+    free(workers.list);
+}
+
+bool workers_admit(size_t limit)
+{
+    if (atomic_fetch_add_explicit(&workers.sessions, 1, memory_order_relaxed) < limit)
+        return true;
+    workers_dismiss();
+    return false;
+}
+
+void workers_dismiss(void)
+{
+    atomic_fetch_sub_explicit(&workers.sessions, 1, memory_order_relaxed);
+}

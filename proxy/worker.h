@@ -1,0 +1,65 @@
+/* The workers: threads with a loop each, among which the clients are spread (P11).
+ *
+ * A client lives and dies on one worker. The first worker is the thread that calls workers_run(); with `workers = 1` there is no other.
+ * New connections go to the worker that has the fewest clients. */
+#ifndef PROXY_WORKER_H
+#define PROXY_WORKER_H
+
+#include <stdatomic.h>
+
+#include "config/config.h"
+#include "proxy/net/address.h"
+#include "proxy/net/loop.h"
+#include "proxy/net/resolve.h"
+#include "proxy/pool/cancel.h"
+#include "proxy/session/actions.h"
+
+struct client;
+
+enum worker_phase {
+    WORKER_RUNNING,
+    WORKER_DRAINING, /* each client is closed as soon as it is between requests */
+    WORKER_STOPPING  /* every client has been told to end now */
+};
+
+struct worker {
+    struct loop loop;
+    struct resolver *resolver;
+    struct config *config; /* a reference to the newest */
+    struct cancel_requests cancels;
+    struct client *clients; /* a list */
+    struct actions actions; /* of the callback that runs */
+    enum worker_phase phase;
+    struct timer *deadline; /* of the phase */
+    atomic_size_t client_count;
+    pthread_t thread;
+};
+
+/* --- for main ------------------------------------------------------------------------------------ */
+
+/* `count` workers; they run from workers_run() on. */
+void workers_init(unsigned count, struct config *config);
+/* The first worker's loop, for listeners and signals. */
+struct loop *workers_first_loop(void);
+/* Runs until all have ended, after workers_drain() or workers_stop(). */
+void workers_run(void);
+void workers_free(void);
+
+/* These are for the first worker's thread. */
+void workers_adopt(int fd, const struct address *peer);
+void workers_reload(struct config *config);
+/* P12: clients are closed when they are between requests; after `timeout_ms` those that are left are ended. */
+void workers_drain(uint64_t timeout_ms);
+/* Ends every client now, and then the workers. */
+void workers_stop(void);
+
+/* --- for clients --------------------------------------------------------------------------------- */
+
+/* Counts a connection that wants a session; false when `limit` of them are there (limits.clients). */
+bool workers_admit(size_t limit);
+void workers_dismiss(void);
+
+/* A client's entry in the worker's list has ended; the worker may have waited for it. */
+void worker_client_ended(struct worker *w);
+
+#endif
