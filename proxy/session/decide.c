@@ -377,7 +377,8 @@ static struct step *end_sandbox_request(struct decision *d, bool commit, enum ef
 static struct step *end_request(struct decision *d, bool commit, enum discard_reason reason)
 {
     enum effect effect = commit ? EFFECT_REQUEST_COMMIT : EFFECT_REQUEST_ROLLBACK;
-    bool open = d->st.wrapper;
+    bool own = !state_is_virtual(&d->st) && d->s->server_status != 'I' && !d->plain_ended && !d->st.stale_begin;
+    bool open = d->st.wrapper || (own && (d->s->tx_used || !commit));
     bool sandbox = d->st.mode == MODE_SANDBOX;
     struct step *step;
     if (open && sandbox) {

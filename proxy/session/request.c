@@ -173,14 +173,18 @@ static void end_client_transaction(struct session *s, bool committed)
         publish(s, true);
 }
 
-/* A COMMIT that answers ROLLBACK released nothing (E3). */
-static void end_plain(struct session *s, bool committed)
+/* The end of a transaction that is the client's own. It is a request by itself, unless a mark has said where that ends. */
+static void end_own_transaction(struct session *s, bool committed, enum discard_reason reason)
 {
     s->tx_used = false;
-    if (committed)
+    if (s->now.marked && committed)
+        publish(s, false);
+    else if (s->now.marked)
+        request_discard_all(s, reason);
+    else if (committed)
         request_finish_committed(s);
     else
-        request_finish_rolled_back(s, DISCARD_ROLLBACK);
+        request_finish_rolled_back(s, reason);
 }
 
 static void begin_marked(struct session *s, struct span label)
@@ -237,10 +241,11 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         end_client_transaction(s, false);
         break;
     case EFFECT_PLAIN_COMMIT:
-        end_plain(s, tag.size == 0 || span_is(tag, "COMMIT"));
+        /* a COMMIT that answers ROLLBACK released nothing (E3) */
+        end_own_transaction(s, tag.size == 0 || span_is(tag, "COMMIT"), DISCARD_ROLLBACK);
         break;
     case EFFECT_PLAIN_ROLLBACK:
-        end_plain(s, false);
+        end_own_transaction(s, false, DISCARD_ROLLBACK);
         break;
     case EFFECT_SAVEPOINT:
         txn_savepoint(&s->txn, name);
@@ -288,13 +293,11 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
 /* The end of an implicit transaction: ReadyForQuery after a Query or Sync, with no transaction open (E3). */
 void request_settle_implicit(struct session *s)
 {
-    s->tx_used = false;
-    if (s->unit_failed)
-        request_finish_rolled_back(s, DISCARD_ERROR);
-    else if (s->txn.event_count > 0)
-        request_finish_committed(s);
+    if (s->request && (s->unit_failed || s->txn.event_count > 0))
+        end_own_transaction(s, !s->unit_failed, DISCARD_ERROR);
     else if (s->request && !s->now.marked)
         forget_request(s);
+    s->tx_used = false;
 }
 
 /* --- time (R12) -------------------------------------------------------------------------------- */

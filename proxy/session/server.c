@@ -184,12 +184,20 @@ static void forward_error(struct session *s, const struct frame *f, const struct
     send_made_to_client(s, &made);
 }
 
-/* Kept for the DETAIL of a commit that comes too late (R3). */
-static void remember_failure(struct session *s, const struct message_error *error)
+/* Kept for the DETAIL of a commit that comes too late (R3): what the client was told. */
+static void remember_failure(struct session *s, const struct message_error *error, const struct step *step)
 {
     if (!s->now.marked || s->failure.size > 0)
         return;
     struct span words = error->message;
+    struct message_error told;
+    if (step && step->refusal_is_success) {
+        words = span_of("a client transaction inside it was rolled back");
+    } else if (step && step->refusal.size > 0) {
+        struct span refusal = plan_span(pending_head(&s->pending)->plan, step->refusal);
+        if (message_read_error(span_make(refusal.data + FRAME_HEADER_SIZE, refusal.size - FRAME_HEADER_SIZE), &told))
+            words = told.message;
+    }
     if (words.size > 1000)
         words.size = 1000;
     buffer_append_span(&s->failure, words);
@@ -235,7 +243,7 @@ static void note_error(struct session *s, const struct message_error *error, con
         actions_add(s->out, ACTION_COMMIT_FAILED)->bytes = actions_keep(s->out, error->message);
     if (span_is(error->sqlstate, "26000"))
         s->own_begin_prepared = false;
-    remember_failure(s, error);
+    remember_failure(s, error, step);
     s->failed_seen = false;
 }
 
@@ -367,9 +375,9 @@ static void unit_is_over(struct session *s)
 static void settle_unit(struct session *s)
 {
     notice_lost_wrapper(s);
-    if (!state_is_virtual(&s->now) && s->server_status == 'I' && s->now.client == CLIENT_NONE && !s->now.marked)
-        request_settle_implicit(s);
-    else if (s->now.mode == MODE_SANDBOX && !s->now.outer && !s->now.marked && s->now.client == CLIENT_NONE)
+    bool own = !state_is_virtual(&s->now) && s->server_status == 'I';
+    bool fresh_sandbox = s->now.mode == MODE_SANDBOX && !s->now.outer && !s->now.marked;
+    if ((own || fresh_sandbox) && s->now.client == CLIENT_NONE)
         request_settle_implicit(s);
     s->unit_failed = false;
     if (s->unsynced == 0)
