@@ -409,10 +409,10 @@ bool statement_name_is_reserved(const struct operand *name)
     struct sql_options options = { .standard_conforming_strings = true, .encoding = encoding_utf8() };
     const size_t size = sizeof ours - 1;
     struct span raw = name->raw;
-    if (raw.size <= size)
+    if (raw.size < size)
         return false;
     if (raw.data[0] == '"')
-        return memcmp(raw.data + 1, ours, size) == 0;
+        return raw.size > size && memcmp(raw.data + 1, ours, size) == 0;
     if (raw.data[1] != '&')
         return sql_word_is(span_make(raw.data, size), ours);
     struct buffer b = { 0 };
