@@ -11,6 +11,8 @@ static void check_listen(struct config_storage *s, struct tree *file, struct con
 
     while (s->listen[count] != NULL)
         count++;
+    if (count == 0)
+        errors_add(errors, tree_line(file, "listen"), "listen: %s, but found nothing", address_listen_expected);
     struct listen_address *list = memory_take(&s->memory, count * sizeof *list);
     for (size_t i = 0; i < count; i++) {
         if (!address_parse_listen(s->listen[i], &list[i], &s->memory))

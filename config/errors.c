@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void make_one_line(char *text)
 {
@@ -43,10 +44,20 @@ static int compare_lines(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
+/* "--mode: expected …", where a file's error says "FILE:3: mode: expected …". */
+static void print_named(const char *name, const char *text, FILE *out)
+{
+    size_t size = strlen(name + 2);
+
+    if (strncmp(text, name + 2, size) == 0 && strncmp(text + size, ": ", 2) == 0)
+        text += size + 2;
+    fprintf(out, "%s: %s\n", name, text);
+}
+
 static void print_one(const struct config_errors *e, const struct config_error *error, FILE *out)
 {
     if (e->line_names != NULL && error->line > 0)
-        fprintf(out, "%s: %s\n", e->line_names[error->line - 1], error->text);
+        print_named(e->line_names[error->line - 1], error->text, out);
     else if (error->line > 0)
         fprintf(out, "%s:%d: %s\n", e->file, error->line, error->text);
     else

@@ -14,7 +14,7 @@ struct config_error {
 
 struct config_errors {
     const char *file;
-    const char *const *line_names; /* what to print in place of FILE:LINE, for line 1 and up; NULL: print FILE:LINE */
+    const char *const *line_names; /* the command line's "--option" that line 1, 2, … stands for; NULL: a file */
     struct config_error *list;
     size_t count, capacity;
 };

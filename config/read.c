@@ -70,7 +70,7 @@ static void store_pointer(const struct option *o, void *into, const void *pointe
 static void read_list(struct reader *r, const struct option *o, struct tree *said, void *into)
 {
     struct memory *memory = &r->storage->memory;
-    bool is_default = said == NULL || tree_value_count(said, o->name) == 0;
+    bool is_default = said == NULL || !tree_is_said(said, o->name);
     size_t count = is_default ? o->fallback != NULL : tree_value_count(said, o->name);
     const char **list = memory_take(memory, (count + 1) * sizeof *list);
 

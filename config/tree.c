@@ -15,15 +15,19 @@
 
 #include "config/schema.h"
 
-/* A name that no file can say: libconfuse splits names at bars. */
-static const char opened[] = "|opened";
+static const char opened[] = "(opened)";
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct config_errors *parse_errors; /* of the parse under way, by the holder of the lock */
 
+static void report_unknown(cfg_t *block, const char *name);
+
 static int on_opened(cfg_t *block, cfg_opt_t *option, const char *value, void *result)
 {
-    (void)value;
+    if (strcmp(value, "here") != 0) { /* not the default: somebody wrote that name */
+        report_unknown(block, option->name);
+        return -1;
+    }
     if (option->def.number == 0)
         option->def.number = block->line;
     *(void **)result = NULL;
@@ -53,7 +57,7 @@ static void report_unknown(cfg_t *block, const char *name)
 
     const char *between = "";
     for (const cfg_opt_t *o = block->opts; o->name != NULL; o++)
-        if (o->name != NULL && strcmp(o->name, opened) != 0) {
+        if (strcmp(o->name, opened) != 0) {
             fprintf(out, "%s%s", between, o->name);
             between = ", ";
         }
@@ -62,14 +66,36 @@ static void report_unknown(cfg_t *block, const char *name)
     free(known);
 }
 
+/* Its complaints, and what we say instead: also what was expected. Each takes at most the one string that its own takes. */
+static const struct {
+    const char *theirs, *ours;
+} complaints[] = {
+    { "missing equal sign after option '%s'", "%s: expected = and a value" },
+    { "attempt to append to non-list option '%s'", "%s: expected =, for it takes one value" },
+    { "missing title for section '%s'", "%s: expected a title and a block, as in \"title\" { … }" },
+    { "missing opening brace for section '%s'", "%s: expected a block in { }" },
+    { "found duplicate title '%s'", "there is a second block with the title \"%s\": expected titles that differ" },
+    { "unexpected token '%s'", "unexpected \"%s\": expected a name, a value, or what goes between them" },
+    { "premature end of file", "the file ends where a value or a block was expected" },
+};
+
+static const char *find_words(const char *theirs)
+{
+    for (size_t i = 0; i < sizeof complaints / sizeof *complaints; i++)
+        if (strcmp(complaints[i].theirs, theirs) == 0)
+            return complaints[i].ours;
+    return theirs;
+}
+
 static void on_error(cfg_t *block, const char *format, va_list arguments)
 {
+    char *text;
+
     if (strcmp(format, "no such option '%s'") == 0) {
         report_unknown(block, va_arg(arguments, const char *));
         return;
     }
-    char *text;
-    int length = vasprintf(&text, format, arguments);
+    int length = vasprintf(&text, find_words(format), arguments);
     assert(length >= 0);
     errors_add(parse_errors, block->line, "%s", text);
     free(text);
@@ -173,6 +199,11 @@ struct tree *tree_block(struct tree *in, const char *name, size_t index)
 const char *tree_title(struct tree *block)
 {
     return cfg_title((cfg_t *)block);
+}
+
+bool tree_is_said(struct tree *block, const char *option)
+{
+    return (cfg_getopt((cfg_t *)block, option)->flags & CFGF_MODIFIED) != 0;
 }
 
 size_t tree_value_count(struct tree *block, const char *option)

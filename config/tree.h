@@ -4,6 +4,8 @@
 #ifndef CONFIG_TREE_H
 #define CONFIG_TREE_H
 
+#include <stdbool.h>
+
 #include "config/errors.h"
 
 struct tree; /* a block; the whole file is one too */
@@ -17,11 +19,12 @@ size_t tree_block_count(struct tree *in, const char *name);
 struct tree *tree_block(struct tree *in, const char *name, size_t index);
 const char *tree_title(struct tree *block);
 
+bool tree_is_said(struct tree *block, const char *option);
 /* Values of an option: 0 when it was not said, or is an empty list. */
 size_t tree_value_count(struct tree *block, const char *option);
 const char *tree_value(struct tree *block, const char *option, size_t index);
 
-/* The line of an option's value, or, when it was not said, the line on which its block begins; of the whole file its last. */
+/* The line of an option's first value, or, when it has none, the line on which its block begins; of the whole file its last. */
 int tree_line(struct tree *block, const char *option);
 
 #endif
