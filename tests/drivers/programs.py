@@ -43,4 +43,7 @@ PROGRAMS = {
         ("listen", "heard at once"), ("copy", "bad data"), ("copy", "rollback"),
     ]),
     "pgx": Program(os.path.join(BUILD, "pgx"), without=("cursor", "burst")),
+    "pgjdbc": Program("java", "-XX:+UseSerialGC", "-cp", os.path.join(BUILD, "java", "classes") + ":" + os.path.join(BUILD, "java", "lib", "*"),
+                      "drivers.Main", without=("burst",)),
+    "tokio-postgres": Program(os.path.join(BUILD, "rust", "debug", "tokio-postgres-program"), without=("pipeline",)),
 }
