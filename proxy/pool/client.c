@@ -129,17 +129,18 @@ static void keep_input(struct client *c)
     }
 }
 
-static void discard_input(struct client *c)
+/* What comes does not count any more; only the end does. */
+void client_discard_input(struct conn *conn)
 {
     struct span input;
-    switch (conn_receive(&c->conn, &input)) {
+    switch (conn_receive(conn, &input)) {
     case CONN_NOTHING:
         return;
     case CONN_LOST:
-        conn_close(&c->conn);
+        conn_close(conn);
         return;
     case CONN_INPUT:
-        conn_keep(&c->conn, input, input.size);
+        conn_keep(conn, input, input.size);
         return;
     }
 }
@@ -167,7 +168,7 @@ static void on_client_ready(void *owner, bool readable)
         case CLIENT_CANCELLING:
             break;
         case CLIENT_CLOSING:
-            discard_input(c);
+            client_discard_input(&c->conn);
             break;
         }
     }
@@ -188,10 +189,12 @@ void client_on_server_ready(void *owner, bool readable)
         case CLIENT_RAW:
             traffic_pass_server_input(c);
             break;
+        case CLIENT_CLOSING:
+            client_discard_input(&c->server->conn);
+            break;
         case CLIENT_STARTUP:
         case CLIENT_CONNECTING:
         case CLIENT_CANCELLING:
-        case CLIENT_CLOSING:
             break;
         }
     }
@@ -200,16 +203,22 @@ void client_on_server_ready(void *owner, bool readable)
 
 /* --- the end ------------------------------------------------------------------------------------------ */
 
+/* Replies that are still owed would be lost work: a server that is closed while it has something to say stops listening too. So
+ * after Terminate it gets all the time that it needs, unless the process ends (P8). */
 void client_close(struct client *c, bool linger)
 {
     client_set_state(c, CLIENT_CLOSING);
-    c->lingering = linger;
-    if (linger)
+    c->lingering = linger && c->worker->phase == WORKER_RUNNING;
+    if (c->lingering)
         conn_end_output(&c->conn);
+    c->server_lingering = c->session != NULL && session_is_busy(c->session) && server_is_open(c->server);
+    if (c->server_lingering)
+        conn_end_output(&c->server->conn);
     if (c->cancel != NULL)
         cancel_abandon(c->cancel);
     c->cancel = NULL;
-    client_set_deadline(c, loop_now_us(&c->worker->loop) + LINGER_US);
+    bool has_time = c->server_lingering && c->terminated;
+    client_set_deadline(c, has_time ? 0 : loop_now_us(&c->worker->loop) + LINGER_US);
 }
 
 void client_refuse(struct client *c, const char *sqlstate, const char *message)
@@ -332,10 +341,11 @@ static bool wants_server_input(const struct client *c)
     case CLIENT_SESSION:
     case CLIENT_RAW:
         return conn_queued(&c->conn) == 0;
+    case CLIENT_CLOSING:
+        return c->server_lingering;
     case CLIENT_STARTUP:
     case CLIENT_CONNECTING:
     case CLIENT_CANCELLING:
-    case CLIENT_CLOSING:
         return false;
     }
     return false;
@@ -344,11 +354,12 @@ static bool wants_server_input(const struct client *c)
 /* True: it is over. */
 static bool is_closed(struct client *c)
 {
-    if (c->server != NULL && (!server_is_open(c->server) || conn_queued(&c->server->conn) == 0))
-        server_close(c->server);
+    struct server *s = c->server;
+    if (s != NULL && !c->server_lingering && conn_queued(&s->conn) == 0)
+        server_close(s);
     if (!c->lingering && conn_queued(&c->conn) == 0)
         conn_close(&c->conn);
-    return !conn_is_open(&c->conn) && (c->server == NULL || !server_is_open(c->server));
+    return !conn_is_open(&c->conn) && (s == NULL || !server_is_open(s));
 }
 
 void client_settle(struct client *c)

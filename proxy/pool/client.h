@@ -46,6 +46,7 @@ struct client {
     bool deaf;       /* nothing that it says counts any more */
     bool lost;       /* it is gone, or has left the protocol */
     bool lingering;  /* CLIENT_CLOSING: it gets time to read its last message */
+    bool server_lingering; /* CLIENT_CLOSING: the server gets time to finish */
 };
 
 /* --- for the worker ------------------------------------------------------------------------------ */
@@ -73,6 +74,8 @@ void client_set_deadline(struct client *c, uint64_t deadline_us);
 void client_on_server_ready(void *owner, bool readable);
 /* Logs what happened to this client; `detail` may be NULL. */
 void client_log(const struct client *c, enum log_level level, const char *message, const char *detail);
+/* Reads what has come on a connection that is about to end, and closes it when its peer has. */
+void client_discard_input(struct conn *conn);
 /* Begins the end: what is queued for both sides still leaves. With `linger` the client gets time to read its last message. */
 void client_close(struct client *c, bool linger);
 /* Tells the client FATAL with these words, logs them, and closes. Not in the middle of a message. */

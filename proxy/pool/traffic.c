@@ -29,6 +29,13 @@ struct gather {
     struct iovec parts[PARTS_MAX];
 };
 
+/* The parts stay as they are: clearing them would cost more than the rest of a batch. */
+static inline void gather_begin(struct gather *g, struct conn *conn)
+{
+    g->conn = conn;
+    g->count = 0;
+}
+
 static void gather_send(struct gather *g)
 {
     if (g->conn != NULL && g->count > 0)
@@ -107,8 +114,9 @@ static void perform_other(struct client *c, struct action *action, struct afterm
 static void perform_list(struct client *c, struct aftermath *after)
 {
     struct actions *a = &c->worker->actions;
-    struct gather to_server = { .conn = c->server != NULL ? &c->server->conn : NULL };
-    struct gather to_client = { .conn = &c->conn };
+    struct gather to_server, to_client;
+    gather_begin(&to_server, c->server != NULL ? &c->server->conn : NULL);
+    gather_begin(&to_client, &c->conn);
     for (size_t i = 0; i < a->count; i++) {
         struct action *action = &a->list[i];
         if (action->kind == ACTION_TO_SERVER)
@@ -277,28 +285,12 @@ static void resume_and_perform(struct client *c)
 
 /* --- the doors --------------------------------------------------------------------------------------- */
 
-/* Its last word was said, or it is gone. */
-static void ignore_client_input(struct client *c)
-{
-    struct span input;
-    switch (conn_receive(&c->conn, &input)) {
-    case CONN_NOTHING:
-        return;
-    case CONN_LOST:
-        conn_close(&c->conn);
-        return;
-    case CONN_INPUT:
-        conn_keep(&c->conn, input, input.size);
-        return;
-    }
-}
-
 void traffic_on_client_input(struct client *c)
 {
     struct span input;
     size_t used = 0;
     if (c->lost) {
-        ignore_client_input(c);
+        client_discard_input(&c->conn);
         return;
     }
     enum conn_result result = conn_receive(&c->conn, &input);

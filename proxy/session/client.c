@@ -64,6 +64,8 @@ static bool switch_read_only(struct session *s)
 /* Routes that undo single units see one unit at a time. */
 static bool must_wait(const struct session *s)
 {
+    if (s->resetting)
+        return !is_known(s);
     if (s->controls || s->expiry != EXPIRY_NONE || s->cancelling || s->finishing || s->rollback_owed)
         return !is_known(s);
     return session_wants_units(&s->front) && s->unsynced == 0 && s->pending.count > 0;
@@ -100,6 +102,25 @@ static void note_statement(struct session *s)
     request_count_statement(s);
 }
 
+/* Statements that the server never hears of under the rules in force. */
+static bool is_answered_here(const struct session *s, enum statement_kind kind)
+{
+    switch (kind) {
+    case STATEMENT_MARK_REQUEST:
+    case STATEMENT_MARK_OUTCOME:
+    case STATEMENT_SHOW_REQUEST:
+    case STATEMENT_SET_CONFIG: /* a mark or not: the Bind will tell */
+        return true;
+    case STATEMENT_BEGIN:
+    case STATEMENT_COMMIT:
+    case STATEMENT_ROLLBACK:
+    case STATEMENT_SET_TRANSACTION:
+        return state_is_virtual(&s->front) || s->front.client == CLIENT_LAZY;
+    default:
+        return false;
+    }
+}
+
 /* --- Query ------------------------------------------------------------------------------------- */
 
 static enum session_result refuse_query(struct session *s, const char *sqlstate, const char *message)
@@ -115,6 +136,32 @@ static enum session_result refuse_query(struct session *s, const char *sqlstate,
     return taken(s, REST_DROP);
 }
 
+/* A transaction is open on the server, so that nothing can slip out of it. */
+static bool is_open(const struct state *st)
+{
+    return st->wrapper || st->outer;
+}
+
+static struct plan *prelude_of(struct session *s)
+{
+    struct plan *plan = session_plan(s);
+    struct decision d;
+    decide_init(&d, s, plan, true);
+    decide_prelude(&d);
+    return plan;
+}
+
+/* BEGIN has to be in one string with what it protects: if it failed alone, the statement would commit by itself. A savepoint has
+ * to be in a string of its own: a syntax error behind it would undo it too. */
+static void send_prelude_query(struct session *s)
+{
+    struct plan *plan = prelude_of(s);
+    if (plan->text.size > 0)
+        send_query_plan(s, plan, true);
+    else
+        session_plan_done(s, plan);
+}
+
 static enum session_result on_plain_query(struct session *s, const struct frame *f)
 {
     struct plan *plan = NULL;
@@ -127,10 +174,10 @@ static enum session_result on_plain_query(struct session *s, const struct frame 
     if (state_needs_prelude(s, &s->front)) {
         if (s->unsynced_sent > 0 && !session_is_settled(s))
             return hold(s);
-        plan = session_plan(s);
-        struct decision d;
-        decide_init(&d, s, plan, true);
-        decide_prelude(&d);
+        if (is_open(&s->front))
+            send_prelude_query(s);
+        else
+            plan = prelude_of(s);
     }
     note_statement(s);
     if (plan && plan->text.size > 0) {
@@ -250,18 +297,31 @@ static void follow_plain_begin(struct session *s, struct span text, const struct
         s->tx_modes = st.modes;
 }
 
+/* The string begins with something that is the server's business, and a savepoint has to stand before it. */
+static bool savepoint_goes_first(const struct session *s, struct span text)
+{
+    struct statement st;
+    size_t at = 0;
+    if (!is_open(&s->front) || !state_needs_prelude(s, &s->front) || !statement_next(text, &at, &s->sql, &st))
+        return false;
+    return !is_answered_here(s, st.kind) && st.kind != STATEMENT_NOTIFY && st.kind != STATEMENT_PG_NOTIFY &&
+           st.kind != STATEMENT_RESET_ALL && st.kind != STATEMENT_DISCARD_ALL;
+}
+
 static enum session_result on_special_query(struct session *s, const struct frame *f, struct span text, bool several)
 {
     if (state_is_virtual(&s->front) && !is_known(s))
         return hold(s);
+    bool own_savepoints = session_wants_units(&s->front) && has_own_savepoints(text, &s->sql);
+    if (!own_savepoints && savepoint_goes_first(s, text))
+        send_prelude_query(s);
     struct plan *plan = session_plan(s);
     struct decision d;
     decide_init(&d, s, plan, true);
     d.several = several;
-    if (d.wants_unit && has_own_savepoints(text, &s->sql))
-        d.wants_unit = false;
+    d.wants_unit &= !own_savepoints;
     decide_string(&d, text);
-    if (!is_known(s) && !only_watches(s, plan)) {
+    if (!state_is_virtual(&s->front) && !is_known(s) && !only_watches(s, plan)) {
         session_plan_done(s, plan);
         return hold(s);
     }
@@ -294,6 +354,24 @@ static bool is_ordinary(const struct session *s, struct span text, bool *several
     return ordinary && count > 0;
 }
 
+/* DISCARD ALL cannot stand in a string behind a COMMIT. So the request ends first, and the statement is looked at again when
+ * that is answered; an error of the COMMIT is then its reply. */
+static bool ends_request_first(struct session *s, struct span text)
+{
+    struct statement st;
+    size_t at = 0;
+    bool open = state_is_virtual(&s->now) && s->now.client == CLIENT_NONE && (s->now.wrapper || s->now.outer);
+    if (!open || !is_known(s) || !statement_next(text, &at, &s->sql, &st) || st.kind != STATEMENT_DISCARD_ALL)
+        return false;
+    struct plan *plan = session_plan(s);
+    struct decision d;
+    decide_init(&d, s, plan, false);
+    decide_end_for_reset(&d);
+    s->resetting = true;
+    send_own_unit(s, plan);
+    return true;
+}
+
 static enum session_result on_query(struct session *s, const struct frame *f)
 {
     struct span text;
@@ -304,8 +382,13 @@ static enum session_result on_query(struct session *s, const struct frame *f)
         send_to_server(s, f->bytes);
         return taken(s, REST_FORWARD);
     }
-    if (must_wait(s))
+    if (must_wait(s) || ends_request_first(s, text))
         return hold(s);
+    if (s->reset_failed) {
+        s->reset_failed = false;
+        send_ready(s);
+        return taken(s, REST_DROP);
+    }
     choose_by_comment(s, text);
     if (!switch_read_only(s))
         return hold(s);
@@ -403,25 +486,6 @@ static bool needs_transaction(enum statement_kind kind)
     case STATEMENT_DECLARE:
     case STATEMENT_CLOSE:
         return true;
-    default:
-        return false;
-    }
-}
-
-/* Statements that the server never hears of under the rules in force. */
-static bool is_answered_here(const struct session *s, enum statement_kind kind)
-{
-    switch (kind) {
-    case STATEMENT_MARK_REQUEST:
-    case STATEMENT_MARK_OUTCOME:
-    case STATEMENT_SHOW_REQUEST:
-    case STATEMENT_SET_CONFIG: /* a mark or not: the Bind will tell */
-        return true;
-    case STATEMENT_BEGIN:
-    case STATEMENT_COMMIT:
-    case STATEMENT_ROLLBACK:
-    case STATEMENT_SET_TRANSACTION:
-        return state_is_virtual(&s->front) || s->front.client == CLIENT_LAZY;
     default:
         return false;
     }

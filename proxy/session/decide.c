@@ -425,6 +425,12 @@ static void end_open_request(struct decision *d)
         decide_request_end(d, d->st.route && d->st.route->end == END_COMMIT, DISCARD_ROLLBACK, (struct span){ 0 });
 }
 
+void decide_failure(struct decision *d)
+{
+    decide_prelude(d);
+    add_hidden(d, "ROLLBACK TO SAVEPOINT " PORTAL_REFUSED, EFFECT_NONE);
+}
+
 /* Sandbox: as a COMMIT would, but for the commit. */
 void decide_implicit_commit(struct decision *d)
 {
@@ -973,18 +979,22 @@ static void decide_session_command(struct decision *d, const struct statement *s
     }
 }
 
+void decide_end_for_reset(struct decision *d)
+{
+    end_open_request(d);
+    if (!d->st.outer)
+        return;
+    d->st.outer = false;
+    add_hidden(d, "ROLLBACK", EFFECT_NONE);
+}
+
 /* DISCARD ALL, RESET ALL: between two users of one connection (R2, R4, R5). */
 static void decide_reset(struct decision *d, const struct statement *st, struct span slice)
 {
-    if (d->st.client != CLIENT_NONE || (!state_is_virtual(&d->st) && !d->st.marked)) {
+    if (d->st.client != CLIENT_NONE || (!state_is_virtual(&d->st) && !d->st.marked))
         decide_prelude(d);
-    } else {
-        end_open_request(d);
-    }
-    if (d->st.mode == MODE_SANDBOX && d->st.outer && st->kind == STATEMENT_DISCARD_ALL) {
-        d->st.outer = false;
-        add_hidden(d, "ROLLBACK", EFFECT_NONE);
-    }
+    else
+        decide_end_for_reset(d);
     add_client(d, slice, st->kind == STATEMENT_DISCARD_ALL ? EFFECT_DISCARD_ALL : EFFECT_NONE);
 }
 

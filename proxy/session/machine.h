@@ -22,7 +22,7 @@
 #define SAVEPOINT_REQUEST "pgatomic_0" /* sandbox: a marked request */
 #define SAVEPOINT_CLIENT "pgatomic_1"  /* a client transaction inside a wrapper */
 #define SAVEPOINT_UNIT "pgatomic_2"    /* R9: one Query, or the messages up to a Sync */
-#define STATEMENT_OWN "pgatomic_s"     /* prepared, used once, closed */
+#define STATEMENT_OWN "pgatomic_s"     /* prepared for one use */
 #define STATEMENT_OWN_BEGIN "pgatomic_b" /* BEGIN, prepared once a server */
 #define PORTAL_OWN "pgatomic_p"
 #define PORTAL_REFUSED "pgatomic_refused" /* never exists: executing it fails in any state (R15) */
@@ -43,6 +43,7 @@ struct session {
     void *context;
     const struct route *base_route; /* of unmarked requests without a label of their own */
     enum route_mode base_mode;
+    bool rules_stale;               /* it has to be looked up again */
     bool comments_matter;           /* some route chooses by label, so comments are read */
     bool client_read_only;          /* the client's own default_transaction_read_only */
 
@@ -75,10 +76,14 @@ struct session {
     bool unnamed_portal_stale; /* it would be gone on plain PostgreSQL (R14) */
     bool unit_clean;       /* nothing was owed when the unit began */
     bool failure_owed;     /* the server skips after an error that the client was not told of */
+    bool resetting;        /* the request is being ended ahead of a DISCARD ALL */
+    bool reset_failed;     /* and its COMMIT failed, which the client was told */
     bool close_cursors;    /* a client transaction was committed: its cursors go (R7) */
     bool finishing;        /* a unit's ReadyForQuery is withheld until our last words are answered */
     bool flushed;          /* a Flush of ours asked for what is owed */
     enum undo undo;        /* what the end of the unit has to roll back */
+    bool undoing;          /* that is under way, and must not fail */
+    bool begin_failed;     /* the string failed before its BEGIN ran: a syntax error */
     size_t commits_in_flight; /* COMMITs written and not answered (R12, E4) */
     size_t events_in_flight;
     bool cancelling;       /* a cancel request of ours is out */
@@ -170,10 +175,14 @@ void decide_unmarked_end(struct decision *d);
 /* Ends the request; `reply` takes the place of CommandComplete, empty: nothing does. */
 void decide_request_end(struct decision *d, bool commit, enum discard_reason reason, struct span reply);
 void decide_refusal(struct decision *d, const char *sqlstate, const char *message, struct span detail);
+/* Brings the server into the failed transaction that the client is in. */
+void decide_failure(struct decision *d);
 /* Sandbox: what stands for the COMMIT of an implicit transaction. */
 void decide_implicit_commit(struct decision *d);
 void decide_undo(struct decision *d, enum undo undo);
 
+/* Whatever is open ends, because the client resets the connection (R4, R5). */
+void decide_end_for_reset(struct decision *d);
 /* The request has timed out: it is rolled back, but its client does not know it yet (R12). */
 void decide_expiry(struct decision *d);
 

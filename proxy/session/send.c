@@ -201,17 +201,17 @@ static void send_own_statement(struct session *s, struct span sql, bool swallow,
 {
     struct span statement = span_of(STATEMENT_OWN), portal = span_of(PORTAL_OWN);
     struct buffer made = { 0 };
+    message_add_close(&made, 'P', portal); /* first, for an error may have skipped what stood last */
+    message_add_close(&made, 'S', statement);
     message_add_parse(&made, statement, sql);
     message_add_bind(&made, portal, statement);
     message_add_execute(&made, portal, 0);
-    message_add_close(&made, 'P', portal);
-    message_add_close(&made, 'S', statement);
     send_made_to_server(s, &made);
+    owe(s, PENDING_CLOSE, true, NULL);
+    owe(s, PENDING_CLOSE, true, NULL);
     owe(s, PENDING_PARSE, true, NULL);
     owe(s, PENDING_BIND, true, NULL);
     owe(s, PENDING_EXECUTE, swallow, plan);
-    owe(s, PENDING_CLOSE, true, NULL);
-    owe(s, PENDING_CLOSE, true, NULL);
 }
 
 /* BEGIN opens almost every request, so it is prepared once. It may use the unnamed portal, for outside a transaction there is none

@@ -222,11 +222,23 @@ static void fail_steps(struct pending *head, struct session *s)
     }
 }
 
+/* What is being answered is a Query or a pipeline that the client never sent. */
+static bool is_our_own_unit(struct session *s)
+{
+    for (size_t i = 0; i < s->pending.count; i++) {
+        const struct pending *entry = pending_at(&s->pending, i);
+        if (entry->kind == PENDING_SYNC || entry->kind == PENDING_QUERY)
+            return entry->swallow;
+    }
+    return false;
+}
+
 /* Something that the client is told in place of the server's error; or nothing, when it never asked. */
 static void tell_error(struct session *s, const struct frame *f, const struct message_error *error, const struct step *step)
 {
     struct pending *head = pending_head(&s->pending);
-    bool ours_alone = s->finishing && (!step || step->undo == UNDO_NONE);
+    bool heard = s->resetting || (s->finishing && step && step->undo != UNDO_NONE);
+    bool ours_alone = !heard && is_our_own_unit(s);
     if (s->fatal_seen)
         forward(s, f);
     else if (step && step->refusal.size > 0)
@@ -241,10 +253,23 @@ static void note_error(struct session *s, const struct message_error *error, con
         s->undo = step->undo;
     if (step && step->effect == EFFECT_REQUEST_COMMIT && (s->client_gone || s->ending))
         actions_add(s->out, ACTION_COMMIT_FAILED)->bytes = actions_keep(s->out, error->message);
+    if (pending_head(&s->pending)->kind == PENDING_QUERY && step && step->kind == STEP_OURS && step->swallow &&
+        !s->now.wrapper && !s->now.outer)
+        s->begin_failed = true;
     if (span_is(error->sqlstate, "26000"))
         s->own_begin_prepared = false;
     remember_failure(s, error, step);
     s->failed_seen = false;
+}
+
+/* A savepoint of our own that cannot be rolled back to: the transaction is not what we believe, so nothing of it may stay. */
+static void give_up(struct session *s)
+{
+    struct buffer made = { 0 };
+    struct span words = span_of("the failed statement could not be undone, so its transaction was rolled back");
+    message_add_error(&made, &(struct message_fault){ "FATAL", "XX000", words, { 0 }, { 0 } });
+    send_made_to_client(s, &made);
+    session_end_with(s, DISCARD_ERROR);
 }
 
 static void on_error(struct session *s, const struct frame *f)
@@ -264,7 +289,12 @@ static void on_error(struct session *s, const struct frame *f)
         s->failure_owed = head->kind == PENDING_EXECUTE;
         request_apply(s, head->plan, step, (struct span){ 0 });
     }
+    if (s->undoing) {
+        give_up(s);
+        return;
+    }
     s->unit_failed = true;
+    s->reset_failed |= s->resetting;
     s->copy_in = false;
     if (head->kind == PENDING_QUERY)
         fail_steps(head, s);
@@ -331,16 +361,26 @@ static void forget_portals(struct session *s)
     }
 }
 
+/* The string with the request's BEGIN was not even parsed; the request has failed all the same (R3, R9). */
+static bool must_fail_late(struct session *s)
+{
+    bool early = s->begin_failed;
+    s->begin_failed = false;
+    return early && state_is_virtual(&s->now) && s->server_status == 'I' && s->expiry == EXPIRY_NONE && !s->client_gone &&
+           (!session_wants_units(&s->now) || s->now.client != CLIENT_NONE);
+}
+
 /* The last words of a unit (R9, sandbox): true when its ReadyForQuery has to wait for them. */
 static bool has_last_words(struct session *s)
 {
     enum undo undo = s->undo;
     s->undo = UNDO_NONE;
+    bool fail = must_fail_late(s);
     bool own_unit = state_is_virtual(&s->now) && s->now.unit == UNIT_SET && s->now.client == CLIENT_NONE;
     if (s->server_status == 'E' && undo == UNDO_NONE && own_unit)
         undo = UNDO_UNIT;
     bool implicit = s->server_status == 'T' && own_unit && s->now.mode == MODE_SANDBOX && !s->now.marked;
-    if (undo == UNDO_NONE && !implicit)
+    if (undo == UNDO_NONE && !implicit && !fail)
         return false;
 
     struct plan *plan = session_plan(s);
@@ -348,8 +388,11 @@ static bool has_last_words(struct session *s)
     decide_init(&d, s, plan, false);
     d.st = s->now;
     d.failed = s->server_status == 'E';
-    if (undo != UNDO_NONE)
+    s->undoing = undo != UNDO_NONE;
+    if (s->undoing)
         decide_undo(&d, undo);
+    else if (fail)
+        decide_failure(&d);
     else
         decide_implicit_commit(&d);
     s->finishing = true;
@@ -422,12 +465,14 @@ static void on_ready(struct session *s, const struct frame *f)
     if (!swallow) {
         finish_unit(s, f);
     } else if (s->finishing && s->pending.count == 0) {
-        s->finishing = false;
+        s->finishing = s->undoing = false;
         finish_unit(s, NULL);
     } else {
         settle_unit(s);
-        if (s->pending.count == 0)
+        if (s->pending.count == 0) {
+            s->resetting = false;
             unit_is_over(s);
+        }
     }
     after_reply(s);
 }

@@ -67,14 +67,17 @@ void session_set_time(struct session *s, uint64_t now_us)
     s->now_us = now_us;
 }
 
-/* Routes belong to a config, so the new one is taken up between requests. */
-static void adopt_config(struct session *s)
+/* New rules, from a new config or for a new application name, are taken up between requests. */
+static void adopt_rules(struct session *s)
 {
-    if (!s->next_config || !session_is_between_requests(s))
+    if (!s->rules_stale || !session_is_between_requests(s))
         return;
-    config_release(s->config);
-    s->config = s->next_config;
-    s->next_config = NULL;
+    if (s->next_config) {
+        config_release(s->config);
+        s->config = s->next_config;
+        s->next_config = NULL;
+    }
+    s->rules_stale = false;
     request_choose_base(s);
 }
 
@@ -83,7 +86,8 @@ void session_set_config(struct session *s, struct config *config)
     if (s->next_config)
         config_release(s->next_config);
     s->next_config = config_retain(config);
-    adopt_config(s);
+    s->rules_stale = true;
+    adopt_rules(s);
 }
 
 void session_rename(struct session *s, struct span application)
@@ -92,8 +96,7 @@ void session_rename(struct session *s, struct span application)
     s->application = strndup(application.size ? application.data : "", application.size);
     if (!s->application)
         abort();
-    if (session_is_between_requests(s))
-        request_choose_base(s);
+    s->rules_stale = true; /* for requests that begin from now on */
 }
 
 char session_client_status(const struct session *s)
@@ -255,8 +258,8 @@ void session_progress(struct session *s)
             request_finish_rolled_back(s, DISCARD_TIMEOUT);
         }
     }
-    if (s->next_config)
-        adopt_config(s);
+    if (s->rules_stale)
+        adopt_rules(s);
     if (s->deadline_us || (s->front.route && (s->front.route->timeout_ms || s->front.route->idle_timeout_ms)))
         request_arm_timers(s);
 }
