@@ -14,6 +14,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "bench"
+PGATOMIC = os.environ.get("PGATOMIC", str(ROOT / "build/pgatomic"))
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -140,7 +141,7 @@ stats_period = 3600
 
 
 class PgAtomic(Proxy):
-    """build/pgatomic with one worker and one route for everything."""
+    """build/pgatomic, or PGATOMIC of the environment, with one worker and one route for everything."""
 
     def __init__(self, postgres, name, route, upstream_port=None):
         super().__init__(postgres)
@@ -155,7 +156,7 @@ log {{ level = warn }}
 database "*" {{ upstream = "host=127.0.0.1 port={self.upstream_port}" }}
 route "all" {{ {self.route} }}
 """)
-        return [str(ROOT / "build/pgatomic"), "run", "-c", config]
+        return [PGATOMIC, "run", "-c", config]
 
 
 # What a process costs, from /proc -------------------------------------------------------------------------------------
