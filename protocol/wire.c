@@ -13,7 +13,7 @@ static void fail(struct wire *w)
 /* The next `size` bytes, or NULL. Compared with what is left, never added to a pointer first: `size` may be any number. */
 static const char *take(struct wire *w, size_t size)
 {
-    if (wire_left(w) < size || w->failed) {
+    if (wire_left(w) < size) {
         fail(w);
         return NULL;
     }

@@ -96,6 +96,15 @@ Test(encoding, characters_are_within_their_text_wherever_it_is_cut)
     }
 }
 
+Test(encoding, a_byte_that_begins_no_character_is_one)
+{
+    for (int byte = 0x80; byte < 0x100; byte++) {
+        char text[5] = { (char)byte, 'a', 'b', 'c', 'd' };
+        size_t want = byte < 0xc0 || byte > 0xf7 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+        cr_assert_eq(encoding_character_size(encoding_utf8(), span_make(text, 5)), want, "%02x", (unsigned)byte);
+    }
+}
+
 Test(encoding, text_is_converted_as_the_server_converts_it)
 {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
