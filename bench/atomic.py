@@ -7,7 +7,8 @@
 
 pgatomic runs beside the application, so the slow link is the one between it and PostgreSQL. The link is bench/relay.c, which counts
 the round trips that its near side waits for. A request is timed from its first message to its last reply; logins are not counted. In
-the unmarked case COMMIT follows Terminate: it crosses the link when nobody waits for it any more.
+the unmarked case COMMIT follows Terminate: it crosses the link when nobody waits for it any more. There each request also has a new
+connection, and so a new backend, which takes longer over its first statement than one that has done the like before.
 
 Every request inserts its statements' rows with their transaction id, so the tables also prove that it was one transaction.
 """
@@ -37,7 +38,15 @@ class Relay:
             self.counters = mmap.mmap(file.fileno(), 16, prot=mmap.PROT_READ)
 
     def round_trips(self):
-        return struct.unpack_from("Q", self.counters)[0]
+        return struct.unpack_from("Q", self.counters, 0)[0]
+
+    def wait_until_unused(self, seconds=10):
+        """All that was sent has arrived, and all connections are closed."""
+        deadline = time.monotonic() + seconds
+        while struct.unpack_from("Q", self.counters, 8)[0] > 0:
+            if time.monotonic() > deadline:
+                sys.exit("a connection over the slow link stays open")
+            time.sleep(0.0002)
 
 
 class Connection:
@@ -79,7 +88,7 @@ class Connection:
 
 
 class System:
-    """One way to run a request; `request` is timed, what comes before and after it is not."""
+    """One way to run a request; `request` is timed, what comes before it is not."""
 
     first = last = None
 
@@ -91,9 +100,6 @@ class System:
         self.samples = {}  # statements → [(milliseconds, round trips)]
 
     def prepare(self):
-        pass
-
-    def finish(self):
         pass
 
     def request(self, statements):
@@ -109,7 +115,6 @@ class System:
         trips, began = self.relay.round_trips(), time.perf_counter()
         self.request(statements)
         sample = (time.perf_counter() - began) * 1e3, self.relay.round_trips() - trips
-        self.finish()
         self.samples.setdefault(statements, []).append(sample)
 
 
@@ -122,11 +127,12 @@ class Marked(System):
 
 
 class Unmarked(System):
-    def prepare(self):
-        self.connection = Connection(self.port)
+    """A connection is a request, so each has its own, and the last one's COMMIT has crossed the link before the next one is measured."""
 
-    def finish(self):
+    def prepare(self):
         self.connection.terminate()
+        self.relay.wait_until_unused()
+        self.connection = Connection(self.port)
 
 
 def main():
@@ -150,6 +156,7 @@ def main():
         for statements in arguments.statements:
             for system in systems:
                 system.measure(statements)
+    systems[-1].prepare()  # ends the last unmarked request
     report(arguments, systems)
     check_transactions(arguments, postgres, systems)
 
@@ -169,14 +176,11 @@ def report(arguments, systems):
 
 
 def check_transactions(arguments, postgres, systems):
-    """Every request must have been one transaction, and kept. The last unmarked one may still be on its way."""
-    query = "SELECT system, count(*), count(DISTINCT transaction::text) FROM bench_requests GROUP BY system ORDER BY system"
-    wanted = sorted(f"{system.name}, {n}|{n * arguments.requests}|{arguments.requests}" for system in systems for n in arguments.statements)
-    deadline = time.monotonic() + 10
-    while sorted(found := postgres.sql(query)) != wanted:
-        if time.monotonic() > deadline:
-            sys.exit("requests that were not one transaction each:\n" + "\n".join(found))
-        time.sleep(0.05)
+    """Every request must have been one transaction, and kept."""
+    wanted = [f"{system.name}, {n}|{n * arguments.requests}|{arguments.requests}" for system in systems for n in arguments.statements]
+    found = postgres.sql("SELECT system, count(*), count(DISTINCT transaction::text) FROM bench_requests GROUP BY system")
+    if sorted(found) != sorted(wanted):
+        sys.exit("requests that were not one transaction each:\n" + "\n".join(found))
     print("\nEach request was one committed transaction, by the transaction ids of the rows it left.")
 
 

@@ -5,8 +5,8 @@
  * A round trip begins when the connecting side sends although it has heard something since it last sent: it waited for that. Bytes
  * that it sends without having waited belong to the trip under way, in however many writes they come.
  *
- * COUNTERS is a file of two native 64-bit integers, round trips and connections, mapped so that a program that maps it too sees
- * them as they are now. One thread, one poll; what is read becomes a chunk with the time at which it is due at the other side. */
+ * COUNTERS is a file of two native 64-bit integers, the round trips so far and the connections open now, mapped so that a program that
+ * maps it too sees them as they are. One thread, one poll; what is read becomes a chunk with the time at which it is due at the other side. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +51,7 @@ struct link {
 };
 
 struct counters {
-    _Atomic uint64_t round_trips, connections;
+    _Atomic uint64_t round_trips, open;
 };
 
 static struct link *links[MAX_LINKS];
@@ -118,7 +118,7 @@ static void link_open(int client, struct sockaddr_in *upstream)
     stream_init(&l->down, server, client);
     l->heard = true;
     links[link_count++] = l;
-    counters->connections++;
+    counters->open++;
 }
 
 static void stream_clear(struct stream *s)
@@ -139,6 +139,7 @@ static void link_close(size_t i)
     close(l->down.from);
     free(l);
     links[i] = links[--link_count];
+    counters->open--;
 }
 
 /* Takes what has arrived; true if that was bytes. */
