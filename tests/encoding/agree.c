@@ -39,7 +39,7 @@ static bool is_other_edition(const char *encoding)
 
 static void finish(struct tally *t)
 {
-    unsigned long tolerated = is_other_edition(t->encoding) ? t->converted / 50 : 0;
+    unsigned long tolerated = is_other_edition(t->encoding) ? t->converted / 10 : 0;
     if (t->texts == 0)
         return;
     bool ok = t->miscounted == 0 && t->different <= tolerated;
