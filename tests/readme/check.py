@@ -16,11 +16,14 @@ import pty
 import re
 import select
 import shlex
+import socket
 import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "lib"))
+from waiting import wait_until
 README = ROOT / "README.md"
 RUN = "build/test/run"
 PROMPT = re.compile(r"(?:^|\n)(\w+[=\-'($][*!?]?[#>] )$")
@@ -93,11 +96,17 @@ class Terminal:
                 shown += self.psql.type(TYPED.sub("", line)).splitlines()
         return "\n".join(shown) + "\n"
 
+    def count_reloads(self):
+        return (ROOT / RUN / "pgatomic.log").read_text().count('"msg":"config reloaded"')
+
     def local(self, command):
         return command.replace("6432", str(self.port)).replace("build/run", RUN)
 
     def shell(self, command):
+        reloads = self.count_reloads()
         done = subprocess.run(["bash", "-c", self.local(command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if "kill -HUP" in command:
+            wait_until(lambda: self.count_reloads() > reloads, "pgatomic to read its config again")
         return done.stdout.replace(RUN, "build/run").replace(str(self.port), "6432").splitlines()
 
 
@@ -122,7 +131,7 @@ def main():
     text = README.read_text()
     process, port = start()
     try:
-        wait_for(port)
+        wait_until(lambda: listens(port), "pgatomic to listen")
         terminal = Terminal(port)
         played = [(block, terminal.play(block[1])) for block in BLOCK.finditer(text)]
     finally:
@@ -152,11 +161,9 @@ def is_good_config(text):
     return done.returncode == 0
 
 
-def wait_for(port):
-    deadline = time.monotonic() + 20
-    while subprocess.run(["bash", "-c", f": </dev/tcp/127.0.0.1/{port}"], stderr=subprocess.DEVNULL).returncode != 0:
-        if time.monotonic() > deadline:
-            raise SystemExit("pgatomic does not listen")
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
 
 
 if __name__ == "__main__":
