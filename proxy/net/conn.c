@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void flush_queue(struct conn *c);
@@ -29,23 +30,32 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     c->on_ready(c->owner, (what & EV_READ) != 0);
 }
 
-static void watch_for(struct conn *c, short what)
+/* Makes the loop watch for what the connection waits for now. */
+static void watch(struct conn *c)
 {
-    if (what == c->asked)
+    short what = (short)((c->wants_input ? EV_READ : 0) | (conn_queued(c) > 0 ? EV_WRITE : 0));
+    if (what == c->watched)
         return;
-    if (c->asked != 0)
+    if (c->watched != 0)
         event_del(c->event);
-    c->asked = what;
+    c->watched = what;
     if (what == 0)
         return;
-    if (c->event == NULL) {
+    if (c->event == NULL)
         c->event = event_new(c->loop->base, c->fd, (short)(what | EV_PERSIST), on_event, c);
-        if (c->event == NULL)
-            abort();
-    } else {
+    else
         event_assign(c->event, c->loop->base, c->fd, (short)(what | EV_PERSIST), on_event, c);
-    }
+    if (c->event == NULL)
+        abort();
     event_add(c->event, NULL);
+}
+
+void conn_set_input_wanted(struct conn *c, bool wanted)
+{
+    if (!conn_is_open(c))
+        return;
+    c->wants_input = wanted;
+    watch(c);
 }
 
 void conn_open(struct conn *c, struct loop *l, int fd, void (*on_ready)(void *owner, bool readable), void *owner)
@@ -63,10 +73,11 @@ void conn_close(struct conn *c)
 {
     if (!conn_is_open(c))
         return;
-    watch_for(c, 0);
     if (c->event != NULL)
         event_free(c->event);
     c->event = NULL;
+    c->wants_input = false;
+    c->watched = 0;
     close(c->fd);
     c->fd = -1;
     buffer_free(&c->in);
@@ -90,10 +101,22 @@ static enum conn_result result_of(ssize_t n)
     return CONN_LOST;
 }
 
+/* recv() and send() of the C library are points of cancellation, which costs as much again as a short message does. Nobody cancels
+ * these threads. */
+static ssize_t receive_bytes(int fd, char *to, size_t size)
+{
+    return syscall(SYS_recvfrom, fd, to, size, 0, NULL, NULL);
+}
+
+static ssize_t send_bytes(int fd, const char *from, size_t size)
+{
+    return syscall(SYS_sendto, fd, from, size, MSG_NOSIGNAL, NULL, 0);
+}
+
 static enum conn_result receive_behind_kept(struct conn *c, struct span *input)
 {
     char *end = buffer_reserve(&c->in, LOOP_SCRATCH_SIZE);
-    ssize_t n = recv(c->fd, end, LOOP_SCRATCH_SIZE, 0);
+    ssize_t n = receive_bytes(c->fd, end, LOOP_SCRATCH_SIZE);
     if (n > 0) {
         c->in.size += (size_t)n;
         *input = buffer_span(&c->in);
@@ -107,7 +130,7 @@ enum conn_result conn_receive(struct conn *c, struct span *input)
         return receive_behind_kept(c, input);
     char *scratch = c->loop->scratch;
     size_t kept = c->in.size;
-    ssize_t n = recv(c->fd, scratch + kept, LOOP_SCRATCH_SIZE - kept, 0);
+    ssize_t n = receive_bytes(c->fd, scratch + kept, LOOP_SCRATCH_SIZE - kept);
     if (n > 0) {
         if (kept > 0)
             memcpy(scratch, c->in.data, kept);
@@ -120,6 +143,8 @@ enum conn_result conn_receive(struct conn *c, struct span *input)
 void conn_keep(struct conn *c, struct span input, size_t used)
 {
     assert(used <= input.size);
+    if (used == input.size && c->in.data == NULL)
+        return;
     if (!conn_is_open(c))
         return;
     if (c->in.data != NULL && input.data == c->in.data)
@@ -132,32 +157,24 @@ void conn_keep(struct conn *c, struct span input, size_t used)
 
 /* --- output -------------------------------------------------------------------------------------- */
 
-/* How many bytes of `parts` the socket took; 0, and the connection broken, after an error. */
-static size_t try_send(struct conn *c, const struct iovec *parts, int count)
+static inline bool takes_output(const struct conn *c)
 {
-    ssize_t n;
-    do {
-        if (count == 1) {
-            n = send(c->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
-        } else {
-            struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count };
-            n = sendmsg(c->fd, &message, MSG_NOSIGNAL);
-        }
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno != EAGAIN)
-        set_broken(c);
-    return n < 0 ? 0 : (size_t)n;
+    return conn_is_open(c) && !c->broken && !c->ending;
 }
 
-static void watch_for_output(struct conn *c)
+/* How many bytes the socket has taken, of a call that returned `n`; an error breaks the connection. */
+static size_t sent_bytes(struct conn *c, ssize_t n)
 {
-    watch_for(c, (short)((c->asked & EV_READ) | (conn_queued(c) > 0 ? EV_WRITE : 0)));
+    if (n >= 0)
+        return (size_t)n;
+    if (errno != EAGAIN && errno != EINTR)
+        set_broken(c);
+    return 0;
 }
 
 static void flush_queue(struct conn *c)
 {
-    struct iovec rest = { c->out.data + c->out_sent, conn_queued(c) };
-    size_t sent = try_send(c, &rest, 1);
+    size_t sent = sent_bytes(c, send_bytes(c->fd, c->out.data + c->out_sent, conn_queued(c)));
     if (!c->broken) {
         c->out_sent += sent;
         if (conn_queued(c) == 0)
@@ -165,36 +182,38 @@ static void flush_queue(struct conn *c)
     }
     if (c->ending && conn_queued(c) == 0)
         shutdown(c->fd, SHUT_WR);
-    watch_for_output(c);
+    watch(c);
+}
+
+void conn_send_span(struct conn *c, struct span bytes)
+{
+    if (!takes_output(c) || bytes.size == 0)
+        return;
+    size_t sent = conn_queued(c) == 0 ? sent_bytes(c, send_bytes(c->fd, bytes.data, bytes.size)) : 0;
+    if (sent == bytes.size || c->broken)
+        return;
+    buffer_append(&c->out, bytes.data + sent, bytes.size - sent);
+    watch(c);
+}
+
+static size_t send_parts(struct conn *c, const struct iovec *parts, int count)
+{
+    struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count };
+    return sent_bytes(c, sendmsg(c->fd, &message, MSG_NOSIGNAL));
 }
 
 void conn_send(struct conn *c, const struct iovec *parts, int count)
 {
-    if (!conn_is_open(c) || c->broken || c->ending)
+    if (!takes_output(c))
         return;
-    size_t sent = conn_queued(c) == 0 ? try_send(c, parts, count) : 0;
-    if (c->broken)
-        return;
-    for (int i = 0; i < count; i++) {
+    size_t sent = conn_queued(c) == 0 ? send_parts(c, parts, count) : 0;
+    for (int i = 0; i < count && !c->broken; i++) {
         size_t gone = sent < parts[i].iov_len ? sent : parts[i].iov_len;
         sent -= gone;
         if (gone < parts[i].iov_len)
             buffer_append(&c->out, (const char *)parts[i].iov_base + gone, parts[i].iov_len - gone);
     }
-    watch_for_output(c);
-}
-
-void conn_send_span(struct conn *c, struct span bytes)
-{
-    struct iovec part = { (void *)(uintptr_t)bytes.data, bytes.size };
-    if (bytes.size > 0)
-        conn_send(c, &part, 1);
-}
-
-void conn_want_input(struct conn *c, bool wanted)
-{
-    if (conn_is_open(c))
-        watch_for(c, (short)((wanted ? EV_READ : 0) | (conn_queued(c) > 0 ? EV_WRITE : 0)));
+    watch(c);
 }
 
 void conn_end_output(struct conn *c)

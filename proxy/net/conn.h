@@ -14,7 +14,8 @@ struct conn {
     int fd;      /* -1: closed */
     bool broken; /* writing has failed: output is dropped, and reading will tell the end */
     bool ending; /* conn_end_output(): output is dropped, but for what is queued */
-    short asked; /* what the loop watches for */
+    bool wants_input;
+    short watched; /* what the loop watches for */
     struct loop *loop;
     void (*on_ready)(void *owner, bool readable); /* false: only the output has drained */
     void *owner;
@@ -53,8 +54,13 @@ static inline size_t conn_queued(const struct conn *c)
 {
     return c->out.size - c->out_sent;
 }
+void conn_set_input_wanted(struct conn *c, bool wanted);
 /* Says whether input is wanted. Draining the output is looked after here. */
-void conn_want_input(struct conn *c, bool wanted);
+static inline void conn_want_input(struct conn *c, bool wanted)
+{
+    if (wanted != c->wants_input)
+        conn_set_input_wanted(c, wanted);
+}
 /* Tells the peer, once what is queued has gone, that nothing more will come; what is sent from now on is dropped. */
 void conn_end_output(struct conn *c);
 

@@ -190,15 +190,21 @@ static void story_add(struct story *s, const char *state, const json_t *line)
     append_step(&s->steps, state, line);
 }
 
+static void put(const struct buffer *b, FILE *out)
+{
+    if (b->size > 0)
+        fwrite(b->data, 1, b->size, out);
+}
+
 static void story_print(const struct stories *all, const struct story *s)
 {
     if (!s->is_wanted || (all->filter.state != NULL && strcmp(all->filter.state, s->state) != 0))
         return;
-    fwrite(s->opening.data, 1, s->opening.size, all->out);
-    fwrite(s->steps.data, 1, s->steps.size, all->out);
+    put(&s->opening, all->out);
+    put(&s->steps, all->out);
     if (s->is_cut)
         fprintf(all->out, " → … → %s", s->state);
-    fwrite(s->closing.data, 1, s->closing.size, all->out);
+    put(&s->closing, all->out);
     putc('\n', all->out);
 }
 

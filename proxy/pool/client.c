@@ -312,20 +312,19 @@ void client_log(const struct client *c, enum log_level level, const char *messag
 
 /* --- settling ----------------------------------------------------------------------------------------- */
 
-static bool wants_client_input(const struct client *c)
+static bool wants_client_input(const struct client *c, bool client_full, bool server_full)
 {
-    size_t queued = conn_queued(&c->conn) + (c->server != NULL ? conn_queued(&c->server->conn) : 0);
     switch (c->state) {
+    case CLIENT_SESSION:
+        return c->lost || !(client_full || server_full || c->held || c->deaf || c->terminated);
+    case CLIENT_RAW:
+        return !server_full;
     case CLIENT_STARTUP:
         return true;
     case CLIENT_CONNECTING:
         return c->conn.in.size == 0;
     case CLIENT_LOGIN:
-        return queued == 0 && (c->conn.in.size == 0 || c->login->answer_wanted);
-    case CLIENT_SESSION:
-        return c->lost || (queued == 0 && !c->held && !c->deaf && !c->terminated);
-    case CLIENT_RAW:
-        return conn_queued(&c->server->conn) == 0;
+        return !server_full && (c->conn.in.size == 0 || c->login->answer_wanted);
     case CLIENT_CANCELLING:
         return false;
     case CLIENT_CLOSING:
@@ -334,13 +333,13 @@ static bool wants_client_input(const struct client *c)
     return false;
 }
 
-static bool wants_server_input(const struct client *c)
+static bool wants_server_input(const struct client *c, bool client_full)
 {
     switch (c->state) {
-    case CLIENT_LOGIN:
     case CLIENT_SESSION:
     case CLIENT_RAW:
-        return conn_queued(&c->conn) == 0;
+    case CLIENT_LOGIN:
+        return !client_full;
     case CLIENT_CLOSING:
         return c->server_lingering;
     case CLIENT_STARTUP:
@@ -349,6 +348,17 @@ static bool wants_server_input(const struct client *c)
         return false;
     }
     return false;
+}
+
+static void set_wants(struct client *c)
+{
+    bool client_full = conn_queued(&c->conn) > 0;
+    if (c->server == NULL) {
+        conn_want_input(&c->conn, wants_client_input(c, client_full, false));
+        return;
+    }
+    conn_want_input(&c->conn, wants_client_input(c, client_full, conn_queued(&c->server->conn) > 0));
+    conn_want_input(&c->server->conn, wants_server_input(c, client_full));
 }
 
 /* True: it is over. */
@@ -366,11 +376,8 @@ void client_settle(struct client *c)
 {
     if (c->state == CLIENT_SESSION && c->worker->phase == WORKER_DRAINING && traffic_is_between_requests(c))
         traffic_shut_down(c);
-    if (c->state == CLIENT_CLOSING && is_closed(c)) {
+    if (c->state == CLIENT_CLOSING && is_closed(c))
         client_free(c);
-        return;
-    }
-    conn_want_input(&c->conn, wants_client_input(c));
-    if (c->server != NULL)
-        conn_want_input(&c->server->conn, wants_server_input(c));
+    else
+        set_wants(c);
 }

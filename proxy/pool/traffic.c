@@ -38,7 +38,9 @@ static inline void gather_begin(struct gather *g, struct conn *conn)
 
 static void gather_send(struct gather *g)
 {
-    if (g->conn != NULL && g->count > 0)
+    if (g->count == 1 && g->conn != NULL)
+        conn_send_span(g->conn, span_make(g->parts[0].iov_base, g->parts[0].iov_len));
+    else if (g->count > 1 && g->conn != NULL)
         conn_send(g->conn, g->parts, g->count);
     g->count = 0;
 }
@@ -114,6 +116,11 @@ static void perform_other(struct client *c, struct action *action, struct afterm
 static void perform_list(struct client *c, struct aftermath *after)
 {
     struct actions *a = &c->worker->actions;
+    if (a->count == 1 && !a->has_other) { /* almost always */
+        conn_send_span(a->list[0].kind == ACTION_TO_CLIENT ? &c->conn : &c->server->conn, a->list[0].bytes);
+        actions_clear(a);
+        return;
+    }
     struct gather to_server, to_client;
     gather_begin(&to_server, c->server != NULL ? &c->server->conn : NULL);
     gather_begin(&to_client, &c->conn);
@@ -193,7 +200,8 @@ static bool offer(struct client *c, const struct frame *f)
     struct actions *a = &c->worker->actions;
     switch (session_on_client(c->session, f, a)) {
     case SESSION_TAKEN:
-        c->stream = (struct stream){ .left = f->left, .rest = a->rest };
+        if (f->left > 0 || c->stream.whole)
+            c->stream = (struct stream){ .left = f->left, .rest = a->rest };
         c->terminated = f->type == 'X';
         return true;
     case SESSION_HOLD:
@@ -209,12 +217,27 @@ static bool offer(struct client *c, const struct frame *f)
     return false;
 }
 
+/* Between messages, with nothing held back: ordinary messages may take the session's short way. */
+static inline bool may_pass_client(const struct client *c)
+{
+    return c->stream.left == 0 && !c->stream.whole && !c->held && c->message_limit >= LOOP_SCRATCH_SIZE;
+}
+
+static size_t pass_client(struct client *c, struct span input)
+{
+    size_t passed = session_pass_client(c->session, input);
+    actions_to_server(&c->worker->actions, span_make(input.data, passed));
+    return passed;
+}
+
 /* Hands the client's bytes to the session; how many of them are done with. */
 static size_t feed_client(struct client *c, struct span input)
 {
     size_t used = stream_take(&c->stream, input);
     if (used > 0 && c->stream.rest == REST_FORWARD)
         actions_to_server(&c->worker->actions, span_make(input.data, used));
+    if (may_pass_client(c))
+        used += pass_client(c, span_make(input.data + used, input.size - used));
     while (used < input.size && !c->held) {
         struct frame f;
         switch (cut_client_frame(c, span_make(input.data + used, input.size - used), &f)) {
@@ -249,6 +272,11 @@ static size_t feed_server(struct client *c, struct span input)
     size_t used = stream_take(s, input);
     if (used > 0 && s->rest == REST_FORWARD)
         actions_to_client(a, span_make(input.data, used));
+    if (s->left == 0 && used < input.size) {
+        size_t passed = session_pass_server(c->session, span_make(input.data + used, input.size - used));
+        actions_to_client(a, span_make(input.data + used, passed));
+        used += passed;
+    }
     while (used < input.size) {
         struct frame f;
         switch (frame_next(backend_messages, span_make(input.data + used, input.size - used), TRAFFIC_SERVER_LIMIT, &f,
@@ -261,8 +289,9 @@ static size_t feed_server(struct client *c, struct span input)
             return input.size;
         case FRAME_OK:
             session_on_server(c->session, &f, a);
-            *s = (struct stream){ .left = f.left, .rest = a->rest };
             used += f.bytes.size;
+            if (f.left > 0)
+                *s = (struct stream){ .left = f.left, .rest = a->rest };
         }
     }
     return used;
@@ -285,6 +314,16 @@ static void resume_and_perform(struct client *c)
 
 /* --- the doors --------------------------------------------------------------------------------------- */
 
+/* The shortest way of all: a batch of nothing but ordinary messages leaves as it came. */
+static size_t pass_at_once(struct client *c, struct span input)
+{
+    if (!may_pass_client(c))
+        return 0;
+    size_t passed = session_pass_client(c->session, input);
+    conn_send_span(&c->server->conn, span_make(input.data, passed));
+    return passed;
+}
+
 void traffic_on_client_input(struct client *c)
 {
     struct span input;
@@ -296,9 +335,16 @@ void traffic_on_client_input(struct client *c)
     enum conn_result result = conn_receive(&c->conn, &input);
     if (result == CONN_NOTHING)
         return;
+    if (result == CONN_INPUT) {
+        used = pass_at_once(c, input);
+        if (used == input.size) {
+            conn_keep(&c->conn, input, used);
+            return;
+        }
+    }
     set_time(c);
     if (result == CONN_INPUT) {
-        used = feed_client(c, input);
+        used += feed_client(c, span_make(input.data + used, input.size - used));
     } else {
         conn_close(&c->conn);
         lose_client(c);

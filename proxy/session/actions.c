@@ -44,10 +44,10 @@ static void let_go(struct action *action)
 
 void actions_clear(struct actions *a)
 {
-    for (size_t i = 0; i < a->count; i++)
-        if (a->list[i].kind != ACTION_TO_SERVER && a->list[i].kind != ACTION_TO_CLIENT)
-            let_go(&a->list[i]);
+    for (size_t i = 0; a->has_other && i < a->count; i++)
+        let_go(&a->list[i]);
     a->count = 0;
+    a->has_other = false;
     if (a->chunks == NULL)
         return;
     while (a->chunks->next != NULL) {
@@ -74,29 +74,28 @@ struct action *actions_add(struct actions *a, enum action_kind kind)
     }
     struct action *action = &a->list[a->count++];
     *action = (struct action){ .kind = kind };
+    a->has_other |= kind != ACTION_TO_SERVER && kind != ACTION_TO_CLIENT;
     return action;
 }
 
-/* The action that `bytes` for the side `kind` continue: the last one of that side, with nothing but the other side's bytes
- * behind it. NULL: there is none. */
-static struct action *continued(struct actions *a, enum action_kind kind, enum action_kind other, struct span bytes)
+/* The last action of the side `kind`, with nothing but the other side's bytes behind it; NULL: there is none. */
+static inline struct action *last_of(struct actions *a, enum action_kind kind, enum action_kind other)
 {
     for (size_t i = a->count; i-- > 0;) {
-        struct action *last = &a->list[i];
-        if (last->kind == kind)
-            return last->bytes.data + last->bytes.size == bytes.data ? last : NULL;
-        if (last->kind != other)
+        if (a->list[i].kind == kind)
+            return &a->list[i];
+        if (a->list[i].kind != other)
             return NULL;
     }
     return NULL;
 }
 
-static void add_bytes(struct actions *a, enum action_kind kind, enum action_kind other, struct span bytes)
+static inline void add_bytes(struct actions *a, enum action_kind kind, enum action_kind other, struct span bytes)
 {
     if (bytes.size == 0)
         return;
-    struct action *last = continued(a, kind, other, bytes);
-    if (last != NULL)
+    struct action *last = last_of(a, kind, other);
+    if (last != NULL && last->bytes.data + last->bytes.size == bytes.data)
         last->bytes.size += bytes.size;
     else
         actions_add(a, kind)->bytes = bytes;

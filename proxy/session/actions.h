@@ -46,6 +46,7 @@ struct actions {
     struct action *list;
     size_t count, capacity;
     enum frame_rest rest; /* of the last frame handed in */
+    bool has_other;       /* not only bytes */
     struct arena_chunk *chunks;
 };
 

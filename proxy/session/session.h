@@ -49,6 +49,11 @@ void session_set_config(struct session *s, struct config *config);
 
 enum session_result session_on_client(struct session *s, const struct frame *f, struct actions *a);
 void session_on_server(struct session *s, const struct frame *f, struct actions *a);
+/* The short way: how many bytes at the front of `input` are whole, ordinary messages. They are accounted for, need no action but
+ * to be sent on in one piece, and their ReadyForQuery has been corrected in place. What stands behind them takes the long way, above.
+ * To be called between messages only, and from the client only while no frame is held. */
+size_t session_pass_client(struct session *s, struct span input);
+size_t session_pass_server(struct session *s, struct span input);
 /* The client is gone without Terminate (R5, P8). The shell goes on feeding the server's replies until ACTION_CLOSE. */
 void session_on_client_lost(struct session *s, struct actions *a);
 /* The server is gone. `message` is what the client is told (08006), unless the server has said its own FATAL. */
