@@ -40,12 +40,12 @@ struct client {
     uint64_t timer_us;             /* when the timer will ring, if it runs */
     size_t message_limit;          /* limits.message, as it was at startup */
     enum client_state state;
-    bool admitted;   /* counts for limits.clients */
-    bool held;       /* a message waits for the session to take it; nothing more is read until then */
-    bool terminated; /* its Terminate was taken */
-    bool deaf;       /* nothing that it says counts any more */
-    bool lost;       /* it is gone, or has left the protocol */
-    bool lingering;  /* CLIENT_CLOSING: it gets time to read its last message */
+    bool admitted;         /* counts for limits.clients */
+    bool held;             /* a message waits for the session to take it; nothing more is read until then */
+    bool terminated;       /* its Terminate was taken */
+    bool deaf;             /* nothing that it says counts any more */
+    bool lost;             /* it is gone, or has left the protocol */
+    bool lingering;        /* CLIENT_CLOSING: it gets time to read its last message */
     bool server_lingering; /* CLIENT_CLOSING: the server gets time to finish */
 };
 

@@ -11,17 +11,17 @@
 #include "proxy/events/event.h"
 
 enum action_kind {
-    ACTION_TO_SERVER,      /* bytes */
-    ACTION_TO_CLIENT,      /* bytes */
-    ACTION_CANCEL_SERVER,  /* cancel what runs on the server; answer with session_on_cancelled when that connection has closed */
-    ACTION_SET_TIMER,      /* deadline_us: call session_on_time then; 0: no timer */
-    ACTION_CLOSE,          /* send what is queued for the client and the server, then close both */
-    ACTION_PUBLISH,        /* events: released, in order; the shell owns them. Perform before later actions (E6) */
+    ACTION_TO_SERVER, /* bytes */
+    ACTION_TO_CLIENT, /* bytes */
+    ACTION_CANCEL_SERVER, /* cancel what runs on the server; answer with session_on_cancelled when that connection has closed */
+    ACTION_SET_TIMER, /* deadline_us: call session_on_time then; 0: no timer */
+    ACTION_CLOSE,     /* send what is queued for the client and the server, then close both */
+    ACTION_PUBLISH,   /* events: released, in order; the shell owns them. Perform before later actions (E6) */
 
     /* told, for the log */
-    ACTION_EVENT_HELD,      /* event: borrowed */
+    ACTION_EVENT_HELD,       /* event: borrowed */
     ACTION_EVENTS_DISCARDED, /* events, discard; the shell owns them */
-    ACTION_REQUEST_BEGUN,   /* request: borrowed, as in all below */
+    ACTION_REQUEST_BEGUN,    /* request: borrowed, as in all below */
     ACTION_REQUEST_COMMITTED,
     ACTION_REQUEST_ROLLED_BACK, /* discard */
     ACTION_COMMIT_FAILED        /* bytes: the server's error message; level error (R5) */
