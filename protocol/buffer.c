@@ -1,7 +1,7 @@
 /* Growable output: one block that doubles.
  *
- * Always true: size <= capacity, and data is NULL exactly when capacity is 0. Memory that runs out aborts, for there is no
- * state to go back to in the middle of a message; so does a size that no object can have. */
+ * Always true: size <= capacity, and data is NULL exactly when capacity is 0. Memory that runs out aborts, for there
+ * is no state to go back to in the middle of a message; so does a size that no object can have. */
 #include "protocol/buffer.h"
 
 #include <assert.h>

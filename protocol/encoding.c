@@ -1,13 +1,14 @@
 /* Client encodings: one table, one small function per way of telling how long a character is.
  *
- * Lengths are those of PostgreSQL's own pg_*_mblen functions, because what is counted here are its error positions: they look
- * at the first byte (in GB18030 the second, too) and believe it. Nothing is verified; the server refuses
+ * Lengths are those of PostgreSQL's own pg_*_mblen functions, because what is counted here are its error positions:
+ * they look at the first byte (in GB18030 the second, too) and believe it. Nothing is verified; the server refuses
  * text that is not well formed before any of this matters to it.
  *
- * Conversion is iconv's, a character at a time. That is slow, and right in three places where a whole string is not: a byte
- * below 0x80 stays ASCII (iconv's JOHAB and Shift_JIS 2004 read a backslash as a won or yen sign), Vietnamese accents are not
- * composed, and iconv and PostgreSQL have to agree on where a character ends. A descriptor is opened per
- * call: only captured payloads of clients that use something else than UTF-8 come here, and a cache would be a global. */
+ * Conversion is iconv's, a character at a time. That is slow, and right in three places where a whole string is not:
+ * a byte below 0x80 stays ASCII (iconv's JOHAB and Shift_JIS 2004 read a backslash as a won or yen sign), Vietnamese
+ * accents are not composed, and iconv and PostgreSQL have to agree on where a character ends. A descriptor is opened
+ * per call: only captured payloads of clients that use something else than UTF-8 come here, and a cache would be a
+ * global. */
 #include "protocol/encoding.h"
 
 #include <iconv.h>

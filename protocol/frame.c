@@ -1,9 +1,9 @@
 /* Cutting frames: the two tables of the protocol, and the few instructions that every message passes through.
  *
  * What a reader needs decides when a frame is handed over. Small messages, and those whose text decides what happens
- * next (Query, Parse, ErrorResponse), come whole. Those that carry a user's data come as they stream, so that the size of
- * a row or of a COPY is never the size of a buffer. Bind is between the two: its names stand at its head, its values
- * may be large. */
+ * next (Query, Parse, ErrorResponse), come whole. Those that carry a user's data come as they stream, so that the
+ * size of a row or of a COPY is never the size of a buffer. Bind is between the two: its names stand at its head, its
+ * values may be large. */
 #include "protocol/frame.h"
 
 #include "protocol/wire.h"

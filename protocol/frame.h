@@ -49,10 +49,10 @@ static inline struct span frame_body(const struct frame *f)
     return span_make(f->bytes.data + FRAME_HEADER_SIZE, f->bytes.size - FRAME_HEADER_SIZE);
 }
 
-/* The first message in `input`. `limit` bounds the length field of LARGE messages, in bytes.
- * FRAME_MORE: not enough bytes yet; *want_out, if not NULL, gets the size of input (in bytes from its start) at
- * which it makes sense to ask again. FRAME_BAD: unknown type, or a length below 4 or over its limit; said as early as the bytes
- * show it. `out` is set for FRAME_OK only, *want_out for FRAME_MORE only. */
+/* The first message in `input`. `limit` bounds the length field of LARGE messages, in bytes. FRAME_MORE: not enough
+ * bytes yet; *want_out, if not NULL, gets the size of input (in bytes from its start) at which it makes sense to ask
+ * again. FRAME_BAD: unknown type, or a length below 4 or over its limit; said as early as the bytes show it. `out` is
+ * set for FRAME_OK only, *want_out for FRAME_MORE only. */
 enum frame_result frame_next(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
                              size_t *want_out);
 

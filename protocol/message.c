@@ -1,8 +1,8 @@
 /* Messages: reading those that pgatomic looks into, building those it makes.
  *
  * A reader is the message's line in the protocol documentation written as calls, closed by wire_done(): whatever is
- * missing, too long or left over makes it false. A builder is message_begin, the fields, message_end, which puts the length
- * into the place that message_begin left for it. */
+ * missing, too long or left over makes it false. A builder is message_begin, the fields, message_end, which puts the
+ * length into the place that message_begin left for it. */
 #include "protocol/message.h"
 
 #include <assert.h>

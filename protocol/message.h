@@ -90,8 +90,8 @@ struct message_fault {
 void message_add_error(struct buffer *b, const struct message_fault *fault);
 void message_add_notice(struct buffer *b, const struct message_fault *fault);
 /* A copy of an ErrorResponse or NoticeResponse (whole frame) with `field` set to `value`, added when it was absent;
- * an empty value takes the field away. All other fields stay, in their order, known or not; a malformed message is copied as
- * it is. */
+ * an empty value takes the field away. All other fields stay, in their order, known or not; a malformed message is
+ * copied as it is. */
 void message_add_error_with(struct buffer *b, const struct frame *error, char field, struct span value);
 void message_add_command_complete(struct buffer *b, struct span tag);
 void message_add_ready(struct buffer *b, char status); /* 'I', 'T' or 'E' */
@@ -116,9 +116,10 @@ struct message_startup {
     struct span secret;     /* STARTUP_CANCEL: 4 to 256 bytes */
 };
 
-/* The packet at the start of `input`, with `limit` as the greatest length allowed (limits.startup). FRAME_BAD: a length that is
- * impossible, an unknown major version, or parameters that are not pairs of strings, each said as early as the bytes show it; once
- * 8 bytes are there, out->major and out->minor are what was asked for. *size gets its length in bytes, for FRAME_OK. */
+/* The packet at the start of `input`, with `limit` as the greatest length allowed (limits.startup). FRAME_BAD: a
+ * length that is impossible, an unknown major version, or parameters that are not pairs of strings, each said as
+ * early as the bytes show it; once 8 bytes are there, out->major and out->minor are what was asked for. *size gets
+ * its length in bytes, for FRAME_OK. */
 enum frame_result message_read_startup(struct span input, size_t limit, struct message_startup *out, size_t *size);
 /* Walks the parameters: *at starts at 0; false at the end. */
 bool startup_parameter(struct span parameters, size_t *at, struct span *name, struct span *value);

@@ -1,15 +1,15 @@
 /* The packets that open a connection.
  *
- * They have no type byte: a length of itself and the rest, then a code whose upper half is the protocol's major version. The
- * requests for TLS, GSSAPI encryption and cancellation use a major version that no protocol has.
+ * They have no type byte: a length of itself and the rest, then a code whose upper half is the protocol's major
+ * version. The requests for TLS, GSSAPI encryption and cancellation use a major version that no protocol has.
  *
  *     length  3 << 16 | minor     name NUL value NUL … NUL      StartupMessage
  *     length  1234 << 16 | 5678   process id, secret            CancelRequest
  *     8       1234 << 16 | 5679                                 SSLRequest
  *     8       1234 << 16 | 5680                                 GSSENCRequest
  *
- * Whoever sends them is a stranger. What a packet claims is therefore checked as soon as the bytes for it are there: a web
- * browser's first four bytes are a length out of bounds. */
+ * Whoever sends them is a stranger. What a packet claims is therefore checked as soon as the bytes for it are there:
+ * a web browser's first four bytes are a length out of bounds. */
 #include "protocol/message.h"
 
 #include <assert.h>
