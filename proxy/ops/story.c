@@ -61,20 +61,36 @@ static const char *text_of(const json_t *line, const char *name)
     return text != NULL ? text : "";
 }
 
+static bool is_control(const unsigned char *c)
+{
+    return *c < 0x20 || *c == 0x7f || (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0);
+}
+
+static const unsigned char *append_escaped(struct buffer *b, const unsigned char *c)
+{
+    if (*c == '\n')
+        buffer_append_text(b, "\\n");
+    else if (*c == '\t')
+        buffer_append_text(b, "\\t");
+    else if (*c == 0xc2)
+        buffer_format(b, "\\x%02x", *++c);
+    else
+        buffer_format(b, "\\x%02x", *c);
+    return c + 1;
+}
+
 /* Whatever is in a payload, it stays on its line and says nothing to the terminal: C0, DEL and C1 are escaped. */
 static void append_visible(struct buffer *b, const char *text)
 {
-    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
-        if (*c == '\n')
-            buffer_append_text(b, "\\n");
-        else if (*c == '\t')
-            buffer_append_text(b, "\\t");
-        else if (*c < 0x20 || *c == 0x7f)
-            buffer_format(b, "\\x%02x", *c);
-        else if (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
-            buffer_format(b, "\\x%02x", *++c);
-        else
-            buffer_append_u8(b, *c);
+    const unsigned char *c = (const unsigned char *)text;
+
+    while (*c != '\0') {
+        const unsigned char *plain = c;
+        while (!is_control(c)) /* and so no NUL */
+            c++;
+        buffer_append(b, plain, (size_t)(c - plain));
+        if (*c != '\0')
+            c = append_escaped(b, c);
     }
 }
 
