@@ -26,7 +26,7 @@ OBJECTS := $(SOURCES:%.c=$B/%.o)
 LIBRARY := $(filter-out $B/proxy/main.o,$(OBJECTS))
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
 C_FILES  = $(shell find bench config protocol proxy tests -name '*.[ch]' -not -path '*/node_modules/*' -not -path '*/target/*')
-AGAIN    = @$(MAKE) --no-print-directory -j$$(nproc) WERROR=-Werror
+AGAIN    = @echo compiling && $(MAKE) -s --no-print-directory -j$$(nproc) WERROR=-Werror
 
 build: build/pgatomic ## compile build/pgatomic (MODE=release, debug or asan)
 
