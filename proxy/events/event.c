@@ -28,8 +28,8 @@ static char *copy_span(struct span s)
     return copy;
 }
 
-struct request *request_new(const unsigned char id[EVENT_ID_SIZE], const struct request_names *names, struct config *config,
-                            uint64_t now_us)
+struct request *request_new(const unsigned char id[EVENT_ID_SIZE], const struct request_names *names,
+                            struct config *config, uint64_t now_us)
 {
     struct request *r = calloc(1, sizeof *r);
     assert(r != NULL);
@@ -90,8 +90,8 @@ const char *discard_reason_name(enum discard_reason reason)
     abort();
 }
 
-struct notification *notification_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
-                        struct span name, struct span payload)
+struct notification *notification_new(const unsigned char id[EVENT_ID_SIZE], struct request *request,
+                                      const struct channel *channel, struct span name, struct span payload)
 {
     struct notification *e = calloc(1, sizeof *e);
     assert(e != NULL);

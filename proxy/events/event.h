@@ -34,8 +34,8 @@ struct request_names {
     const char *route, *label, *database, *user, *application, *client;
 };
 
-struct request *request_new(const unsigned char id[EVENT_ID_SIZE], const struct request_names *names, struct config *config,
-                            uint64_t now_us);
+struct request *request_new(const unsigned char id[EVENT_ID_SIZE], const struct request_names *names,
+                            struct config *config, uint64_t now_us);
 struct request *request_retain(struct request *r);
 void request_release(struct request *r);
 
@@ -67,8 +67,8 @@ struct notification {
 };
 
 /* Copies name and payload. */
-struct notification *notification_new(const unsigned char id[EVENT_ID_SIZE], struct request *request, const struct channel *channel,
-                        struct span name, struct span payload);
+struct notification *notification_new(const unsigned char id[EVENT_ID_SIZE], struct request *request,
+                                      const struct channel *channel, struct span name, struct span payload);
 void notification_free(struct notification *e);
 void notification_list_free(struct notification *first);
 

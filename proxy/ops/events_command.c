@@ -136,15 +136,16 @@ static bool follow(struct reading *r, const char *file, int fd)
 
 /* --- the command --------------------------------------------------------------------------------- */
 
-static const char usage[] = "usage: pgatomic events [-f] [--channel GLOB] [--state STATE] [--request ID] [FILE]\n"
-                            "\n"
-                            "Shows what became of each event in pgatomic's JSON log, a line an event.\n"
-                            "\n"
-                            "  -f, --follow       go on as the log grows, and show each step as it happens\n"
-                            "  --channel GLOB     only events of these channels\n"
-                            "  --state STATE      only events that are held, released, discarded, delivered, retry or dead\n"
-                            "  --request ID       only events of this request; the front of its id is enough\n"
-                            "  FILE               the log; standard input when not given\n";
+static const char usage[] =
+    "usage: pgatomic events [-f] [--channel GLOB] [--state STATE] [--request ID] [FILE]\n"
+    "\n"
+    "Shows what became of each event in pgatomic's JSON log, a line an event.\n"
+    "\n"
+    "  -f, --follow       go on as the log grows, and show each step as it happens\n"
+    "  --channel GLOB     only events of these channels\n"
+    "  --state STATE      only events that are held, released, discarded, delivered, retry or dead\n"
+    "  --request ID       only events of this request; the front of its id is enough\n"
+    "  FILE               the log; standard input when not given\n";
 
 struct arguments {
     struct story_filter filter;
@@ -157,9 +158,9 @@ static bool parse_arguments(int argc, char **argv, struct arguments *a)
 {
     enum { CHANNEL = 256, STATE, REQUEST };
     static const struct option options[] = {
-        { "follow", no_argument, NULL, 'f' },         { "channel", required_argument, NULL, CHANNEL },
-        { "state", required_argument, NULL, STATE },  { "request", required_argument, NULL, REQUEST },
-        { "help", no_argument, NULL, 'h' },           { NULL, 0, NULL, 0 }
+        { "follow", no_argument, NULL, 'f' },        { "channel", required_argument, NULL, CHANNEL },
+        { "state", required_argument, NULL, STATE }, { "request", required_argument, NULL, REQUEST },
+        { "help", no_argument, NULL, 'h' },          { NULL, 0, NULL, 0 }
     };
 
     optind = 0;
@@ -220,7 +221,8 @@ int events_command(int argc, char **argv)
     struct reading r = { .stories = stories_new(&a.filter, a.follow, stdout) };
     bool is_readable = read_all(&a, &r);
     if (!is_readable)
-        fprintf(stderr, "pgatomic events: %s cannot be read: %s\n", a.file != NULL ? a.file : "standard input", strerror(errno));
+        fprintf(stderr, "pgatomic events: %s cannot be read: %s\n", a.file != NULL ? a.file : "standard input",
+                strerror(errno));
     end_line(&r);
     stories_finish(r.stories);
     buffer_free(&r.partial);

@@ -85,7 +85,8 @@ static void tell_lost(void)
     struct buffer line = { 0 };
 
     append_line(&line, LOG_ERROR, 0,
-                (const struct log_field[]){ log_text("msg", "log_lines_lost"), log_number("lines", lines_lost), { .kind = LOG_FIELD_END } });
+                (const struct log_field[]){
+                    log_text("msg", "log_lines_lost"), log_number("lines", lines_lost), { .kind = LOG_FIELD_END } });
     if (write_all(buffer_span(&line)))
         lines_lost = 0;
     buffer_free(&line);

@@ -76,11 +76,11 @@ static inline struct log_field log_id(const char *name, const unsigned char *val
 }
 
 /* LOG(LOG_INFO, "listening", log_text("address", a), log_number("fd", n)); fields are not evaluated when the level is off. */
-#define LOG(level, msg, ...)                                                                                               \
-    do {                                                                                                                   \
-        if (log_is_on(level))                                                                                              \
-            log_write(level, 0,                                                                                            \
-                      (const struct log_field[]){ log_text("msg", msg), ##__VA_ARGS__, { .kind = LOG_FIELD_END } });       \
+#define LOG(level, msg, ...)                                                                                         \
+    do {                                                                                                             \
+        if (log_is_on(level))                                                                                        \
+            log_write(level, 0,                                                                                      \
+                      (const struct log_field[]){ log_text("msg", msg), ##__VA_ARGS__, { .kind = LOG_FIELD_END } }); \
     } while (0)
 
 /* `fields` ends with one of kind LOG_FIELD_END, and the first is msg. `now_us`: wall clock, µs since 1970; 0: ask for it. */
@@ -93,7 +93,8 @@ void log_event_held(const struct notification *e);
 void log_event_released(const struct notification *e, uint64_t now_us);
 void log_event_discarded(const struct notification *e, enum discard_reason reason, uint64_t now_us);
 /* `latency_us`: from its release to the sink's confirmation. */
-void log_event_delivered(const struct notification *e, const char *sink, unsigned attempt, uint64_t latency_us, uint64_t now_us);
+void log_event_delivered(const struct notification *e, const char *sink, unsigned attempt, uint64_t latency_us,
+                         uint64_t now_us);
 
 void log_request_begun(const struct request *r);
 void log_request_committed(const struct request *r, uint64_t now_us);

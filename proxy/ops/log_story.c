@@ -100,7 +100,8 @@ void log_event_discarded(const struct notification *e, enum discard_reason reaso
     tell(&s, LOG_INFO, now_us);
 }
 
-void log_event_delivered(const struct notification *e, const char *sink, unsigned attempt, uint64_t latency_us, uint64_t now_us)
+void log_event_delivered(const struct notification *e, const char *sink, unsigned attempt, uint64_t latency_us,
+                         uint64_t now_us)
 {
     if (!log_is_on(LOG_INFO))
         return;

@@ -11,7 +11,12 @@
 #include "config/config.h"
 #include "protocol/buffer.h"
 
-enum { MAX_BYTES = 64 << 20, MAX_STEPS_BYTES = 4 << 10, TIME_OFFSET = sizeof("2026-11-22T") - 1, TIME_SIZE = sizeof("16:04:05.123456") - 1 };
+enum {
+    MAX_BYTES = 64 << 20,
+    MAX_STEPS_BYTES = 4 << 10,
+    TIME_OFFSET = sizeof("2026-11-22T") - 1,
+    TIME_SIZE = sizeof("16:04:05.123456") - 1
+};
 
 static const char state_prefix[] = "event_";
 

@@ -64,7 +64,7 @@ static bool switch_read_only(struct session *s)
 /* Routes that undo single units see one unit at a time. */
 static bool must_wait(const struct session *s)
 {
-    if (s->resetting)
+    if (s->going_ahead)
         return !is_known(s);
     if (s->controls || s->expiry != EXPIRY_NONE || s->cancelling || s->finishing || s->rollback_owed)
         return !is_known(s);
@@ -97,8 +97,6 @@ static void note_statement(struct session *s)
     if (s->expiry != EXPIRY_NONE)
         return;
     s->tx_used = true;
-    if (s->front.mode == MODE_ATOMIC && !s->front.marked)
-        request_ensure(s);
     request_count_statement(s);
 }
 
@@ -119,6 +117,14 @@ static bool is_answered_here(const struct session *s, enum statement_kind kind)
     default:
         return false;
     }
+}
+
+/* What had to go ahead of a message has failed, and the client was told: only the end of its unit is missing. */
+static enum session_result refuse_after_prelude(struct session *s)
+{
+    s->ahead_failed = false;
+    send_ready(s);
+    return taken(s, REST_DROP);
 }
 
 /* --- Query ------------------------------------------------------------------------------------- */
@@ -247,9 +253,9 @@ static void decide_one(struct decision *d, const struct statement *st, struct sp
     if (st->kind == STATEMENT_EXECUTE && resolve_execute(s, st, &resolved))
         st = &resolved;
     decide_read_arguments(s, st, &values, &arguments);
+    decide_statement(d, st, slice, &arguments);
     if (st->kind != STATEMENT_MARK_REQUEST && st->kind != STATEMENT_MARK_OUTCOME)
         note_statement(s);
-    decide_statement(d, st, slice, &arguments);
     buffer_free(&values);
 }
 
@@ -367,7 +373,7 @@ static bool ends_request_first(struct session *s, struct span text)
     struct decision d;
     decide_init(&d, s, plan, false);
     decide_end_for_reset(&d);
-    s->resetting = true;
+    s->going_ahead = true;
     send_own_unit(s, plan);
     return true;
 }
@@ -384,11 +390,8 @@ static enum session_result on_query(struct session *s, const struct frame *f)
     }
     if (must_wait(s) || ends_request_first(s, text))
         return hold(s);
-    if (s->reset_failed) {
-        s->reset_failed = false;
-        send_ready(s);
-        return taken(s, REST_DROP);
-    }
+    if (s->ahead_failed)
+        return refuse_after_prelude(s);
     choose_by_comment(s, text);
     if (!switch_read_only(s))
         return hold(s);
@@ -401,11 +404,14 @@ static enum session_result on_function_call(struct session *s, const struct fram
 {
     if (!is_known(s))
         return hold(s);
+    if (s->ahead_failed)
+        return refuse_after_prelude(s);
     if (state_needs_prelude(s, &s->front)) { /* not a Query: what goes ahead of it has to be confirmed first */
         struct plan *plan = session_plan(s);
         struct decision d;
         decide_init(&d, s, plan, false);
         decide_prelude(&d);
+        s->going_ahead = true;
         send_own_unit(s, plan);
         return SESSION_HOLD;
     }
@@ -681,6 +687,11 @@ static enum session_result execute_done_row(struct session *s)
     return answer(s, &made);
 }
 
+static bool is_reset(enum statement_kind kind)
+{
+    return kind == STATEMENT_DISCARD_ALL || kind == STATEMENT_RESET_ALL;
+}
+
 static enum session_result execute_special(struct session *s, const struct frame *f, struct portal *portal,
                                            const struct message_execute *execute)
 {
@@ -719,6 +730,8 @@ static enum session_result execute_special(struct session *s, const struct frame
                  plan->steps[plan->step_count - 1].kind == STEP_LOCAL;
     s->unsynced++;
     s->flushed = false;
+    if (is_reset(st->kind) && plan->step_count > 1)
+        portal->on_server = false; /* it ended with the request that ends ahead of it */
     send_execute_plan(s, plan, portal, f->bytes);
     if (fails)
         s->skipping = true;
@@ -790,6 +803,10 @@ static enum session_result on_sync(struct session *s, const struct frame *f)
     bool local = s->unsynced_sent == 0 && s->pending.count == 0;
     if (s->cancelling || s->finishing || (local && s->rollback_owed))
         return SESSION_HOLD;
+    if (s->copy_in) { /* COPY reads past it */
+        send_to_server(s, f->bytes);
+        return taken(s, REST_FORWARD);
+    }
     s->skipping = s->failure_owed = false;
     s->unsynced = 0;
     close_portals_of_unit(s);
@@ -807,6 +824,10 @@ static enum session_result on_copy(struct session *s, const struct frame *f)
 {
     if (s->pending.count == 0 || s->skipping)
         return taken(s, REST_DROP); /* late: its COPY has failed */
+    if (f->type != 'd') {
+        s->copy_in = false;
+        pending_push(&s->pending, (struct pending){ .kind = PENDING_COPY_END });
+    }
     send_to_server(s, f->bytes);
     return taken(s, REST_FORWARD);
 }

@@ -202,6 +202,8 @@ static enum statement_access route_access(const struct route *route)
 static void open_wrapper(struct decision *d)
 {
     struct state *st = &d->st;
+    if (st->mode == MODE_ATOMIC)
+        request_ensure(d->s);
     if (st->mode == MODE_SANDBOX) {
         if (!st->outer) {
             st->outer = true;

@@ -76,8 +76,8 @@ struct session {
     bool unnamed_portal_stale; /* it would be gone on plain PostgreSQL (R14) */
     bool unit_clean;       /* nothing was owed when the unit began */
     bool failure_owed;     /* the server skips after an error that the client was not told of */
-    bool resetting;        /* the request is being ended ahead of a DISCARD ALL */
-    bool reset_failed;     /* and its COMMIT failed, which the client was told */
+    bool going_ahead;        /* something of ours is out that has to be answered before a held message */
+    bool ahead_failed;     /* and it failed, which the client was told */
     bool close_cursors;    /* a client transaction was committed: its cursors go (R7) */
     bool finishing;        /* a unit's ReadyForQuery is withheld until our last words are answered */
     bool flushed;          /* a Flush of ours asked for what is owed */

@@ -21,6 +21,7 @@ enum pending_kind {
     PENDING_CLOSE,
     PENDING_SYNC,  /* ends in ReadyForQuery */
     PENDING_QUERY, /* ends in ReadyForQuery; FunctionCall too */
+    PENDING_COPY_END, /* CopyDone or CopyFail: no reply of its own, but a Sync before it may get none either */
     PENDING_LOCAL
 };
 

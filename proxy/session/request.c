@@ -97,9 +97,34 @@ void request_count_statement(struct session *s)
         s->request->statements++;
 }
 
+static bool is_repeated(const struct notification *first, const struct notification *e)
+{
+    for (const struct notification *f = first; f != e; f = f->next)
+        if (f->payload_size == e->payload_size && strcmp(f->name, e->name) == 0 &&
+            memcmp(f->payload, e->payload, e->payload_size) == 0)
+            return true;
+    return false;
+}
+
+/* E11: where its channel asks for it, the second of two equal events goes. */
+static struct notification *fold(struct notification *first)
+{
+    for (struct notification **at = &first; *at;) {
+        struct notification *e = *at;
+        if (e->channel->duplicates == DUPLICATES_FOLD && is_repeated(first, e)) {
+            *at = e->next;
+            e->next = NULL;
+            notification_free(e);
+        } else {
+            at = &e->next;
+        }
+    }
+    return first;
+}
+
 static void publish(struct session *s, bool sandbox)
 {
-    struct notification *first = txn_take(&s->txn);
+    struct notification *first = fold(txn_take(&s->txn));
     if (!first)
         return;
     for (struct notification *e = first; e; e = e->next)

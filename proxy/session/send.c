@@ -118,6 +118,8 @@ static void do_local_steps(struct session *s, struct plan *plan)
 
 void send_due(struct session *s)
 {
+    while (s->pending.count > 0 && pending_head(&s->pending)->kind == PENDING_COPY_END)
+        pending_pop(&s->pending);
     for (struct pending *head = pending_head(&s->pending); head; head = pending_head(&s->pending)) {
         struct plan *plan = head->plan;
         if (plan)
@@ -127,6 +129,8 @@ void send_due(struct session *s)
             return;
         pending_pop(&s->pending);
         session_plan_done(s, plan);
+        while (s->pending.count > 0 && pending_head(&s->pending)->kind == PENDING_COPY_END)
+            pending_pop(&s->pending);
     }
 }
 
@@ -256,8 +260,12 @@ static void send_own_step(struct session *s, const struct plan *from, size_t i, 
 
 void send_prelude_plan(struct session *s, struct plan *take, bool at_unit_start)
 {
-    for (size_t i = 0; i < take->step_count; i++)
-        send_own_step(s, take, i, at_unit_start);
+    for (size_t i = 0; i < take->step_count; i++) {
+        if (take->steps[i].kind == STEP_LOCAL)
+            send_local(s, plan_of_step(s, take, i));
+        else
+            send_own_step(s, take, i, at_unit_start);
+    }
     session_plan_done(s, take);
 }
 

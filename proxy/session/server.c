@@ -237,7 +237,7 @@ static bool is_our_own_unit(struct session *s)
 static void tell_error(struct session *s, const struct frame *f, const struct message_error *error, const struct step *step)
 {
     struct pending *head = pending_head(&s->pending);
-    bool heard = s->resetting || (s->finishing && step && step->undo != UNDO_NONE);
+    bool heard = s->going_ahead || (s->finishing && step && step->undo != UNDO_NONE);
     bool ours_alone = !heard && is_our_own_unit(s);
     if (s->fatal_seen)
         forward(s, f);
@@ -294,7 +294,7 @@ static void on_error(struct session *s, const struct frame *f)
         return;
     }
     s->unit_failed = true;
-    s->reset_failed |= s->resetting;
+    s->ahead_failed |= s->going_ahead;
     s->copy_in = false;
     if (head->kind == PENDING_QUERY)
         fail_steps(head, s);
@@ -470,7 +470,7 @@ static void on_ready(struct session *s, const struct frame *f)
     } else {
         settle_unit(s);
         if (s->pending.count == 0) {
-            s->resetting = false;
+            s->going_ahead = false;
             unit_is_over(s);
         }
     }
@@ -508,6 +508,31 @@ static void on_parameter_status(struct session *s, const struct frame *f)
 static void on_notice(struct session *s, const struct frame *f)
 {
     forward_unless_hidden(s, f);
+}
+
+/* COPY FROM STDIN reads past every Sync up to the end of its data (libpq sends one behind each Execute): those were not the end
+ * of the unit. */
+static void on_copy_in(struct session *s)
+{
+    struct pending_queue *q = &s->pending;
+    s->copy_in = true;
+    if (q->count == 0 || pending_head(q)->kind != PENDING_EXECUTE)
+        return;
+    size_t kept = 1;
+    bool ended = false;
+    for (size_t i = 1; i < q->count; i++) {
+        struct pending entry = *pending_at(q, i);
+        ended |= entry.kind == PENDING_COPY_END;
+        if (entry.kind == PENDING_SYNC && !ended) {
+            s->unit--;
+            s->unsynced++;
+            s->unsynced_sent++;
+        } else {
+            *pending_at(q, kept++) = entry;
+        }
+    }
+    q->count = kept;
+    s->copy_in = !ended;
 }
 
 void server_frame(struct session *s, const struct frame *f)
@@ -554,7 +579,7 @@ void server_frame(struct session *s, const struct frame *f)
         break;
     case 'G':
     case 'W':
-        s->copy_in = true;
+        on_copy_in(s);
         forward(s, f);
         break;
     default: /* CopyData, CopyDone, CopyOutResponse, NotificationResponse, FunctionCallResponse, … */
