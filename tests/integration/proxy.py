@@ -1,0 +1,66 @@
+"""The proxy under test, in front of a server that trusts everybody who comes over its unix socket."""
+
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from pgatomic import Pgatomic  # noqa: E402
+from postgres import free_port  # noqa: E402,F401
+from waiting import wait_until  # noqa: E402,F401
+from wire import Client  # noqa: E402
+
+CONFIG = """\
+listen = {{{listen}}}
+workers = {workers}
+http = ""
+log {{ format = json  level = debug  file = "{log}"  payloads = full }}
+"""
+
+
+class Proxy(Pgatomic):
+    """`upstream` is a conninfo string, a port of this machine, or a Postgres. `blocks` stand behind the rest of the config."""
+
+    def __init__(self, upstream, blocks="", workers=1, listen=None, database=True):
+        super().__init__(None, blocks)
+        if isinstance(upstream, int):
+            upstream = f"host=127.0.0.1 port={upstream}"
+        elif not isinstance(upstream, str):
+            upstream = f"host={upstream.directory} port={upstream.port}"
+        self.upstream = upstream
+        self.workers = workers
+        self.listen = listen or [f"127.0.0.1:{self.port}"]
+        self.database = database
+
+    def write_config(self, blocks):
+        self.blocks = blocks
+        listen = ", ".join(f'"{address}"' for address in self.listen)
+        text = CONFIG.format(listen=listen, workers=self.workers, log=self.log) + blocks
+        if self.database:
+            text += f'\ndatabase "*" {{ upstream = "{self.upstream}" }}\n'
+        with open(self.config, "w") as file:
+            file.write(text)
+
+    def connect(self, **options):
+        return Client(self.port, **options)
+
+    def log_in(self, **parameters):
+        return self.connect().log_in(**parameters)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def memory_kb(self):
+        """Resident, now."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+
+    def wait_until_idle(self, descriptors):
+        wait_until(lambda: self.descriptors() <= descriptors, f"the proxy to be back at {descriptors} descriptors")
+
+    def run(self, *arguments):
+        """Another one, in the foreground: its exit status and what it said."""
+        done = subprocess.run([self.binary, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False,
+                              universal_newlines=True)
+        return done.returncode, done.stdout
