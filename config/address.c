@@ -80,7 +80,7 @@ bool address_parse_listen(const char *text, struct listen_address *address, stru
 
 /* What a connection string said; NULL: nothing. */
 struct upstream {
-    const char *host, *hostaddr, *port, *dbname, *sslmode;
+    const char *host, *hostaddr, *port, *dbname;
 };
 
 struct upstream_reader {
@@ -93,6 +93,12 @@ struct upstream_reader {
 static void fail(struct upstream_reader *r, const char *what)
 {
     errors_add(r->errors, r->line, "upstream: %s", what);
+    r->failed = true;
+}
+
+static void fail_parameter(struct upstream_reader *r, const char *name, const char *what)
+{
+    errors_add(r->errors, r->line, "upstream: %s= is not %s", name, what);
     r->failed = true;
 }
 
@@ -117,9 +123,9 @@ static void take_parameter(struct upstream_reader *r, const char *name, const ch
     else if (strcmp(name, "dbname") == 0)
         r->said.dbname = value;
     else if (strcmp(name, "user") == 0 || strcmp(name, "password") == 0)
-        errors_add(r->errors, r->line, "upstream: %s= is not used with auth method passthrough: every client logs in as itself", name), r->failed = true;
+        fail_parameter(r, name, "used with auth method passthrough: every client logs in as itself");
     else if (strcmp(name, "sslmode") == 0 && is_one_of(value, ssl_without))
-        r->said.sslmode = value;
+        return;
     else if (strcmp(name, "sslmode") == 0)
         fail(r, "TLS to the upstream is not supported by this version of pgatomic: expected sslmode=disable");
     else if (strcmp(name, "gssencmode") == 0 && is_one_of(value, gss_without))
@@ -128,10 +134,8 @@ static void take_parameter(struct upstream_reader *r, const char *name, const ch
         return;
     else if (strcmp(name, "connect_timeout") == 0)
         fail(r, "connect_timeout is an option of the database block: write connect_timeout = 5s there");
-    else {
-        errors_add(r->errors, r->line, "upstream: %s= is not supported by this version of pgatomic: expected host, hostaddr, port and dbname", name);
-        r->failed = true;
-    }
+    else
+        fail_parameter(r, name, "supported by this version of pgatomic: expected host, hostaddr, port and dbname");
 }
 
 static size_t count_items(const char *list)
@@ -162,8 +166,7 @@ static bool is_host(const char *host)
 }
 
 /* One host, as libpq takes them: hostaddr before host, one port for all or one for each, an empty one the default. */
-static void take_host(struct upstream_reader *r, size_t index, const char **host, uint16_t *port,
-                      struct memory *memory)
+static void take_host(struct upstream_reader *r, size_t index, const char **host, uint16_t *port, struct memory *memory)
 {
     const char *port_text = "";
 

@@ -16,7 +16,8 @@ static void check_listen(struct config_storage *s, struct tree *file, struct con
     struct listen_address *list = memory_take(&s->memory, count * sizeof *list);
     for (size_t i = 0; i < count; i++) {
         if (!address_parse_listen(s->listen[i], &list[i], &s->memory))
-            errors_add(errors, tree_line(file, "listen"), "listen: %s, but found \"%.100s\"", address_listen_expected, s->listen[i]);
+            errors_add(errors, tree_line(file, "listen"), "listen: %s, but found \"%.100s\"", address_listen_expected,
+                       s->listen[i]);
         for (size_t j = 0; j < i; j++)
             if (strcmp(list[i].text, list[j].text) == 0)
                 errors_add(errors, tree_line(file, "listen"), "listen: %s is said twice", list[i].text);
@@ -31,10 +32,12 @@ static void check_databases(struct config_storage *s, struct tree *file, struct 
     struct database *list = (struct database *)s->config.databases;
 
     if (s->config.database_count == 0)
-        errors_add(errors, tree_line(file, ""), "there is no database block: expected at least database \"*\" { upstream = \"host=127.0.0.1\" }");
+        errors_add(errors, tree_line(file, ""),
+                   "there is no database block: expected at least database \"*\" { upstream = \"host=127.0.0.1\" }");
     for (size_t i = 0; i < s->config.database_count; i++)
         if (list[i].upstream != NULL)
-            address_parse_upstream(&list[i], &s->memory, tree_line(tree_block(file, "database", i), "upstream"), errors);
+            address_parse_upstream(&list[i], &s->memory, tree_line(tree_block(file, "database", i), "upstream"),
+                                   errors);
 }
 
 static void check_sinks_exist(const struct config *c, const char *const *sinks, struct tree *block, const char *option,
@@ -53,7 +56,8 @@ static void check_routes(const struct config *c, struct tree *file, struct confi
 
         if (route->mode == MODE_ATOMIC && route->match == NULL && tree_value_count(block, "end") == 0)
             errors_add(errors, tree_line(block, "mode"),
-                       "an atomic route without match must say how an unmarked request ends: expected end = commit or end = rollback");
+                       "an atomic route without match must say how an unmarked request ends: expected end = commit or "
+                       "end = rollback");
         check_sinks_exist(c, route->sandbox_sinks, block, "sandbox_sinks", errors);
     }
 }
@@ -65,7 +69,8 @@ static void check_channels(const struct config *c, struct tree *file, struct con
         struct tree *block = tree_block(file, "channel", i);
 
         if (!channel->forward && channel->sinks[0] == NULL)
-            errors_add(errors, tree_line(block, "forward"), "this channel would lose its events: expected a sink, or forward = on");
+            errors_add(errors, tree_line(block, "forward"),
+                       "this channel would lose its events: expected a sink, or forward = on");
         check_sinks_exist(c, channel->sinks, block, "sink", errors);
     }
 }
@@ -73,7 +78,8 @@ static void check_channels(const struct config *c, struct tree *file, struct con
 static void check_limits(const struct config *c, struct tree *file, struct config_errors *errors)
 {
     if (c->limits.event > c->limits.message)
-        errors_add(errors, tree_line(tree_block(file, "limits", 0), "event"), "event: larger than message, which is the most that can arrive");
+        errors_add(errors, tree_line(tree_block(file, "limits", 0), "event"),
+                   "event: larger than message, which is the most that can arrive");
 }
 
 void check_config(struct config_storage *s, struct tree *file, struct config_errors *errors)

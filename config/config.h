@@ -35,8 +35,8 @@ struct route {
     enum route_end end;
     enum route_isolation isolation;
     enum route_access access;
-    uint64_t timeout_ms;      /* 0: off */
-    uint64_t idle_timeout_ms; /* 0: off */
+    uint64_t timeout_ms;              /* 0: off */
+    uint64_t idle_timeout_ms;         /* 0: off */
     const char *const *sandbox_sinks; /* NULL-terminated */
 };
 
@@ -121,13 +121,12 @@ struct config {
     size_t sink_count;
 };
 
-struct config_errors; /* a list of "FILE:LINE: text" */
-
 /* Reads and checks `file`. NULL when it has errors: they are written to `errors`, one a line, as FILE:LINE: text; the first syntax
  * error, or all impossible values at once. The result has one reference. */
 struct config *config_read(const char *file, FILE *errors);
 /* The config of `pgatomic run --upstream …`: one database "*", one route. Any of `listen`, `mode`, `end` may be NULL. */
-struct config *config_from_options(const char *upstream, const char *listen, const char *mode, const char *end, FILE *errors);
+struct config *config_from_options(const char *upstream, const char *listen, const char *mode, const char *end,
+                                   FILE *errors);
 /* Prints it as understood, every default filled in, in the syntax of the file. Secrets are shown as "***". */
 void config_print(const struct config *c, FILE *out);
 

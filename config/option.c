@@ -21,8 +21,7 @@ static const struct unit sizes[] = {
 };
 static const struct unit counts[] = { { "", 1 }, { NULL, 0 } };
 
-static const struct word switches[] = { { .name = "off" },   { .name = "on" }, { .name = "false" }, { .name = "true" },
-                                        { .name = "no" },    { .name = "yes" }, { .name = NULL } };
+static const char *const switches[] = { "off", "on", "false", "true", "no", "yes", NULL };
 
 static const struct unit *units_of(enum option_kind kind)
 {
@@ -71,28 +70,34 @@ static bool is_word(const char *text, const char *word)
     return *text == '\0' && *word == '\0';
 }
 
-static enum option_result parse_word(const struct word *words, const char *text, uint64_t *value)
+static bool find_word(const char *const *words, const char *text, uint64_t *place)
 {
-    for (size_t i = 0; words[i].name != NULL; i++)
-        if (is_word(text, words[i].name)) {
-            *value = i;
-            return words[i].later ? OPTION_NOT_YET : OPTION_OK;
-        }
-    return OPTION_IMPOSSIBLE;
+    for (*place = 0; words != NULL && words[*place] != NULL; ++*place)
+        if (is_word(text, words[*place]))
+            return true;
+    return false;
+}
+
+static enum option_result parse_word(const struct option *o, const char *text, uint64_t *value)
+{
+    uint64_t ignored;
+
+    if (find_word(o->words, text, value))
+        return OPTION_OK;
+    return find_word(o->later_words, text, &ignored) ? OPTION_NOT_YET : OPTION_IMPOSSIBLE;
 }
 
 enum option_result option_parse(const struct option *o, const char *text, uint64_t *value)
 {
-    enum option_result result;
+    bool is_found;
 
-    *value = 0;
     switch (o->kind) {
     case OPTION_WORD:
-        return parse_word(o->words, text, value);
+        return parse_word(o, text, value);
     case OPTION_SWITCH:
-        result = parse_word(switches, text, value);
+        is_found = find_word(switches, text, value);
         *value &= 1; /* every second one is a yes */
-        return result;
+        return is_found ? OPTION_OK : OPTION_IMPOSSIBLE;
     case OPTION_COUNT:
     case OPTION_DURATION:
     case OPTION_SIZE:
@@ -124,43 +129,51 @@ static void print_number(const struct unit *units, uint64_t value, FILE *out)
 void option_print(const struct option *o, uint64_t value, FILE *out)
 {
     if (o->kind == OPTION_WORD)
-        fputs(o->words[value].name, out);
+        fputs(o->words[value], out);
     else if (o->kind == OPTION_SWITCH)
-        fputs(switches[value].name, out);
+        fputs(switches[value], out);
     else if (is_off_when_zero(o) && value == 0)
         fputs("off", out);
     else
         print_number(units_of(o->kind), value, out);
 }
 
-static void describe_words(const struct word *words, FILE *out)
+static void describe_words(const char *const *words, FILE *out)
 {
-    const char *between = "expected ";
-
-    for (const struct word *w = words; w->name != NULL; w++)
-        if (!w->later) {
-            fprintf(out, "%s%s", between, w->name);
-            between = " or ";
-        }
+    for (size_t i = 0; words[i] != NULL; i++)
+        fprintf(out, "%s%s", i == 0 ? "expected " : " or ", words[i]);
 }
 
-void option_describe(const struct option *o, FILE *out)
+static void describe_numbers(const struct option *o, const char *kind, FILE *out)
 {
+    fprintf(out, "expected %s from ", kind);
+    option_print(o, o->least, out);
+    fputs(" to ", out);
+    option_print(o, o->most, out);
+}
+
+char *option_expectation(const struct option *o)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert(out != NULL);
+
     switch (o->kind) {
     case OPTION_WORD:
         describe_words(o->words, out);
-        return;
+        break;
     case OPTION_SWITCH:
         fputs("expected on or off", out);
-        return;
+        break;
     case OPTION_COUNT:
-        fputs("expected a number", out);
+        describe_numbers(o, "a number", out);
         break;
     case OPTION_DURATION:
-        fputs("expected a duration such as 250ms, 30s, 5min or 1h", out);
+        describe_numbers(o, "a duration such as 250ms, 30s, 5min or 1h", out);
         break;
     case OPTION_SIZE:
-        fputs("expected a size such as 64kB or 16MB", out);
+        describe_numbers(o, "a size such as 64kB or 16MB", out);
         break;
     case OPTION_TEXT:
     case OPTION_LIST:
@@ -168,10 +181,8 @@ void option_describe(const struct option *o, FILE *out)
     case OPTION_LATER_BLOCK:
         abort();
     }
-    fputs(" from ", out);
-    option_print(o, o->least, out);
-    fputs(" to ", out);
-    option_print(o, o->most, out);
+    fclose(out);
+    return text;
 }
 
 uint64_t option_load(const struct option *o, const void *base)
@@ -202,19 +213,4 @@ void option_store(const struct option *o, void *base, uint64_t value)
         memcpy(at, &narrow, sizeof narrow);
     else
         memcpy(at, &value, sizeof value);
-}
-
-void option_print_string(const char *text, FILE *out)
-{
-    putc('"', out);
-    for (; *text != '\0'; text++) {
-        if (*text == '\n') {
-            fputs("\\n", out);
-            continue;
-        }
-        if (strchr("\"\\$", *text) != NULL)
-            putc('\\', out);
-        putc(*text, out);
-    }
-    putc('"', out);
 }

@@ -13,44 +13,37 @@
 enum option_kind {
     OPTION_TEXT,       /* const char * */
     OPTION_LIST,       /* const char *const *, NULL-terminated */
-    OPTION_WORD,       /* an enum: one of `words`, by their order */
+    OPTION_WORD,       /* an enum: the place of one of `words` */
     OPTION_SWITCH,     /* bool */
     OPTION_COUNT,      /* an unsigned integer */
     OPTION_DURATION,   /* uint64_t, ms */
     OPTION_SIZE,       /* size_t, bytes */
     OPTION_LATER,      /* a name that this version knows but whose capability it has not */
-    OPTION_LATER_BLOCK /* the same for a block; `words` are the options in it */
-};
-
-struct word {
-    const char *name; /* NULL: the end */
-    bool later;       /* known, but this version has not got it */
+    OPTION_LATER_BLOCK /* the same for a block; `later_words` are the options in it */
 };
 
 struct option {
     const char *name; /* NULL: the end */
     enum option_kind kind;
-    size_t offset, size;  /* of the member that takes the value */
-    const char *fallback; /* the default, as one would write it; NULL: none */
-    bool required;        /* and there is no default */
-    const struct word *words;
-    uint64_t least, most; /* of numbers, sizes and durations */
+    size_t offset, size;            /* of the member that takes the value */
+    const char *fallback;           /* the default, as one would write it; NULL: none */
+    bool required;                  /* and there is no default */
+    const char *const *words;       /* NULL-terminated */
+    const char *const *later_words; /* those that this version knows but has not got; NULL: none */
+    uint64_t least, most;           /* of numbers, sizes and durations */
 };
 
 enum option_result { OPTION_OK, OPTION_IMPOSSIBLE, OPTION_NOT_YET };
 
 /* The number behind `text`, for the kinds that are kept as a number (WORD to SIZE). */
 enum option_result option_parse(const struct option *o, const char *text, uint64_t *value);
-/* "expected a duration such as 30s": what would have been right, as the end of an error message. */
-void option_describe(const struct option *o, FILE *out);
+/* "expected a duration such as 30s": what would have been right, for an error message. The caller frees it. */
+char *option_expectation(const struct option *o);
 /* The text that option_parse() reads as `value`. */
 void option_print(const struct option *o, uint64_t value, FILE *out);
 
 /* The member of the struct at `base`. */
 uint64_t option_load(const struct option *o, const void *base);
 void option_store(const struct option *o, void *base, uint64_t value);
-
-/* A quoted string that reads back as `text`. */
-void option_print_string(const char *text, FILE *out);
 
 #endif

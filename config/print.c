@@ -4,6 +4,7 @@
 
 #include "config/address.h"
 #include "config/schema.h"
+#include "config/source.h"
 
 static const void *load_pointer(const struct option *o, const void *from)
 {
@@ -20,7 +21,7 @@ static void print_list(const char *const *list, FILE *out)
     putc('{', out);
     for (; *list != NULL; list++) {
         fputs(between, out);
-        option_print_string(*list, out);
+        source_print_string(*list, out);
         between = ", ";
     }
     putc('}', out);
@@ -28,11 +29,12 @@ static void print_list(const char *const *list, FILE *out)
 
 static void print_option(const struct option *o, const void *from, const char *indent, FILE *out)
 {
-    if (o->kind == OPTION_LATER || o->kind == OPTION_LATER_BLOCK || (o->kind == OPTION_TEXT && load_pointer(o, from) == NULL))
+    if (o->kind == OPTION_LATER || o->kind == OPTION_LATER_BLOCK ||
+        (o->kind == OPTION_TEXT && load_pointer(o, from) == NULL))
         return;
     fprintf(out, "%s%s = ", indent, o->name);
     if (o->kind == OPTION_TEXT)
-        option_print_string(load_pointer(o, from), out);
+        source_print_string(load_pointer(o, from), out);
     else if (o->kind == OPTION_LIST)
         print_list(load_pointer(o, from), out);
     else
@@ -64,7 +66,7 @@ static void print_titled_blocks(const struct block *b, const struct config *c, F
         const char *item = items + i * b->item_size;
         memcpy(&title, item + b->title_offset, sizeof title);
         fprintf(out, "\n%s ", b->name);
-        option_print_string(title, out);
+        source_print_string(title, out);
         fputs(" {\n", out);
         print_remark(b, item, out);
         print_options(b->options, item, "    ", out);

@@ -18,29 +18,21 @@ struct reader {
     struct config_errors *errors;
 };
 
+#define LATER "not supported by this version of pgatomic"
+
 static void refuse_value(struct reader *r, const struct option *o, int line, const char *found)
 {
-    char *expected = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&expected, &size);
-    assert(out != NULL);
+    char *expected = option_expectation(o);
 
-    option_describe(o, out);
-    fclose(out);
     errors_add(r->errors, line, "%s: %s, but found \"%.100s\"", o->name, expected, found);
     free(expected);
 }
 
 static void refuse_later_value(struct reader *r, const struct option *o, int line, const char *found)
 {
-    char *expected = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&expected, &size);
-    assert(out != NULL);
+    char *expected = option_expectation(o);
 
-    option_describe(o, out);
-    fclose(out);
-    errors_add(r->errors, line, "%s = %s is not supported by this version of pgatomic: %s", o->name, found, expected);
+    errors_add(r->errors, line, "%s = %s is " LATER ": %s", o->name, found, expected);
     free(expected);
 }
 
@@ -88,13 +80,13 @@ static void read_later(struct reader *r, const struct option *o, struct tree *sa
     for (size_t i = 0; i < tree_value_count(said, o->name); i++)
         is_said = is_said || *tree_value(said, o->name, i) != '\0';
     if (is_said)
-        errors_add(r->errors, tree_line(said, o->name), "%s is not supported by this version of pgatomic", o->name);
+        errors_add(r->errors, tree_line(said, o->name), "%s is " LATER, o->name);
 }
 
 static void read_later_block(struct reader *r, const struct option *o, struct tree *said)
 {
     if (said != NULL && tree_block_count(said, o->name) > 0)
-        errors_add(r->errors, tree_line(tree_block(said, o->name, 0), ""), "%s is not supported by this version of pgatomic", o->name);
+        errors_add(r->errors, tree_line(tree_block(said, o->name, 0), ""), "%s is " LATER, o->name);
 }
 
 /* `said` is NULL when the block is not in the file: all defaults. */
@@ -158,14 +150,15 @@ static void read_titled_blocks(struct reader *r, const struct block *b, struct t
 static void refuse_later_blocks(struct reader *r, const struct block *b, struct tree *file)
 {
     for (size_t i = 0; i < tree_block_count(file, b->name); i++)
-        errors_add(r->errors, tree_line(tree_block(file, b->name, i), ""), "%s blocks are not supported by this version of pgatomic", b->name);
+        errors_add(r->errors, tree_line(tree_block(file, b->name, i), ""), "%s blocks are " LATER, b->name);
 }
 
 static void read_block(struct reader *r, const struct block *b, struct tree *file)
 {
     switch (b->kind) {
     case BLOCK_PLAIN:
-        read_options(r, b->options, tree_block_count(file, b->name) > 0 ? tree_block(file, b->name, 0) : NULL, r->storage);
+        read_options(r, b->options, tree_block_count(file, b->name) > 0 ? tree_block(file, b->name, 0) : NULL,
+                     r->storage);
         return;
     case BLOCK_TITLED:
         read_titled_blocks(r, b, file);
@@ -216,13 +209,14 @@ static void say(FILE *out, const char *name, const char *value, const char *end)
 {
     if (value != NULL) {
         fprintf(out, "%s = ", name);
-        option_print_string(value, out);
+        source_print_string(value, out);
     }
     fputs(end, out);
 }
 
 /* The options are written as a file would say them, each on a line of its own, so that there is one reader and one set of rules. */
-struct config *config_from_options(const char *upstream, const char *listen, const char *mode, const char *end, FILE *errors_out)
+struct config *config_from_options(const char *upstream, const char *listen, const char *mode, const char *end,
+                                   FILE *errors_out)
 {
     static const char *const names[] = { "--listen", "--upstream", "--mode", "--end" };
     struct config_errors errors = { .file = "command line", .line_names = names };

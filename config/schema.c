@@ -4,11 +4,7 @@
  * believes to have what he has not, and never as a misspelling. */
 #include "config/schema.h"
 
-#include <string.h>
-
 #define INTO(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
-#define LATER_OPTION(title) { .name = (title), .kind = OPTION_LATER }
-#define END { .name = NULL }
 
 #define KB (UINT64_C(1) << 10)
 #define MB (UINT64_C(1) << 20)
@@ -17,57 +13,39 @@
 enum { MS = 1, SECOND = 1000 * MS, DAY = 24 * 60 * 60 * SECOND, LONGEST = 20 * DAY };
 
 /* Words: in the order of the enums in config.h. Where PostgreSQL writes two words, a space does as well. */
-static const struct word modes[] = {
-    { .name = "autocommit" }, { .name = "atomic" }, { .name = "required" }, { .name = "sandbox" }, END
-};
-static const struct word nestings[] = { { .name = "savepoint" }, { .name = "join" }, { .name = "refuse" }, END };
-static const struct word on_errors[] = { { .name = "abort" }, { .name = "rollback_statement" }, END };
-static const struct word ends[] = { { .name = "rollback" }, { .name = "commit" }, END };
-static const struct word isolations[] = { { .name = "default" },          { .name = "read_uncommitted" },
-                                          { .name = "read_committed" },   { .name = "repeatable_read" },
-                                          { .name = "serializable" },     END };
-static const struct word accesses[] = { { .name = "default" }, { .name = "read_only" }, { .name = "read_write" }, END };
-static const struct word deliveries[] = { { .name = "memory" }, { .name = "outbox", .later = true }, END };
-static const struct word captures[] = { { .name = "wire" }, { .name = "listen", .later = true }, END };
-static const struct word orderings[] = { { .name = "channel" }, { .name = "none" }, END };
-static const struct word duplicates[] = { { .name = "keep" }, { .name = "fold" }, END };
-static const struct word sink_kinds[] = {
-    { .name = "log" },
-    { .name = "postgres", .later = true },
-    { .name = "webhook", .later = true },
-    { .name = "redis", .later = true },
-    { .name = "celery", .later = true },
-    { .name = "amqp", .later = true },
-    { .name = "kafka", .later = true },
-    END
-};
-static const struct word pools[] = {
-    { .name = "dedicated" }, { .name = "session", .later = true }, { .name = "transaction", .later = true }, END
-};
-static const struct word methods[] = { { .name = "passthrough" },
-                                       { .name = "trust", .later = true },
-                                       { .name = "scram-sha-256", .later = true },
-                                       { .name = "md5", .later = true },
-                                       { .name = "cert", .later = true },
-                                       END };
-static const struct word client_tls_modes[] = { { .name = "disable" },
-                                                { .name = "prefer", .later = true },
-                                                { .name = "require", .later = true },
-                                                { .name = "verify-ca", .later = true },
-                                                { .name = "verify-full", .later = true },
-                                                END };
-static const struct word formats[] = { { .name = "json" }, { .name = "text" }, END };
-static const struct word levels[] = { { .name = "debug" }, { .name = "info" }, { .name = "warn" }, { .name = "error" }, END };
-static const struct word payloads[] = { { .name = "full" }, { .name = "preview" }, { .name = "none" }, END };
-static const struct word retry_options[] = { { .name = "first" }, { .name = "max" }, { .name = "attempts" }, END };
+static const char *const modes[] = { "autocommit", "atomic", "required", "sandbox", NULL };
+static const char *const nestings[] = { "savepoint", "join", "refuse", NULL };
+static const char *const on_errors[] = { "abort", "rollback_statement", NULL };
+static const char *const ends[] = { "rollback", "commit", NULL };
+static const char *const isolations[] = { "default",         "read_uncommitted", "read_committed",
+                                          "repeatable_read", "serializable",     NULL };
+static const char *const accesses[] = { "default", "read_only", "read_write", NULL };
+static const char *const deliveries[] = { "memory", NULL };
+static const char *const later_deliveries[] = { "outbox", NULL };
+static const char *const captures[] = { "wire", NULL };
+static const char *const later_captures[] = { "listen", NULL };
+static const char *const orderings[] = { "channel", "none", NULL };
+static const char *const duplicates[] = { "keep", "fold", NULL };
+static const char *const sink_kinds[] = { "log", NULL };
+static const char *const later_sink_kinds[] = { "postgres", "webhook", "redis", "celery", "amqp", "kafka", NULL };
+static const char *const pools[] = { "dedicated", NULL };
+static const char *const later_pools[] = { "session", "transaction", NULL };
+static const char *const methods[] = { "passthrough", NULL };
+static const char *const later_methods[] = { "trust", "scram-sha-256", "md5", "cert", NULL };
+static const char *const tls_modes[] = { "disable", NULL };
+static const char *const later_tls_modes[] = { "prefer", "require", "verify-ca", "verify-full", NULL };
+static const char *const formats[] = { "json", "text", NULL };
+static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
+static const char *const payloads[] = { "full", "preview", "none", NULL };
+static const char *const retry_options[] = { "first", "max", "attempts", NULL };
 
 const struct option schema_file_options[] = {
     { "listen", OPTION_LIST, INTO(struct config_storage, listen), .fallback = "127.0.0.1:6432" },
     { "workers", OPTION_COUNT, INTO(struct config, workers), .fallback = "0", .most = 1024 },
     { "drain_timeout", OPTION_DURATION, INTO(struct config, drain_timeout_ms), .fallback = "30s", .most = LONGEST },
-    LATER_OPTION("http"),
-    LATER_OPTION("admin_users"),
-    END
+    { "http", .kind = OPTION_LATER },
+    { "admin_users", .kind = OPTION_LATER },
+    { .name = NULL },
 };
 
 static const struct option log_options[] = {
@@ -75,47 +53,52 @@ static const struct option log_options[] = {
     { "level", OPTION_WORD, INTO(struct config, log.level), .fallback = "info", .words = levels },
     { "file", OPTION_TEXT, INTO(struct config, log.file), .fallback = "" },
     { "payloads", OPTION_WORD, INTO(struct config, log.payloads), .fallback = "preview", .words = payloads },
-    END
+    { .name = NULL },
 };
 
 static const struct option limits_options[] = {
     { "clients", OPTION_COUNT, INTO(struct config, limits.clients), .fallback = "10000", .least = 1, .most = 1000000 },
     { "message", OPTION_SIZE, INTO(struct config, limits.message), .fallback = "1GB", .least = 64 * KB, .most = GB },
     { "startup", OPTION_SIZE, INTO(struct config, limits.startup), .fallback = "10kB", .least = 512, .most = MB },
-    { "events_per_request", OPTION_COUNT, INTO(struct config, limits.events_per_request), .fallback = "10000", .least = 1, .most = 100000000 },
+    { "events_per_request", OPTION_COUNT, INTO(struct config, limits.events_per_request), .fallback = "10000",
+      .least = 1, .most = 100000000 },
     { "event", OPTION_SIZE, INTO(struct config, limits.event), .fallback = "1MB", .least = 1, .most = GB },
-    LATER_OPTION("held"),
-    END
+    { "held", .kind = OPTION_LATER },
+    { .name = NULL },
 };
 
 static const struct option auth_options[] = {
-    { "method", OPTION_WORD, INTO(struct config, auth), .fallback = "passthrough", .words = methods },
-    LATER_OPTION("users"),
-    LATER_OPTION("query"),
-    END
+    { "method", OPTION_WORD, INTO(struct config, auth), .fallback = "passthrough", .words = methods,
+      .later_words = later_methods },
+    { "users", .kind = OPTION_LATER },
+    { "query", .kind = OPTION_LATER },
+    { .name = NULL },
 };
 
 static const struct option client_tls_options[] = {
-    { "mode", OPTION_WORD, INTO(struct config_storage, client_tls), .fallback = "disable", .words = client_tls_modes },
-    LATER_OPTION("certificate"),
-    LATER_OPTION("key"),
-    LATER_OPTION("ca"),
-    END
+    { "mode", OPTION_WORD, INTO(struct config_storage, client_tls), .fallback = "disable", .words = tls_modes,
+      .later_words = later_tls_modes },
+    { "certificate", .kind = OPTION_LATER },
+    { "key", .kind = OPTION_LATER },
+    { "ca", .kind = OPTION_LATER },
+    { .name = NULL },
 };
 
 static const struct option database_options[] = {
     { "upstream", OPTION_TEXT, INTO(struct database, upstream), .required = true },
-    { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .words = pools },
-    { "connect_timeout", OPTION_DURATION, INTO(struct database, connect_timeout_ms), .fallback = "5s", .least = 1, .most = LONGEST },
-    LATER_OPTION("control"),
-    LATER_OPTION("pool_size"),
-    LATER_OPTION("min_size"),
-    LATER_OPTION("queue_timeout"),
-    LATER_OPTION("server_idle_timeout"),
-    LATER_OPTION("server_lifetime"),
-    LATER_OPTION("server_reset"),
-    LATER_OPTION("prepare_unnamed"),
-    END
+    { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .words = pools,
+      .later_words = later_pools },
+    { "connect_timeout", OPTION_DURATION, INTO(struct database, connect_timeout_ms), .fallback = "5s", .least = 1,
+      .most = LONGEST },
+    { "control", .kind = OPTION_LATER },
+    { "pool_size", .kind = OPTION_LATER },
+    { "min_size", .kind = OPTION_LATER },
+    { "queue_timeout", .kind = OPTION_LATER },
+    { "server_idle_timeout", .kind = OPTION_LATER },
+    { "server_lifetime", .kind = OPTION_LATER },
+    { "server_reset", .kind = OPTION_LATER },
+    { "prepare_unnamed", .kind = OPTION_LATER },
+    { .name = NULL },
 };
 
 static const struct option route_options[] = {
@@ -132,39 +115,46 @@ static const struct option route_options[] = {
     { "isolation", OPTION_WORD, INTO(struct route, isolation), .fallback = "default", .words = isolations },
     { "access", OPTION_WORD, INTO(struct route, access), .fallback = "default", .words = accesses },
     { "sandbox_sinks", OPTION_LIST, INTO(struct route, sandbox_sinks) },
-    END
+    { .name = NULL },
 };
 
 static const struct option channel_options[] = {
     { "sink", OPTION_LIST, INTO(struct channel, sinks) },
     { "forward", OPTION_SWITCH, INTO(struct channel, forward), .fallback = "on" },
-    { "delivery", OPTION_WORD, INTO(struct channel, delivery), .fallback = "memory", .words = deliveries },
-    { "capture", OPTION_WORD, INTO(struct channel, capture), .fallback = "wire", .words = captures },
+    { "delivery", OPTION_WORD, INTO(struct channel, delivery), .fallback = "memory", .words = deliveries,
+      .later_words = later_deliveries },
+    { "capture", OPTION_WORD, INTO(struct channel, capture), .fallback = "wire", .words = captures,
+      .later_words = later_captures },
     { "ordering", OPTION_WORD, INTO(struct channel, ordering), .fallback = "channel", .words = orderings },
     { "duplicates", OPTION_WORD, INTO(struct channel, duplicates), .fallback = "keep", .words = duplicates },
-    END
+    { .name = NULL },
 };
 
 static const struct option sink_options[] = {
-    { "type", OPTION_WORD, INTO(struct sink, kind), .required = true, .words = sink_kinds },
-    LATER_OPTION("url"),
-    LATER_OPTION("upstream"),
-    LATER_OPTION("queue"),
-    LATER_OPTION("secret"),
-    LATER_OPTION("body"),
-    LATER_OPTION("timeout"),
-    LATER_OPTION("command"),
-    LATER_OPTION("key"),
-    { .name = "retry", .kind = OPTION_LATER_BLOCK, .words = retry_options },
-    END
+    { "type", OPTION_WORD, INTO(struct sink, kind), .required = true, .words = sink_kinds,
+      .later_words = later_sink_kinds },
+    { "url", .kind = OPTION_LATER },
+    { "upstream", .kind = OPTION_LATER },
+    { "queue", .kind = OPTION_LATER },
+    { "secret", .kind = OPTION_LATER },
+    { "body", .kind = OPTION_LATER },
+    { "timeout", .kind = OPTION_LATER },
+    { "command", .kind = OPTION_LATER },
+    { "key", .kind = OPTION_LATER },
+    { .name = "retry", .kind = OPTION_LATER_BLOCK, .later_words = retry_options },
+    { .name = NULL },
 };
 
 static const struct option outbox_options[] = {
-    LATER_OPTION("upstream"), LATER_OPTION("lease"), LATER_OPTION("batch"), LATER_OPTION("poll"), END
+    { "upstream", .kind = OPTION_LATER },
+    { "lease", .kind = OPTION_LATER },
+    { "batch", .kind = OPTION_LATER },
+    { "poll", .kind = OPTION_LATER },
+    { .name = NULL },
 };
 
-#define TITLED(type, title, list, count)                                                                                   \
-    .item_size = sizeof(type), .title_offset = offsetof(type, title), .list_offset = offsetof(struct config, list),        \
+#define TITLED(type, title, list, count)                                                                            \
+    .item_size = sizeof(type), .title_offset = offsetof(type, title), .list_offset = offsetof(struct config, list), \
     .count_offset = offsetof(struct config, count)
 
 const struct block schema_blocks[] = {
@@ -177,21 +167,5 @@ const struct block schema_blocks[] = {
     { "channel", BLOCK_TITLED, .options = channel_options, TITLED(struct channel, pattern, channels, channel_count) },
     { "sink", BLOCK_TITLED, .options = sink_options, TITLED(struct sink, name, sinks, sink_count) },
     { "outbox", BLOCK_LATER, .options = outbox_options },
-    END
+    { .name = NULL },
 };
-
-const struct block *schema_block(const char *name)
-{
-    for (const struct block *b = schema_blocks; b->name != NULL; b++)
-        if (strcmp(b->name, name) == 0)
-            return b;
-    return NULL;
-}
-
-const struct option *schema_option(const struct option *options, const char *name)
-{
-    for (const struct option *o = options; o->name != NULL; o++)
-        if (strcmp(o->name, name) == 0)
-            return o;
-    return NULL;
-}

@@ -30,8 +30,4 @@ extern const struct option schema_file_options[];
 /* Ends with a NULL name. */
 extern const struct block schema_blocks[];
 
-const struct block *schema_block(const char *name);
-/* Options are found by their exact name; NULL: there is none. */
-const struct option *schema_option(const struct option *options, const char *name);
-
 #endif

@@ -84,18 +84,36 @@ static bool is_variable_name(const char *name, size_t size)
     return true;
 }
 
-/* In double quotes, so that it means itself. Control characters keep the line count right by not being there. */
-static void put_quoted(struct source *s, const char *text, size_t size)
+/* The inside of a string in double quotes. A line break is written as \n, for it must not count as a line. */
+static void print_escaped(const char *text, size_t size, FILE *out)
 {
     for (size_t i = 0; i < size; i++) {
         if (text[i] == '\n') {
-            fputs("\\n", s->out);
+            fputs("\\n", out);
             continue;
         }
         if (strchr("\"\\$", text[i]) != NULL)
-            putc('\\', s->out);
-        putc(text[i], s->out);
+            putc('\\', out);
+        putc(text[i], out);
     }
+}
+
+void source_print_string(const char *text, FILE *out)
+{
+    putc('"', out);
+    print_escaped(text, strlen(text), out);
+    putc('"', out);
+}
+
+/* Past the brace that closes it. A default may span lines: what it says is there already, and here libconfuse drops the line breaks
+ * but counts them. */
+static void skip_variable(struct source *s, const char *close)
+{
+    for (; s->at <= close; s->at++)
+        if (*s->at == '\n') {
+            fputs("\\\n", s->out);
+            s->line++;
+        }
 }
 
 /* ${NAME} or ${NAME:-default}, up to the first '}'. */
@@ -106,13 +124,16 @@ static bool replace_variable(struct source *s)
     const char *quote = memchr(name, '"', (size_t)(s->end - name));
 
     if (close == NULL || (quote != NULL && quote < close)) {
-        errors_add(s->errors, s->line, "${ without }: expected ${VAR} or ${VAR:-default}; a plain dollar sign before { is written \\$");
+        errors_add(s->errors, s->line,
+                   "${ without }: expected ${VAR} or ${VAR:-default}; a plain dollar sign before { is written \\$");
         return false;
     }
     const char *fallback = memmem(name, (size_t)(close - name), ":-", 2);
     size_t size = (size_t)((fallback != NULL ? fallback : close) - name);
     if (!is_variable_name(name, size)) {
-        errors_add(s->errors, s->line, "\"%.*s\" is not the name of an environment variable: expected ${VAR} or ${VAR:-default}", (int)size, name);
+        errors_add(s->errors, s->line,
+                   "\"%.*s\" is not the name of an environment variable: expected ${VAR} or ${VAR:-default}", (int)size,
+                   name);
         return false;
     }
 
@@ -120,18 +141,15 @@ static bool replace_variable(struct source *s)
     assert(key != NULL);
     const char *value = getenv(key);
     if (value != NULL)
-        put_quoted(s, value, strlen(value));
+        print_escaped(value, strlen(value), s->out);
     else if (fallback != NULL)
-        put_quoted(s, fallback + 2, (size_t)(close - fallback - 2));
+        print_escaped(fallback + 2, (size_t)(close - fallback - 2), s->out);
     else
-        errors_add(s->errors, s->line, "the environment variable %s is not set: set it, or write ${%s:-default}", key, key);
+        errors_add(s->errors, s->line, "the environment variable %s is not set: set it, or write ${%s:-default}", key,
+                   key);
     free(key);
 
-    while (s->at <= close) {
-        if (*s->at == '\n') /* of a default that spans lines: already there as \n; libconfuse drops this one and counts it */
-            fputs("\\\n", s->out), s->line++;
-        s->at++;
-    }
+    skip_variable(s, close);
     return true;
 }
 
@@ -227,9 +245,12 @@ static bool refuse(struct source *s)
     unsigned char c = (unsigned char)*s->at;
 
     if (c > 0x20 && c < 0x7f)
-        errors_add(s->errors, s->line, "unexpected \"%c\": a value with anything but letters, digits and _ - . : needs double quotes", c);
+        errors_add(s->errors, s->line,
+                   "unexpected \"%c\": a value with anything but letters, digits and _ - . : needs double quotes", c);
     else
-        errors_add(s->errors, s->line, "unexpected byte 0x%02x: a value with anything but letters, digits and _ - . : needs double quotes", c);
+        errors_add(s->errors, s->line,
+                   "unexpected byte 0x%02x: a value with anything but letters, digits and _ - . : needs double quotes",
+                   c);
     return false;
 }
 

@@ -13,4 +13,7 @@
 char *source_read(const char *file, struct config_errors *errors);
 char *source_prepare(const char *text, size_t size, struct config_errors *errors);
 
+/* A string in double quotes that reads back as `text`, on one line. */
+void source_print_string(const char *text, FILE *out);
+
 #endif

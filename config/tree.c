@@ -38,7 +38,8 @@ static int on_value(cfg_t *block, cfg_opt_t *option, const char *value, void *re
 {
     /* A list calls once for each item; `name = …` a second time starts again with the first. */
     if (option->def.number != 0 && option->nvalues == 1)
-        errors_add(parse_errors, block->line, "%s is said twice: line %ld says it already", option->name, option->def.number);
+        errors_add(parse_errors, block->line, "%s is said twice: line %ld says it already", option->name,
+                   option->def.number);
     if (option->def.number == 0)
         option->def.number = block->line;
 
@@ -111,13 +112,13 @@ static cfg_opt_t value_option(const struct option *o)
     return (cfg_opt_t)CFG_PTR_CB(o->name, NULL, CFGF_NODEFAULT, on_value, free);
 }
 
-static cfg_opt_t *take_later_options(struct memory *m, const struct word *names)
+static cfg_opt_t *take_later_options(struct memory *m, const char *const *names)
 {
     struct option options[16] = { { .name = NULL } };
 
-    for (size_t i = 0; names[i].name != NULL; i++) {
+    for (size_t i = 0; names[i] != NULL; i++) {
         assert(i + 1 < sizeof options / sizeof *options);
-        options[i] = (struct option){ .name = names[i].name, .kind = OPTION_LATER };
+        options[i] = (struct option){ .name = names[i], .kind = OPTION_LATER };
     }
     return take_options(m, options, 0);
 }
@@ -131,7 +132,8 @@ static cfg_opt_t *take_options(struct memory *m, const struct option *options, s
     cfg_opt_t *list = memory_take(m, (count + blocks + 2) * sizeof *list);
     for (size_t i = 0; i < count; i++)
         if (options[i].kind == OPTION_LATER_BLOCK)
-            list[blocks + i] = (cfg_opt_t)CFG_SEC(options[i].name, take_later_options(m, options[i].words), CFGF_NODEFAULT);
+            list[blocks + i] =
+                (cfg_opt_t)CFG_SEC(options[i].name, take_later_options(m, options[i].later_words), CFGF_NODEFAULT);
         else
             list[blocks + i] = value_option(&options[i]);
     list[blocks + count] = (cfg_opt_t)CFG_PTR_LIST_CB(opened, "{here}", CFGF_NONE, on_opened, free);

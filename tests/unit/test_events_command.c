@@ -12,27 +12,30 @@
 #include "proxy/ops/story.h"
 
 /* A log line of event N of request N on a channel, at a second of its own. */
-#define LINE(second, n, channel, msg, more)                                                                                \
-    "{\"ts\":\"2025-11-22T16:04:" second ".123456Z\",\"level\":\"info\",\"msg\":\"" msg "\",\"id\":\"id-" n "\",\"channel\":\"" channel     \
-    "\",\"payload\":\"payload " n "\",\"request\":\"request-" n "\",\"label\":\"/label/" n "/\"" more "}\n"
+#define LINE(second, n, channel, msg, more)                                                                            \
+    "{\"ts\":\"2025-11-22T16:04:" second ".123456Z\",\"level\":\"info\",\"msg\":\"" msg "\",\"id\":\"id-" n            \
+    "\",\"channel\":\"" channel "\",\"payload\":\"payload " n "\",\"request\":\"request-" n "\",\"label\":\"/label/" n \
+    "/\"" more "}\n"
 
-static const char a_log[] = "{\"ts\":\"2025-11-22T16:04:00.000000Z\",\"level\":\"info\",\"msg\":\"request_begun\",\"request\":\"request-1\"}\n"
-    LINE("01", "1", "celery", "event_held", "")
-    LINE("02", "2", "mail", "event_held", "")
-    LINE("03", "1", "celery", "event_released", ",\"held_ms\":12.345")
-    LINE("03", "1", "celery", "event_delivered", ",\"sink\":\"tasks\",\"attempt\":1,\"latency_ms\":0.100")
-    LINE("04", "2", "mail", "event_discarded", ",\"held_ms\":3.001,\"reason\":\"savepoint\"")
-    LINE("05", "3", "mail", "event_held", "")
-    LINE("06", "4", "celery", "event_released", ",\"held_ms\":1.000")
-    LINE("07", "4", "celery", "event_retry", ",\"sink\":\"hook\",\"attempt\":1,\"reason\":\"connection refused\"")
-    LINE("08", "4", "celery", "event_retry", ",\"sink\":\"hook\",\"attempt\":2,\"reason\":\"503\"")
-    LINE("09", "4", "celery", "event_dead", ",\"sink\":\"hook\",\"attempt\":3,\"reason\":\"410\"");
+static const char a_log[] =
+    "{\"ts\":\"2025-11-22T16:04:00.000000Z\",\"level\":\"info\",\"msg\":\"request_begun\",\"request\":\"request-1\"}"
+    "\n" LINE("01", "1", "celery", "event_held", "") LINE("02", "2", "mail", "event_held", "")
+        LINE("03", "1", "celery", "event_released", ",\"held_ms\":12.345") LINE(
+            "03", "1", "celery", "event_delivered", ",\"sink\":\"tasks\",\"attempt\":1,\"latency_ms\":0.100")
+            LINE("04", "2", "mail", "event_discarded", ",\"held_ms\":3.001,\"reason\":\"savepoint\"") LINE(
+                "05", "3", "mail", "event_held", "") LINE("06", "4", "celery", "event_released", ",\"held_ms\":1.000")
+                LINE("07", "4", "celery", "event_retry",
+                     ",\"sink\":\"hook\",\"attempt\":1,\"reason\":\"connection refused\"")
+                    LINE("08", "4", "celery", "event_retry", ",\"sink\":\"hook\",\"attempt\":2,\"reason\":\"503\"")
+                        LINE("09", "4", "celery", "event_dead", ",\"sink\":\"hook\",\"attempt\":3,\"reason\":\"410\"");
 
-#define STORY_1 "16:04:01.123456  celery  held → released 12.3 ms → delivered tasks  request request-1 /label/1/  payload 1\n"
+#define STORY_1 \
+    "16:04:01.123456  celery  held → released 12.3 ms → delivered tasks  request request-1 /label/1/  payload 1\n"
 #define STORY_2 "16:04:02.123456  mail  held → discarded savepoint 3.0 ms  request request-2 /label/2/  payload 2\n"
 #define STORY_3 "16:04:05.123456  mail  held  request request-3 /label/3/  payload 3\n"
-#define STORY_4                                                                                                            \
-    "16:04:06.123456  celery  released 1.0 ms → retry hook connection refused → retry hook attempt 2 503 → dead hook attempt 3 410" \
+#define STORY_4                                                                                                              \
+    "16:04:06.123456  celery  released 1.0 ms → retry hook connection refused → retry hook attempt 2 503 → dead hook " \
+    "attempt 3 410"                                                                                                          \
     "  request request-4 /label/4/  payload 4\n"
 
 static char *content_of(const char *path)
@@ -63,7 +66,8 @@ static void put_in_place(int of, const char *path, int flags)
 /* The command with `input` as its standard input, and as the file that stands for "LOG" among its arguments. */
 static struct outcome run_command(const char *const *arguments, const char *input)
 {
-    char *log = file_with(input, strlen(input)), *out = file_with("", 0), *err = file_with("", 0), *argv[16] = { "events" };
+    char *log = file_with(input, strlen(input)), *out = file_with("", 0), *err = file_with("", 0),
+         *argv[16] = { "events" };
     int argc = 1, status;
 
     for (; *arguments != NULL; arguments++)
@@ -128,8 +132,9 @@ Test(events_command, following_standard_input_shows_each_step)
 {
     struct outcome o = run_command((const char *[]){ "-f", "--request", "request-2", NULL }, a_log);
 
-    cr_expect_str_eq(o.out, "16:04:02.123456  mail  held  request request-2 /label/2/  payload 2\n"
-                            "16:04:04.123456  mail  discarded savepoint 3.0 ms  request request-2 /label/2/  payload 2\n");
+    cr_expect_str_eq(o.out,
+                     "16:04:02.123456  mail  held  request request-2 /label/2/  payload 2\n"
+                     "16:04:04.123456  mail  discarded savepoint 3.0 ms  request request-2 /label/2/  payload 2\n");
     outcome_free(&o);
 }
 
@@ -138,10 +143,14 @@ Test(events_command, reads_what_the_log_writes)
     static const unsigned char id[EVENT_ID_SIZE] = { 1 };
     const uint64_t begun_us = UINT64_C(1763827445123456);
     char *path = file_with("", 0), *text;
-    cr_assert(asprintf(&text, ANY_DATABASE "log { file = \"%s\" } sink \"tasks\" { type = log } channel \"*\" { sink = {\"tasks\"} }", path) > 0);
+    cr_assert(asprintf(&text,
+                       ANY_DATABASE
+                       "log { file = \"%s\" } sink \"tasks\" { type = log } channel \"*\" { sink = {\"tasks\"} }",
+                       path) > 0);
     struct config *c = config_of(text);
     struct request *r = request_new(id, &(struct request_names){ .label = "/checkout/" }, c, 0);
-    struct notification *e = notification_new(id, r, config_channel(c, "celery", 6), span_of("celery"), span_of("{\"task\": \"a\"}"));
+    struct notification *e =
+        notification_new(id, r, config_channel(c, "celery", 6), span_of("celery"), span_of("{\"task\": \"a\"}"));
 
     cr_assert(log_open(c));
     e->held_us = begun_us;
@@ -188,8 +197,10 @@ Test(events_command, lines_that_are_not_of_the_log_are_passed_over_and_counted)
 
 Test(events_command, a_payload_cannot_speak_to_the_terminal)
 {
-    struct outcome o = run_command((const char *[]){ NULL }, "{\"ts\":\"2025-11-22T16:04:05.123456Z\",\"msg\":\"event_held\",\"id\":\"x\",\"channel\":\"a\\u001b[2J\","
-                                                             "\"payload\":\"\\n\\t\\u0007\\u007f\\u009b31m é\\u0000after\",\"label\":\"\\r\"}\n");
+    struct outcome o = run_command(
+        (const char *[]){ NULL },
+        "{\"ts\":\"2025-11-22T16:04:05.123456Z\",\"msg\":\"event_held\",\"id\":\"x\",\"channel\":\"a\\u001b[2J\","
+        "\"payload\":\"\\n\\t\\u0007\\u007f\\u009b31m é\\u0000after\",\"label\":\"\\r\"}\n");
 
     cr_expect_str_eq(o.out, "16:04:05.123456  a\\x1b[2J  held \\x0d  \\n\\t\\x07\\x7f\\x9b31m é\n");
     outcome_free(&o);

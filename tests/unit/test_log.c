@@ -10,8 +10,10 @@
 #include "proxy/ops/json.h"
 #include "proxy/ops/log.h"
 
-static const unsigned char event_id[EVENT_ID_SIZE] = { 0x01, 0x92, 0xf0, 0xc1, 0x7a, 0x2b, 0x7c, 0x3d, 0x8e, 0x4f, 0, 0, 0, 0, 0, 1 };
-static const unsigned char request_id[EVENT_ID_SIZE] = { 0x01, 0x92, 0xf0, 0xc1, 0x7a, 0x2b, 0x7c, 0x3d, 0x8e, 0x4f, 0, 0, 0, 0, 0, 2 };
+static const unsigned char event_id[EVENT_ID_SIZE] = { 0x01, 0x92, 0xf0, 0xc1, 0x7a, 0x2b, 0x7c, 0x3d,
+                                                       0x8e, 0x4f, 0,    0,    0,    0,    0,    1 };
+static const unsigned char request_id[EVENT_ID_SIZE] = { 0x01, 0x92, 0xf0, 0xc1, 0x7a, 0x2b, 0x7c, 0x3d,
+                                                         0x8e, 0x4f, 0,    0,    0,    0,    0,    2 };
 static const uint64_t begun_us = UINT64_C(1763827445123456); /* 2025-11-22T16:04:05.123456Z */
 
 /* A log in a file of its own, whose path replaces %s. */
@@ -25,8 +27,10 @@ static struct log_file open_log(const char *options)
     struct log_file f = { .path = file_with("", 0) };
     char *text;
 
-    cr_assert(asprintf(&text, ANY_DATABASE "log { file = \"%s\" %s } sink \"audit\" { type = log } sink \"second\" { type = log }"
-                                           "channel \"celery\" { sink = {\"audit\", \"second\"} }",
+    cr_assert(asprintf(&text,
+                       ANY_DATABASE
+                       "log { file = \"%s\" %s } sink \"audit\" { type = log } sink \"second\" { type = log }"
+                       "channel \"celery\" { sink = {\"audit\", \"second\"} }",
                        f.path, options) > 0);
     f.config = config_of(text);
     cr_assert(log_open(f.config));
@@ -58,8 +62,9 @@ static void close_log(struct log_file *f)
 
 static struct request *new_request(struct config *c)
 {
-    struct request *r = request_new(request_id, &(struct request_names){ "checkout", "/checkout/", "shop", "app", "web", "127.0.0.1:53122" },
-                                    c, begun_us);
+    struct request *r = request_new(
+        request_id, &(struct request_names){ "checkout", "/checkout/", "shop", "app", "web", "127.0.0.1:53122" }, c,
+        begun_us);
     r->statements = 3;
     r->events = 1;
     return r;
@@ -67,16 +72,18 @@ static struct request *new_request(struct config *c)
 
 static struct notification *new_event(struct request *r, const char *channel, struct span payload)
 {
-    struct notification *e = notification_new(event_id, r, config_channel(r->config, channel, strlen(channel)), span_of(channel), payload);
+    struct notification *e =
+        notification_new(event_id, r, config_channel(r->config, channel, strlen(channel)), span_of(channel), payload);
     e->held_us = begun_us + 1000;
     return e;
 }
 
-#define WHO                                                                                                                \
-    "\"request\":\"0192f0c1-7a2b-7c3d-8e4f-000000000002\",\"route\":\"checkout\",\"label\":\"/checkout/\",\"database\":\"shop\",\"user\":\"app\","
-#define EVENT                                                                                                              \
-    "\"id\":\"0192f0c1-7a2b-7c3d-8e4f-000000000001\",\"channel\":\"celery\",\"payload\":\"{\\\"task\\\": 1}\",\"payload_bytes\":11," WHO         \
-    "\"application\":\"web\",\"client\":\"127.0.0.1:53122\""
+#define WHO                                                                                              \
+    "\"request\":\"0192f0c1-7a2b-7c3d-8e4f-000000000002\",\"route\":\"checkout\",\"label\":\"/checkout/" \
+    "\",\"database\":\"shop\",\"user\":\"app\","
+#define EVENT                                                                                              \
+    "\"id\":\"0192f0c1-7a2b-7c3d-8e4f-000000000001\",\"channel\":\"celery\",\"payload\":\"{\\\"task\\\": " \
+    "1}\",\"payload_bytes\":11," WHO "\"application\":\"web\",\"client\":\"127.0.0.1:53122\""
 
 /* --- events and requests ------------------------------------------------------------------------- */
 
@@ -89,13 +96,14 @@ Test(log, an_event_is_told_from_hold_to_delivery_one_object_a_line)
     log_event_held(e);
     dispatch_publish(e, begun_us + 13345);
     char *text = written(&f);
-    cr_expect_str_eq(text, "{\"ts\":\"2025-11-22T16:04:05.124456Z\",\"level\":\"info\",\"msg\":\"event_held\"," EVENT "}\n"
-                           "{\"ts\":\"2025-11-22T16:04:05.136801Z\",\"level\":\"info\",\"msg\":\"event_released\"," EVENT
-                           ",\"held_ms\":12.345}\n"
-                           "{\"ts\":\"2025-11-22T16:04:05.136801Z\",\"level\":\"info\",\"msg\":\"event_delivered\"," EVENT
-                           ",\"sink\":\"audit\",\"attempt\":1,\"latency_ms\":0.000}\n"
-                           "{\"ts\":\"2025-11-22T16:04:05.136801Z\",\"level\":\"info\",\"msg\":\"event_delivered\"," EVENT
-                           ",\"sink\":\"second\",\"attempt\":1,\"latency_ms\":0.000}\n");
+    cr_expect_str_eq(text,
+                     "{\"ts\":\"2025-11-22T16:04:05.124456Z\",\"level\":\"info\",\"msg\":\"event_held\"," EVENT "}\n"
+                     "{\"ts\":\"2025-11-22T16:04:05.136801Z\",\"level\":\"info\",\"msg\":\"event_released\"," EVENT
+                     ",\"held_ms\":12.345}\n"
+                     "{\"ts\":\"2025-11-22T16:04:05.136801Z\",\"level\":\"info\",\"msg\":\"event_delivered\"," EVENT
+                     ",\"sink\":\"audit\",\"attempt\":1,\"latency_ms\":0.000}\n"
+                     "{\"ts\":\"2025-11-22T16:04:05.136801Z\",\"level\":\"info\",\"msg\":\"event_delivered\"," EVENT
+                     ",\"sink\":\"second\",\"attempt\":1,\"latency_ms\":0.000}\n");
     free(text);
     request_release(r);
     close_log(&f);
@@ -109,8 +117,9 @@ Test(log, a_discarded_event_says_why)
 
     log_event_discarded(e, DISCARD_SAVEPOINT, begun_us + 500); /* the clock was set back */
     char *text = written(&f);
-    cr_expect_str_eq(text, "{\"ts\":\"2025-11-22T16:04:05.123956Z\",\"level\":\"info\",\"msg\":\"event_discarded\"," EVENT
-                           ",\"held_ms\":0.000,\"reason\":\"savepoint\"}\n");
+    cr_expect_str_eq(text,
+                     "{\"ts\":\"2025-11-22T16:04:05.123956Z\",\"level\":\"info\",\"msg\":\"event_discarded\"," EVENT
+                     ",\"held_ms\":0.000,\"reason\":\"savepoint\"}\n");
     free(text);
     notification_free(e);
     request_release(r);
@@ -162,14 +171,15 @@ Test(log, a_request_is_told_from_begin_to_end)
     log_commit_failed(r, span_of("deferred \"constraint\""), begun_us + 1);
     char *text = written(&f);
 #define COUNTS "\"client\":\"127.0.0.1:53122\",\"statements\":3,\"events\":1,"
-    cr_expect_str_eq(text, "{\"ts\":\"2025-11-22T16:04:05.123456Z\",\"level\":\"info\",\"msg\":\"request_begun\"," WHO COUNTS
-                           "\"duration_ms\":0.000}\n"
-                           "{\"ts\":\"2025-11-22T16:04:05.130457Z\",\"level\":\"info\",\"msg\":\"request_committed\"," WHO COUNTS
-                           "\"duration_ms\":7.001}\n"
-                           "{\"ts\":\"2025-11-22T16:04:06.123456Z\",\"level\":\"info\",\"msg\":\"request_rolled_back\"," WHO COUNTS
-                           "\"duration_ms\":1000.000,\"reason\":\"no_outcome\"}\n"
-                           "{\"ts\":\"2025-11-22T16:04:05.123457Z\",\"level\":\"error\",\"msg\":\"commit_failed\"," WHO COUNTS
-                           "\"duration_ms\":0.001,\"error\":\"deferred \\\"constraint\\\"\"}\n");
+    cr_expect_str_eq(
+        text, "{\"ts\":\"2025-11-22T16:04:05.123456Z\",\"level\":\"info\",\"msg\":\"request_begun\"," WHO COUNTS
+              "\"duration_ms\":0.000}\n"
+              "{\"ts\":\"2025-11-22T16:04:05.130457Z\",\"level\":\"info\",\"msg\":\"request_committed\"," WHO COUNTS
+              "\"duration_ms\":7.001}\n"
+              "{\"ts\":\"2025-11-22T16:04:06.123456Z\",\"level\":\"info\",\"msg\":\"request_rolled_back\"," WHO COUNTS
+              "\"duration_ms\":1000.000,\"reason\":\"no_outcome\"}\n"
+              "{\"ts\":\"2025-11-22T16:04:05.123457Z\",\"level\":\"error\",\"msg\":\"commit_failed\"," WHO COUNTS
+              "\"duration_ms\":0.001,\"error\":\"deferred \\\"constraint\\\"\"}\n");
     free(text);
     request_release(r);
     close_log(&f);
@@ -250,11 +260,13 @@ static const struct {
     { "é→\U0001f600", "\"é→\U0001f600\"" },
     { "\xff", "\"" U "\"" },
     { "a\xc3", "\"a" U "\"" },
-    { "\xc3" "a", "\"" U "a\"" },
+    { "\xc3"
+      "a",
+      "\"" U "a\"" },
     { "\xe2\x82", "\"" U U "\"" },
-    { "\xc0\x80", "\"" U U "\"" },         /* too long a form */
-    { "\xe0\x9f\xbf", "\"" U U U "\"" },   /* the same */
-    { "\xed\xa0\x80", "\"" U U U "\"" },   /* a surrogate */
+    { "\xc0\x80", "\"" U U "\"" },             /* too long a form */
+    { "\xe0\x9f\xbf", "\"" U U U "\"" },       /* the same */
+    { "\xed\xa0\x80", "\"" U U U "\"" },       /* a surrogate */
     { "\xf4\x90\x80\x80", "\"" U U U U "\"" }, /* above U+10FFFF */
     { "\xf0\x8f\xbf\xbf", "\"" U U U U "\"" },
     { "\xef\xbf\xbf", "\"\xef\xbf\xbf\"" },
@@ -290,15 +302,19 @@ Test(log, other_lines_have_typed_fields)
 {
     struct log_file f = open_log("");
 
-    LOG(LOG_WARN, "client_refused", log_text("client", "a\nb"), log_number("limit", 18446744073709551615U), log_bool("tls", false),
-        log_ms("after_ms", 1500), log_id("request", request_id));
+    LOG(LOG_WARN, "client_refused", log_text("client", "a\nb"), log_number("limit", 18446744073709551615U),
+        log_bool("tls", false), log_ms("after_ms", 1500), log_id("request", request_id));
     LOG(LOG_ERROR, "alone");
     char *text = written(&f), *rest = strchr(text, ',');
-    cr_expect_eq(strncmp(rest, ",\"level\":\"warn\",\"msg\":\"client_refused\",\"client\":\"a\\nb\",\"limit\":18446744073709551615,\"tls\":false,"
-                               "\"after_ms\":1.500,\"request\":\"0192f0c1-7a2b-7c3d-8e4f-000000000002\"}\n{\"ts\":\"20",
-                         strlen(",\"level\":\"warn\",\"msg\":\"client_refused\",\"client\":\"a\\nb\",\"limit\":18446744073709551615,\"tls\":false,"
-                                "\"after_ms\":1.500,\"request\":\"0192f0c1-7a2b-7c3d-8e4f-000000000002\"}\n{\"ts\":\"20")),
-                 0, "%s", text);
+    cr_expect_eq(
+        strncmp(rest,
+                ",\"level\":\"warn\",\"msg\":\"client_refused\",\"client\":\"a\\nb\",\"limit\":18446744073709551615,"
+                "\"tls\":false,"
+                "\"after_ms\":1.500,\"request\":\"0192f0c1-7a2b-7c3d-8e4f-000000000002\"}\n{\"ts\":\"20",
+                strlen(",\"level\":\"warn\",\"msg\":\"client_refused\",\"client\":\"a\\nb\",\"limit\":"
+                       "18446744073709551615,\"tls\":false,"
+                       "\"after_ms\":1.500,\"request\":\"0192f0c1-7a2b-7c3d-8e4f-000000000002\"}\n{\"ts\":\"20")),
+        0, "%s", text);
     cr_expect_not_null(strstr(text, ",\"level\":\"error\",\"msg\":\"alone\"}\n"));
     free(text);
     close_log(&f);
@@ -313,13 +329,16 @@ Test(log, text_format_is_aligned_and_quotes_what_needs_it)
     log_event_held(e);
     log_write(LOG_ERROR, begun_us, (const struct log_field[]){ log_text("msg", "alone"), { .kind = LOG_FIELD_END } });
     log_write(LOG_INFO, begun_us,
-              (const struct log_field[]){ log_text("msg", "x"), log_text("none", ""), log_bool("on", true), { .kind = LOG_FIELD_END } });
+              (const struct log_field[]){
+                  log_text("msg", "x"), log_text("none", ""), log_bool("on", true), { .kind = LOG_FIELD_END } });
     char *text = written(&f);
-    cr_expect_str_eq(text, "2025-11-22T16:04:05.124456Z info  event_held           id=0192f0c1-7a2b-7c3d-8e4f-000000000001 channel=celery "
-                           "payload=\"{\\\"task\\\": 1}\\n\" payload_bytes=12 request=0192f0c1-7a2b-7c3d-8e4f-000000000002 route=checkout "
-                           "label=/checkout/ database=shop user=app application=web client=127.0.0.1:53122\n"
-                           "2025-11-22T16:04:05.123456Z error alone\n"
-                           "2025-11-22T16:04:05.123456Z info  x                    none=\"\" on=true\n");
+    cr_expect_str_eq(
+        text,
+        "2025-11-22T16:04:05.124456Z info  event_held           id=0192f0c1-7a2b-7c3d-8e4f-000000000001 channel=celery "
+        "payload=\"{\\\"task\\\": 1}\\n\" payload_bytes=12 request=0192f0c1-7a2b-7c3d-8e4f-000000000002 route=checkout "
+        "label=/checkout/ database=shop user=app application=web client=127.0.0.1:53122\n"
+        "2025-11-22T16:04:05.123456Z error alone\n"
+        "2025-11-22T16:04:05.123456Z info  x                    none=\"\" on=true\n");
     free(text);
     notification_free(e);
     request_release(r);

@@ -1,11 +1,11 @@
 #include "tests/unit/with_config.h"
 
-static const char rules[] = ANY_DATABASE
-    "route \"checkout\" { match = \"/checkout/*\" application = \"shop-*\" mode = atomic }"
-    "route \"reports\"  { match = \"/reports/\" database = \"stats\" mode = required }"
-    "route \"admin\"    { user = \"admin\" mode = atomic end = commit }"
-    "route \"labelled\" { match = \"*\" mode = sandbox }"
-    "route \"shop\"     { application = \"shop-?\" mode = autocommit }";
+static const char rules[] =
+    ANY_DATABASE "route \"checkout\" { match = \"/checkout/*\" application = \"shop-*\" mode = atomic }"
+                 "route \"reports\"  { match = \"/reports/\" database = \"stats\" mode = required }"
+                 "route \"admin\"    { user = \"admin\" mode = atomic end = commit }"
+                 "route \"labelled\" { match = \"*\" mode = sandbox }"
+                 "route \"shop\"     { application = \"shop-?\" mode = autocommit }";
 
 static const struct {
     const char *label, *application, *database, *user, *want;
@@ -17,8 +17,8 @@ static const struct {
     { "/reports/", "x", "stats", "app", "reports" },
     { "/reports/", "x", "shop", "app", "labelled" },
     { "/checkout/cart/", "shop-1", "shop", "admin", "checkout" }, /* the first block wins, not the most exact */
-    { NULL, "shop-1", "shop", "admin", "admin" },                 /* a route without match is for unlabelled requests too */
-    { NULL, "shop-1", "shop", "app", "shop" },                    /* match = "*" is any label, but a label */
+    { NULL, "shop-1", "shop", "admin", "admin" }, /* a route without match is for unlabelled requests too */
+    { NULL, "shop-1", "shop", "app", "shop" },    /* match = "*" is any label, but a label */
     { "", "shop-1", "shop", "app", "labelled" },
     { NULL, "psql", "shop", "app", NULL },
 };
@@ -37,9 +37,10 @@ Test(route, R2_the_first_block_whose_every_condition_matches_wins)
 
 Test(route, the_first_channel_block_that_matches_has_the_rules)
 {
-    struct config *c = config_of(ANY_DATABASE "sink \"a\" { type = log } sink \"b\" { type = log }"
-                                              "channel \"mail.*\" { sink = {\"a\", \"b\"} forward = off duplicates = fold }"
-                                              "channel \"mail.welcome\" { sink = {\"a\"} }");
+    struct config *c =
+        config_of(ANY_DATABASE "sink \"a\" { type = log } sink \"b\" { type = log }"
+                               "channel \"mail.*\" { sink = {\"a\", \"b\"} forward = off duplicates = fold }"
+                               "channel \"mail.welcome\" { sink = {\"a\"} }");
     const struct channel *mail = config_channel(c, "mail.welcome", strlen("mail.welcome"));
 
     cr_expect_str_eq(mail->pattern, "mail.*");
@@ -68,7 +69,8 @@ Test(route, E7_a_channel_without_a_block_is_forwarded_and_has_no_sinks)
 
 Test(route, a_database_of_that_name_goes_before_the_one_for_any)
 {
-    struct config *c = config_of("database \"*\" { upstream = \"host=any\" } database \"shop\" { upstream = \"host=shop\" }");
+    struct config *c =
+        config_of("database \"*\" { upstream = \"host=any\" } database \"shop\" { upstream = \"host=shop\" }");
 
     cr_expect_str_eq(config_database(c, "shop")->hosts[0], "shop");
     cr_expect_str_eq(config_database(c, "other")->hosts[0], "any");
