@@ -124,8 +124,7 @@ static void read_set_config(const struct session *s, struct portal *portal, cons
         portal->kind = STATEMENT_MARK_OUTCOME;
     buffer_free(&name);
     if (portal->kind != STATEMENT_SET_CONFIG)
-        portal->known =
-            append_pair(s, portal->kind, &st->args[1], NULL, bind, &portal->values, &portal->first_size);
+        portal->known = append_pair(s, portal->kind, &st->args[1], NULL, bind, &portal->values, &portal->first_size);
 }
 
 void portal_read_arguments(const struct session *s, struct portal *portal, const struct message_bind *bind)
@@ -138,16 +137,14 @@ void portal_read_arguments(const struct session *s, struct portal *portal, const
         portal->kind = STATEMENT_SET_CONFIG;
     } else if (has_arguments(st->kind)) {
         const struct operand *second = is_mark(st->kind) ? NULL : &st->args[1];
-        portal->known =
-            append_pair(s, st->kind, &st->args[0], second, bind, &portal->values, &portal->first_size);
+        portal->known = append_pair(s, st->kind, &st->args[0], second, bind, &portal->values, &portal->first_size);
     }
 }
 
 void portal_read_literals(const struct session *s, struct portal *portal, const struct statement *st)
 {
     buffer_clear(&portal->values);
-    portal->known =
-        append_pair(s, st->kind, &st->args[0], &st->args[1], NULL, &portal->values, &portal->first_size);
+    portal->known = append_pair(s, st->kind, &st->args[0], &st->args[1], NULL, &portal->values, &portal->first_size);
 }
 
 void portal_arguments(const struct portal *portal, struct arguments *out)

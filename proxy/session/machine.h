@@ -1,12 +1,14 @@
 /* The inside of a session: shared by the files of proxy/session, and by nobody else.
  *
- *   session.c   the doors: frames in, loss, time
- *   client.c    what to do with each message of the client
- *   decide.c    what a statement becomes under the rules in force
- *   send.c      how a plan travels, in either protocol
- *   server.c    whose reply is this, and what it means
- *   request.c   requests and events: begun, held, released, discarded
- *   replies.c   what pgatomic says itself */
+ *   session.c          the doors: frames in, loss, time
+ *   passing.c          the short way for ordinary messages
+ *   client*.c          what to do with each message of the client
+ *   decide*.c          what a statement becomes under the rules in force
+ *   plan.c, send.c     how that travels, in either protocol
+ *   server.c           whose reply is this, and what it means
+ *   request.c, txn.c   requests and events: begun, held, released, discarded
+ *   arguments.c, names.c, settings.c   what the client prepared, bound and set
+ */
 #ifndef PROXY_SESSION_MACHINE_H
 #define PROXY_SESSION_MACHINE_H
 
@@ -19,10 +21,10 @@
 #include "proxy/session/txn.h"
 
 /* Names of our own on the server. No client may use names that begin like these (R8). */
-#define SAVEPOINT_REQUEST "pgatomic_0" /* sandbox: a marked request */
-#define SAVEPOINT_CLIENT "pgatomic_1"  /* a client transaction inside a wrapper */
-#define SAVEPOINT_UNIT "pgatomic_2"    /* R9: one Query, or the messages up to a Sync */
-#define STATEMENT_OWN "pgatomic_s"     /* prepared for one use */
+#define SAVEPOINT_REQUEST "pgatomic_0"   /* sandbox: a marked request */
+#define SAVEPOINT_CLIENT "pgatomic_1"    /* a client transaction inside a wrapper */
+#define SAVEPOINT_UNIT "pgatomic_2"      /* R9: one Query, or the messages up to a Sync */
+#define STATEMENT_OWN "pgatomic_s"       /* prepared for one use */
 #define STATEMENT_OWN_BEGIN "pgatomic_b" /* BEGIN, prepared once a server */
 #define PORTAL_OWN "pgatomic_p"
 #define PORTAL_REFUSED "pgatomic_refused" /* never exists: executing it fails in any state (R15) */
@@ -43,9 +45,9 @@ struct session {
     void *context;
     const struct route *base_route; /* of unmarked requests without a label of their own */
     enum route_mode base_mode;
-    bool rules_stale;               /* it has to be looked up again */
-    bool comments_matter;           /* some route chooses by label, so comments are read */
-    bool client_read_only;          /* the client's own default_transaction_read_only */
+    bool rules_stale;      /* it has to be looked up again */
+    bool comments_matter;  /* some route chooses by label, so comments are read */
+    bool client_read_only; /* the client's own default_transaction_read_only */
 
     /* what is confirmed */
     struct state now;
@@ -55,39 +57,39 @@ struct session {
     struct request *request; /* NULL: none is open */
     struct names names;
     struct settings settings;
-    struct buffer failure; /* the first error of a failed marked request, for its DETAIL */
-    bool failed_seen;      /* the client knows that the request failed: status I (R3) */
-    bool tx_used;          /* the client's own transaction has run something */
+    struct buffer failure;           /* the first error of a failed marked request, for its DETAIL */
+    bool failed_seen;                /* the client knows that the request failed: status I (R3) */
+    bool tx_used;                    /* the client's own transaction has run something */
     struct statement_modes tx_modes; /* of the BEGIN that it opened it with */
     enum expiry expiry;
 
     /* what is under way */
     struct pending_queue pending;
-    size_t unsynced;       /* the client's extended messages since its last Sync, all told */
-    size_t unsynced_sent;  /* of them and of ours, those that the server got: a Sync is owed */
-    uint64_t unit;         /* counts Queries and Syncs sent */
-    uint64_t unit_done;    /* counts ReadyForQuery seen */
-    bool skipping;         /* to the next Sync, after an error */
-    bool unit_failed;      /* an error came in the unit that is being answered */
-    bool unit_ran;         /* the unit has run something in an open wrapper, outside a client transaction */
-    bool controls;         /* a plan is out that moves the transaction: decide nothing before its end */
-    bool copy_in;          /* the server waits for CopyData */
-    bool own_begin_prepared; /* STATEMENT_OWN_BEGIN exists on the server */
+    size_t unsynced;           /* the client's extended messages since its last Sync, all told */
+    size_t unsynced_sent;      /* of them and of ours, those that the server got: a Sync is owed */
+    uint64_t unit;             /* counts Queries and Syncs sent */
+    uint64_t unit_done;        /* counts ReadyForQuery seen */
+    bool skipping;             /* to the next Sync, after an error */
+    bool unit_failed;          /* an error came in the unit that is being answered */
+    bool unit_ran;             /* the unit has run something in an open wrapper, outside a client transaction */
+    bool controls;             /* a plan is out that moves the transaction: decide nothing before its end */
+    bool copy_in;              /* the server waits for CopyData */
+    bool own_begin_prepared;   /* STATEMENT_OWN_BEGIN exists on the server */
     bool unnamed_portal_stale; /* it would be gone on plain PostgreSQL (R14) */
-    bool unit_clean;       /* nothing was owed when the unit began */
-    bool failure_owed;     /* the server skips after an error that the client was not told of */
-    bool going_ahead;        /* something of ours is out that has to be answered before a held message */
-    bool ahead_failed;     /* and it failed, which the client was told */
-    bool close_cursors;    /* a client transaction was committed: its cursors go (R7) */
-    bool finishing;        /* a unit's ReadyForQuery is withheld until our last words are answered */
-    bool flushed;          /* a Flush of ours asked for what is owed */
-    enum undo undo;        /* what the end of the unit has to roll back */
-    bool undoing;          /* that is under way, and must not fail */
-    bool begin_failed;     /* the string failed before its BEGIN ran: a syntax error */
-    size_t commits_in_flight; /* COMMITs written and not answered (R12, E4) */
+    bool unit_clean;           /* nothing was owed when the unit began */
+    bool failure_owed;         /* the server skips after an error that the client was not told of */
+    bool going_ahead;          /* something of ours is out that has to be answered before a held message */
+    bool ahead_failed;         /* and it failed, which the client was told */
+    bool close_cursors;        /* a client transaction was committed: its cursors go (R7) */
+    bool finishing;            /* a unit's ReadyForQuery is withheld until our last words are answered */
+    bool flushed;              /* a Flush of ours asked for what is owed */
+    enum undo undo;            /* what the end of the unit has to roll back */
+    bool undoing;              /* that is under way, and must not fail */
+    bool begin_failed;         /* the string failed before its BEGIN ran: a syntax error */
+    size_t commits_in_flight;  /* COMMITs written and not answered (R12, E4) */
     size_t events_in_flight;
-    bool cancelling;       /* a cancel request of ours is out */
-    bool rollback_owed;    /* the wrapper is to be rolled back as soon as nothing is owed */
+    bool cancelling;    /* a cancel request of ours is out */
+    bool rollback_owed; /* the wrapper is to be rolled back as soon as nothing is owed */
 
     /* how it ends */
     bool client_gone, server_gone, closing, fatal_seen;
@@ -163,7 +165,8 @@ struct decision {
 
 void decide_init(struct decision *d, struct session *s, struct plan *plan, bool simple);
 /* What the statement becomes; `slice` is where it stands in the client's string (simple protocol only). */
-void decide_statement(struct decision *d, const struct statement *st, struct span slice, const struct arguments *arguments);
+void decide_statement(struct decision *d, const struct statement *st, struct span slice,
+                      const struct arguments *arguments);
 /* A savepoint ahead of what the string has still to run, for a BEGIN or ROLLBACK further on that reaches back to here. */
 void decide_adopt(struct decision *d);
 /* The statements that have to go ahead of one that needs a transaction. */
@@ -189,7 +192,8 @@ void decide_expiry(struct decision *d);
 /* --- arguments.c ------------------------------------------------------------------------------- */
 
 /* The literals of a Query's statement; `values` holds them. */
-void decide_read_arguments(const struct session *s, const struct statement *st, struct buffer *values, struct arguments *out);
+void decide_read_arguments(const struct session *s, const struct statement *st, struct buffer *values,
+                           struct arguments *out);
 /* What a Bind says of them, kept in the portal. */
 void portal_read_arguments(const struct session *s, struct portal *portal, const struct message_bind *bind);
 void portal_read_literals(const struct session *s, struct portal *portal, const struct statement *st);

@@ -28,10 +28,10 @@ struct portal {
     enum statement_kind kind; /* a set_config is a mark or none, depending on what was bound */
     uint16_t result_format;   /* 0 text, 1 binary */
     bool on_server;
-    bool known;            /* the values below could be read */
-    struct buffer values;  /* first the value of args[0], then that of args[1] */
-    size_t first_size;     /* bytes of the first */
-    bool done;             /* its one row was given */
+    bool known;           /* the values below could be read */
+    struct buffer values; /* first the value of args[0], then that of args[1] */
+    size_t first_size;    /* bytes of the first */
+    bool done;            /* its one row was given */
 };
 
 /* A named portal or a cursor of the client's inside a wrapper, to be closed when its own transaction would have ended. */

@@ -47,7 +47,8 @@ static bool is_ordinary_text(const struct session *s, struct span text)
 
 static bool is_ordinary_query(const struct session *s, struct span body)
 {
-    return body.size > 0 && body.data[body.size - 1] == '\0' && is_ordinary_text(s, span_make(body.data, body.size - 1));
+    return body.size > 0 && body.data[body.size - 1] == '\0' &&
+           is_ordinary_text(s, span_make(body.data, body.size - 1));
 }
 
 static bool is_ordinary_parse(const struct session *s, struct span body)
@@ -165,7 +166,8 @@ size_t session_pass_client(struct session *s, struct span input)
     for (;;) {
         struct span rest = span_make(input.data + passed, input.size - passed);
         size_t size = whole_message(rest);
-        if (size == 0 || !pass_client_message(s, rest.data[0], span_make(rest.data + FRAME_HEADER_SIZE, size - FRAME_HEADER_SIZE)))
+        if (size == 0 ||
+            !pass_client_message(s, rest.data[0], span_make(rest.data + FRAME_HEADER_SIZE, size - FRAME_HEADER_SIZE)))
             return passed;
         passed += size;
     }

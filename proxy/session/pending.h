@@ -19,15 +19,15 @@ enum pending_kind {
     PENDING_DESCRIBE,
     PENDING_EXECUTE,
     PENDING_CLOSE,
-    PENDING_SYNC,  /* ends in ReadyForQuery */
-    PENDING_QUERY, /* ends in ReadyForQuery; FunctionCall too */
+    PENDING_SYNC,     /* ends in ReadyForQuery */
+    PENDING_QUERY,    /* ends in ReadyForQuery; FunctionCall too */
     PENDING_COPY_END, /* CopyDone or CopyFail: no reply of its own, but a Sync before it may get none either */
     PENDING_LOCAL
 };
 
 struct pending {
     enum pending_kind kind;
-    bool swallow;      /* pgatomic asked, not the client */
+    bool swallow;              /* pgatomic asked, not the client */
     struct plan *plan;         /* owned; NULL: an ordinary statement, whose replies go through as they are */
     struct prepared *prepared; /* PARSE: a reference to what it makes; usually NULL */
 };

@@ -42,7 +42,7 @@ struct state {
     enum unit_savepoint unit;
     bool read_only_sent; /* required: the server's default was switched by us */
     enum client_transaction client;
-    struct statement_modes modes; /* of a client transaction that is LAZY */
+    struct statement_modes modes;       /* of a client transaction that is LAZY */
     enum statement_isolation isolation; /* the wrapper's; DEFAULT: as the server's default has it */
 };
 
@@ -60,19 +60,19 @@ enum effect {
     EFFECT_CLIENT_ROLLBACK,
     EFFECT_PLAIN_COMMIT, /* the client's own COMMIT; its tag tells whether it was one */
     EFFECT_PLAIN_ROLLBACK,
-    EFFECT_SAVEPOINT, /* name */
-    EFFECT_RELEASE,   /* name */
-    EFFECT_ROLLBACK_TO, /* name, discard */
-    EFFECT_HOLD,          /* name: channel, payload: both in UTF-8 */
-    EFFECT_SETTING,       /* name: the setting, payload: the statement */
+    EFFECT_SAVEPOINT,       /* name */
+    EFFECT_RELEASE,         /* name */
+    EFFECT_ROLLBACK_TO,     /* name, discard */
+    EFFECT_HOLD,            /* name: channel, payload: both in UTF-8 */
+    EFFECT_SETTING,         /* name: the setting, payload: the statement */
     EFFECT_IMPLICIT_COMMIT, /* sandbox: the end of an implicit transaction */
-    EFFECT_CURSOR,        /* name: a cursor that DECLARE opened */
-    EFFECT_PREPARE,       /* name, payload: the body of a SQL-level PREPARE */
-    EFFECT_DEALLOCATE,    /* name */
+    EFFECT_CURSOR,          /* name: a cursor that DECLARE opened */
+    EFFECT_PREPARE,         /* name, payload: the body of a SQL-level PREPARE */
+    EFFECT_DEALLOCATE,      /* name */
     EFFECT_DEALLOCATE_ALL,
     EFFECT_DISCARD_ALL,
-    EFFECT_FAILED_SEEN,   /* the client was told ROLLBACK for a failed request */
-    EFFECT_REQUEST_OVER   /* a request that had timed out, and whose client knows it now */
+    EFFECT_FAILED_SEEN, /* the client was told ROLLBACK for a failed request */
+    EFFECT_REQUEST_OVER /* a request that had timed out, and whose client knows it now */
 };
 
 /* A range of plan.bytes. */
@@ -83,12 +83,12 @@ struct range {
 struct step {
     enum step_kind kind;
     enum effect effect;
-    bool swallow;         /* nothing of its replies reaches the client */
-    bool fails;           /* `reply` is an ErrorResponse: the string, or the messages up to Sync, end here */
-    enum undo undo;       /* what has to be rolled back when it fails (sandbox) */
-    struct range sql;     /* OURS */
-    struct range reply;   /* messages in place of CommandComplete (OURS, CLIENT) or of everything (LOCAL) */
-    struct range refusal; /* what takes the place of the server's ErrorResponse */
+    bool swallow;            /* nothing of its replies reaches the client */
+    bool fails;              /* `reply` is an ErrorResponse: the string, or the messages up to Sync, end here */
+    enum undo undo;          /* what has to be rolled back when it fails (sandbox) */
+    struct range sql;        /* OURS */
+    struct range reply;      /* messages in place of CommandComplete (OURS, CLIENT) or of everything (LOCAL) */
+    struct range refusal;    /* what takes the place of the server's ErrorResponse */
     bool refusal_is_success; /* it is no error for the client */
     struct range name, payload;
     const struct channel *channel;
@@ -105,14 +105,14 @@ struct segment {
 struct plan {
     struct plan *next;   /* in the list of free ones */
     struct buffer bytes; /* what ranges point into */
-    struct buffer text;  /* simple protocol: the string as the server gets it; empty when it is the client's own bytes */
+    struct buffer text; /* simple protocol: the string as the server gets it; empty when it is the client's own bytes */
     struct step *steps;
     size_t step_count, step_capacity, at;
     struct segment *segments;
     size_t segment_count, segment_capacity;
-    size_t prefix;    /* characters put ahead of the client's own string, when that follows unchanged */
-    bool open_ended;  /* `text` does not end in a semicolon */
-    bool controls;    /* replies must be in before anything else is decided */
+    size_t prefix;   /* characters put ahead of the client's own string, when that follows unchanged */
+    bool open_ended; /* `text` does not end in a semicolon */
+    bool controls;   /* replies must be in before anything else is decided */
 };
 
 void plan_reset(struct plan *p);

@@ -144,8 +144,9 @@ static void correct_position(struct session *s, const struct pending *head, cons
 static void hint_at_route(struct session *s, struct buffer *out)
 {
     struct buffer hint = { 0 };
-    buffer_format(&hint, "The request runs in a transaction because of route \"%s\": a route with mode = autocommit allows it.",
-                  s->front.route ? s->front.route->name : "");
+    buffer_format(
+        &hint, "The request runs in a transaction because of route \"%s\": a route with mode = autocommit allows it.",
+        s->front.route ? s->front.route->name : "");
     append_error_with(out, 'H', buffer_span(&hint));
     buffer_free(&hint);
 }
@@ -154,8 +155,10 @@ static void rename_timeout(struct session *s, struct buffer *out)
 {
     bool timeout = s->expiry == EXPIRY_TIMEOUT;
     append_error_with(out, 'C', span_of(timeout ? "25P04" : "25P03"));
-    append_error_with(out, 'M', span_of(timeout ? "canceling statement: the request ran longer than its route's timeout"
-                                                : "canceling statement: the request was idle longer than its route's idle_timeout"));
+    append_error_with(out, 'M',
+                      span_of(timeout
+                                  ? "canceling statement: the request ran longer than its route's timeout"
+                                  : "canceling statement: the request was idle longer than its route's idle_timeout"));
 }
 
 /* The server's error as the client is to see it. */
@@ -234,7 +237,8 @@ static bool is_our_own_unit(struct session *s)
 }
 
 /* Something that the client is told in place of the server's error; or nothing, when it never asked. */
-static void tell_error(struct session *s, const struct frame *f, const struct message_error *error, const struct step *step)
+static void tell_error(struct session *s, const struct frame *f, const struct message_error *error,
+                       const struct step *step)
 {
     struct pending *head = pending_head(&s->pending);
     bool heard = s->going_ahead || (s->finishing && step && step->undo != UNDO_NONE);
@@ -366,8 +370,8 @@ static bool must_fail_late(struct session *s)
 {
     bool early = s->begin_failed;
     s->begin_failed = false;
-    return early && state_is_virtual(&s->now) && s->server_status == 'I' && s->expiry == EXPIRY_NONE && !s->client_gone &&
-           (!session_wants_units(&s->now) || s->now.client != CLIENT_NONE);
+    return early && state_is_virtual(&s->now) && s->server_status == 'I' && s->expiry == EXPIRY_NONE &&
+           !s->client_gone && (!session_wants_units(&s->now) || s->now.client != CLIENT_NONE);
 }
 
 /* The last words of a unit (R9, sandbox): true when its ReadyForQuery has to wait for them. */

@@ -308,9 +308,10 @@ void session_on_cancelled(struct session *s, struct actions *a)
 static void tell_loss(struct session *s, struct span message)
 {
     bool doubt = s->commits_in_flight > 0;
-    struct span detail = doubt ? span_of("The server was lost before it answered COMMIT: whether the transaction was committed "
-                                         "is not known.")
-                               : span_make(NULL, 0);
+    struct span detail =
+        doubt ? span_of("The server was lost before it answered COMMIT: whether the transaction was committed "
+                        "is not known.")
+              : span_make(NULL, 0);
     struct buffer made = { 0 };
     message_add_error(&made, &(struct message_fault){ "FATAL", doubt ? "08007" : "08006", message, detail, { 0 } });
     send_made_to_client(s, &made);
@@ -335,9 +336,9 @@ void session_shut_down(struct session *s, struct actions *a)
     if (s->closing || s->client_gone)
         return;
     struct buffer made = { 0 };
-    message_add_error(&made, &(struct message_fault){ "FATAL", "57P01",
-                                                      span_of("terminating connection due to administrator command"),
-                                                      { 0 }, { 0 } });
+    message_add_error(
+        &made, &(struct message_fault){
+                   "FATAL", "57P01", span_of("terminating connection due to administrator command"), { 0 }, { 0 } });
     send_made_to_client(s, &made);
     client_is_gone(s, DISCARD_DISCONNECT);
 }

@@ -1,0 +1,316 @@
+/* A client's transactions inside a wrapper: BEGIN is a savepoint, or nothing, or refused (R7, R8). */
+#include "proxy/session/decision.h"
+
+/* --- client transactions inside a wrapper (R7) -------------------------------------------------- */
+
+/* Read uncommitted is read committed in PostgreSQL, which is also what no word about it means. */
+static int strictness(enum statement_isolation isolation)
+{
+    return isolation == STATEMENT_SERIALIZABLE ? 2 : isolation == STATEMENT_REPEATABLE_READ ? 1 : 0;
+}
+
+static bool isolation_fits(struct decision *d, const struct statement_modes *modes)
+{
+    if (!d->st.wrapper || strictness(modes->isolation) <= strictness(d->st.isolation))
+        return true;
+    decide_refuse(d, "25001", "a stricter isolation level than the request's cannot begin inside it");
+    return false;
+}
+
+void decide_virtual_begin(struct decision *d, const struct statement *st, struct span slice)
+{
+    struct state *now = &d->st;
+    if (d->failed) {
+        decision_client(d, slice, EFFECT_NONE); /* 25P02 */
+    } else if (now->client != CLIENT_NONE) {
+        decision_warn(d, decision_local(d, EFFECT_NONE), "25001", "there is already a transaction in progress",
+                      decision_begin_tag(st));
+    } else if (now->mode == MODE_ATOMIC && now->route && now->route->nested == NESTED_REFUSE) {
+        decide_refuse(d, "25001", "a durable transaction cannot be nested in an atomic request");
+    } else if (isolation_fits(d, &st->modes)) {
+        bool adopted = d->adopted;
+        d->adopted = false;
+        now->client = adopted ? CLIENT_OPEN : CLIENT_LAZY;
+        now->modes = st->modes;
+        decision_reply_tag(d, decision_local(d, adopted ? EFFECT_NONE : EFFECT_CLIENT_BEGIN), decision_begin_tag(st));
+        if (adopted && st->modes.access != STATEMENT_ACCESS_DEFAULT)
+            decision_begin(d, "SET TRANSACTION", STATEMENT_ISOLATION_DEFAULT, st->modes.access, false, EFFECT_NONE);
+    }
+}
+
+/* AND CHAIN: the next client transaction begins where this one ended, with the same modes. */
+static void chain_client(struct decision *d, const struct statement *st)
+{
+    if (!st->chain || d->stopped)
+        return;
+    d->st.client = CLIENT_LAZY;
+    decision_local(d, EFFECT_CLIENT_BEGIN);
+}
+
+void decide_roll_back_client(struct decision *d, const char *tag)
+{
+    decision_hidden(d, "ROLLBACK TO SAVEPOINT " SAVEPOINT_CLIENT, EFFECT_NONE);
+    d->failed = false;
+    d->st.client = CLIENT_NONE;
+    struct step *step = decision_ours(d, "RELEASE SAVEPOINT " SAVEPOINT_CLIENT, EFFECT_CLIENT_ROLLBACK);
+    if (tag)
+        decision_reply_tag(d, step, tag);
+}
+
+static void undo_unit(struct decision *d)
+{
+    struct step *step = decision_hidden(d, "ROLLBACK TO SAVEPOINT " SAVEPOINT_UNIT, EFFECT_ROLLBACK_TO);
+    decision_name(d, step, span_of(SAVEPOINT_UNIT));
+    decision_discard(&d->plan->steps[d->plan->step_count - 1], DISCARD_ERROR);
+    d->st.unit = UNIT_NONE;
+    decision_name(d, decision_hidden(d, "RELEASE SAVEPOINT " SAVEPOINT_UNIT, EFFECT_RELEASE), span_of(SAVEPOINT_UNIT));
+}
+
+void decide_undo(struct decision *d, enum undo undo)
+{
+    switch (undo) {
+    case UNDO_NONE:
+        break;
+    case UNDO_UNIT:
+        undo_unit(d);
+        break;
+    case UNDO_CLIENT:
+        decide_roll_back_client(d, NULL);
+        d->plan->steps[d->plan->step_count - 1].swallow = true;
+        break;
+    case UNDO_WRAPPER:
+        decide_request_end(d, false, DISCARD_ERROR, (struct span){ 0 });
+        break;
+    }
+}
+
+void decide_expiry(struct decision *d)
+{
+    struct state *st = &d->st;
+    const char *sql = "ROLLBACK";
+    if (st->mode == MODE_SANDBOX && st->wrapper)
+        sql = "ROLLBACK TO SAVEPOINT " SAVEPOINT_REQUEST;
+    else if (st->mode == MODE_SANDBOX && st->client == CLIENT_OPEN)
+        sql = "ROLLBACK TO SAVEPOINT " SAVEPOINT_CLIENT;
+    else
+        st->outer = false;
+    bool sandboxed = st->outer && st->wrapper;
+    st->wrapper = sandboxed; /* its savepoint stays, and is as good as new */
+    st->client = CLIENT_NONE;
+    st->unit = UNIT_NONE;
+    struct step *step = decision_hidden(d, sql, EFFECT_REQUEST_ROLLBACK);
+    decision_discard(step, DISCARD_TIMEOUT);
+}
+
+/* COMMIT or ROLLBACK of a request that has failed outside a client transaction. */
+static void decide_end_of_failed(struct decision *d)
+{
+    if (d->s->expiry != EXPIRY_NONE && !d->st.marked) {
+        decide_leave(d);
+        decision_reply_tag(d, decision_local(d, EFFECT_REQUEST_OVER), "ROLLBACK");
+    } else if (d->st.marked || d->st.client == CLIENT_JOINED) {
+        d->st.client = CLIENT_NONE;
+        decision_reply_tag(d, decision_local(d, EFFECT_FAILED_SEEN), "ROLLBACK");
+    } else if (d->st.mode == MODE_SANDBOX) {
+        decide_leave(d);
+        d->st.outer = false;
+        struct step *step = decision_ours(d, "ROLLBACK", EFFECT_REQUEST_ROLLBACK);
+        decision_discard(step, DISCARD_ERROR);
+        d->failed = false;
+        decision_reply_tag(d, step, "ROLLBACK");
+    } else {
+        decision_reply_tag(d, decide_end(d, false, DISCARD_ERROR), "ROLLBACK");
+    }
+}
+
+static bool refuse_chain_outside(struct decision *d, const struct statement *st)
+{
+    if (!st->chain)
+        return false;
+    decide_refuse(d, "25P01",
+                  st->kind == STATEMENT_COMMIT ? "COMMIT AND CHAIN can only be used in transaction blocks"
+                                               : "ROLLBACK AND CHAIN can only be used in transaction blocks");
+    return true;
+}
+
+static void commit_client(struct decision *d)
+{
+    if (d->st.mode == MODE_SANDBOX)
+        decision_check_constraints(d, UNDO_CLIENT);
+    d->st.client = CLIENT_NONE;
+    decision_reply_tag(d, decision_ours(d, "RELEASE SAVEPOINT " SAVEPOINT_CLIENT, EFFECT_CLIENT_COMMIT), "COMMIT");
+}
+
+void decide_virtual_commit(struct decision *d, const struct statement *st)
+{
+    switch (d->st.client) {
+    case CLIENT_NONE:
+        if (d->failed || d->s->expiry != EXPIRY_NONE) {
+            decide_end_of_failed(d);
+        } else if (!refuse_chain_outside(d, st)) {
+            decision_warn(d, decision_local(d, EFFECT_NONE), "25P01", "there is no transaction in progress", "COMMIT");
+            d->ran = false;
+        }
+        return;
+    case CLIENT_LAZY:
+        d->st.client = CLIENT_NONE;
+        decision_reply_tag(d, decision_local(d, EFFECT_CLIENT_COMMIT), "COMMIT");
+        break;
+    case CLIENT_JOINED:
+        if (d->failed) {
+            decide_end_of_failed(d);
+            return;
+        }
+        d->st.client = CLIENT_NONE;
+        decision_reply_tag(d, decision_local(d, EFFECT_CLIENT_COMMIT), "COMMIT");
+        break;
+    case CLIENT_OPEN:
+        if (d->failed)
+            decide_roll_back_client(d, "ROLLBACK");
+        else
+            commit_client(d);
+        break;
+    }
+    chain_client(d, st);
+}
+
+/* join: what the client rolls back is the request's, so the request fails (Django's savepoint=False). */
+static void fail_request(struct decision *d)
+{
+    struct buffer made = { 0 };
+    message_add_command_complete(&made, span_of("ROLLBACK"));
+    d->st.client = CLIENT_NONE;
+    struct step *step = decision_ours(d, "ROLLBACK TO SAVEPOINT " PORTAL_REFUSED, EFFECT_FAILED_SEEN);
+    step->refusal = plan_keep(d->plan, buffer_span(&made));
+    step->refusal_is_success = true;
+    buffer_free(&made);
+    d->stopped = d->simple;
+    d->failed = true;
+}
+
+void decide_virtual_rollback(struct decision *d, const struct statement *st)
+{
+    switch (d->st.client) {
+    case CLIENT_NONE:
+        if (d->failed || d->s->expiry != EXPIRY_NONE) {
+            decide_end_of_failed(d);
+        } else if (!refuse_chain_outside(d, st)) {
+            if (d->adopted) {
+                d->adopted = false;
+                decide_roll_back_client(d, NULL);
+                decision_warn(d, &d->plan->steps[d->plan->step_count - 1], "25P01",
+                              "there is no transaction in progress", "ROLLBACK");
+            } else if (!d->simple && d->s->unit_ran) {
+                decide_refuse(d, "0A000",
+                              "ROLLBACK cannot undo the statements before it in this pipeline: end it with Sync first");
+            } else {
+                decision_warn(d, decision_local(d, EFFECT_NONE), "25P01", "there is no transaction in progress",
+                              "ROLLBACK");
+            }
+            d->ran = false;
+        }
+        return;
+    case CLIENT_LAZY:
+        d->st.client = CLIENT_NONE;
+        decision_reply_tag(d, decision_local(d, EFFECT_CLIENT_ROLLBACK), "ROLLBACK");
+        break;
+    case CLIENT_JOINED:
+        if (d->failed)
+            decide_end_of_failed(d);
+        else
+            fail_request(d);
+        return;
+    case CLIENT_OPEN:
+        decide_roll_back_client(d, "ROLLBACK");
+        break;
+    }
+    chain_client(d, st);
+}
+
+void decide_virtual_set_transaction(struct decision *d, const struct statement *st, struct span slice)
+{
+    struct state *now = &d->st;
+    if (d->failed || now->client == CLIENT_OPEN || now->client == CLIENT_JOINED) {
+        decision_client(d, slice, EFFECT_NONE);
+    } else if (now->client == CLIENT_NONE) {
+        decision_warn(d, decision_local(d, EFFECT_NONE), "25P01",
+                      "SET TRANSACTION can only be used in transaction blocks", "SET");
+    } else if (isolation_fits(d, &st->modes)) {
+        if (st->modes.isolation != STATEMENT_ISOLATION_DEFAULT)
+            now->modes.isolation = st->modes.isolation;
+        if (st->modes.access != STATEMENT_ACCESS_DEFAULT)
+            now->modes.access = st->modes.access;
+        decision_reply_tag(d, decision_local(d, EFFECT_NONE), "SET");
+    }
+}
+
+/* --- savepoints (R8) --------------------------------------------------------------------------- */
+
+/* True when the string sets `name` in its client transaction before this statement. */
+static bool planned_savepoint(const struct decision *d, struct span name)
+{
+    for (size_t i = d->plan->step_count; i > 0; i--) {
+        const struct step *step = &d->plan->steps[i - 1];
+        if (step->effect == EFFECT_CLIENT_BEGIN)
+            return false;
+        if (step->effect == EFFECT_SAVEPOINT && span_equal(plan_span(d->plan, step->name), name))
+            return true;
+        if (step->effect == EFFECT_RELEASE && span_equal(plan_span(d->plan, step->name), name))
+            return false;
+    }
+    return false;
+}
+
+/* A savepoint from before the client transaction would not exist for it on plain PostgreSQL. */
+static bool savepoint_is_out_of_reach(const struct decision *d, struct span name)
+{
+    if (d->st.client == CLIENT_NONE || !state_is_virtual(&d->st))
+        return false;
+    size_t place = txn_find(&d->s->txn, name);
+    size_t begun = txn_find(&d->s->txn, span_of(SAVEPOINT_CLIENT));
+    return place > 0 && place < begun && !planned_savepoint(d, name);
+}
+
+static void refuse_savepoint(struct decision *d, struct span name)
+{
+    struct buffer text = { 0 };
+    buffer_format(&text, "savepoint \"%.*s\" does not exist", (int)name.size, name.data);
+    buffer_append_u8(&text, '\0');
+    decide_refuse(d, "3B001", text.data);
+    buffer_free(&text);
+}
+
+/* Units with savepoints of the client's own are not wrapped (R9). */
+static void give_up_unit(struct decision *d)
+{
+    if (d->st.unit == UNIT_SET && d->st.client == CLIENT_NONE && !d->failed) {
+        d->st.unit = UNIT_EXEMPT;
+        decision_name(d, decision_hidden(d, "RELEASE SAVEPOINT " SAVEPOINT_UNIT, EFFECT_RELEASE),
+                      span_of(SAVEPOINT_UNIT));
+    } else if (d->st.unit == UNIT_NONE) {
+        d->st.unit = UNIT_EXEMPT;
+    }
+}
+
+void decide_savepoint(struct decision *d, const struct statement *st, struct span slice, enum effect effect)
+{
+    struct buffer name = { 0 };
+    if (!operand_decode(&st->name, &d->s->sql, &name)) {
+        decide_prelude(d);
+        decision_client(d, slice, EFFECT_NONE);
+    } else if (statement_name_is_reserved(&st->name)) {
+        decide_refuse(d, "42939", "savepoint names that begin with pgatomic_ are reserved");
+    } else if (effect != EFFECT_SAVEPOINT && savepoint_is_out_of_reach(d, buffer_span(&name))) {
+        refuse_savepoint(d, buffer_span(&name));
+    } else {
+        if (state_is_virtual(&d->st))
+            give_up_unit(d);
+        decide_prelude(d);
+        if (effect == EFFECT_ROLLBACK_TO)
+            d->failed = false;
+        struct step *step = decision_client(d, slice, effect);
+        decision_name(d, step, buffer_span(&name));
+        decision_discard(step, DISCARD_SAVEPOINT);
+    }
+    buffer_free(&name);
+}

@@ -1,0 +1,144 @@
+/* The steps of a plan, as decisions build them, and how a decision says no.
+ *
+ * In the simple protocol a step is a piece of the string that the server gets; in the extended protocol it becomes messages
+ * later (send.c). Either way a step carries the state that holds once it has succeeded. */
+#include "proxy/session/decision.h"
+
+#include <ctype.h>
+
+/* --- building steps ---------------------------------------------------------------------------- */
+
+static struct step *settle(struct decision *d, struct step *step, enum effect effect)
+{
+    step->effect = effect;
+    step->after = d->st;
+    return step;
+}
+
+struct step *decision_client(struct decision *d, struct span slice, enum effect effect)
+{
+    if (d->simple)
+        plan_append_client(d->plan, slice, d->client_characters);
+    d->ran = true;
+    return settle(d, plan_add(d->plan, STEP_CLIENT), effect);
+}
+
+struct step *decision_ours(struct decision *d, const char *sql, enum effect effect)
+{
+    struct step *step = plan_add(d->plan, STEP_OURS);
+    step->sql = plan_keep(d->plan, span_of(sql));
+    if (d->simple)
+        plan_append_ours(d->plan, span_of(sql));
+    return settle(d, step, effect);
+}
+
+struct step *decision_hidden(struct decision *d, const char *sql, enum effect effect)
+{
+    struct step *step = decision_ours(d, sql, effect);
+    step->swallow = true;
+    return step;
+}
+
+struct step *decision_local(struct decision *d, enum effect effect)
+{
+    return settle(d, plan_add(d->plan, STEP_LOCAL), effect);
+}
+
+void decision_name(struct decision *d, struct step *step, struct span name)
+{
+    step->name = plan_keep(d->plan, name);
+}
+
+void decision_reply(struct decision *d, struct step *step, struct buffer *made)
+{
+    step->reply = plan_keep(d->plan, buffer_span(made));
+    buffer_free(made);
+}
+
+void decision_reply_tag(struct decision *d, struct step *step, const char *tag)
+{
+    struct buffer made = { 0 };
+    message_add_command_complete(&made, span_of(tag));
+    decision_reply(d, step, &made);
+}
+
+/* PostgreSQL warns and goes on. */
+void decision_warn(struct decision *d, struct step *step, const char *sqlstate, const char *text, const char *tag)
+{
+    struct buffer made = { 0 };
+    message_add_notice(&made, &(struct message_fault){ "WARNING", sqlstate, span_of(text), { 0 }, { 0 } });
+    message_add_command_complete(&made, span_of(tag));
+    decision_reply(d, step, &made);
+}
+
+void decision_fail(struct decision *d, struct step *step, const char *sqlstate, const char *text, struct span detail)
+{
+    struct buffer made = { 0 };
+    message_add_error(&made, &(struct message_fault){ "ERROR", sqlstate, span_of(text), detail, { 0 } });
+    decision_reply(d, step, &made);
+    step->fails = true;
+    d->stopped = true;
+}
+
+static const char *output_column(struct decision *d, const struct statement *st, const char *function,
+                                 struct buffer *name)
+{
+    if (st->column.kind != OPERAND_NAME || !operand_decode(&st->column, &d->s->sql, name))
+        buffer_append_text(name, function);
+    buffer_append_u8(name, '\0');
+    return name->data;
+}
+
+/* The row of a function that was answered without the server: in a Query with its description. */
+void decision_reply_row(struct decision *d, struct step *step, const struct statement *st, const char *function,
+                        bool is_text, struct span value)
+{
+    struct buffer made = { 0 }, name = { 0 };
+    const char *column = output_column(d, st, function, &name);
+    if (d->simple)
+        message_add_row_description(&made, span_of(column), is_text ? 25 : 2278, is_text ? -1 : 4, 0);
+    message_add_data_row(&made, value);
+    message_add_command_complete(&made, span_of("SELECT 1"));
+    buffer_free(&name);
+    decision_reply(d, step, &made);
+}
+
+void decision_discard(struct step *step, enum discard_reason reason)
+{
+    step->discard = reason;
+}
+
+const char *decision_begin_tag(const struct statement *st)
+{
+    return st->text.size > 0 && tolower((unsigned char)st->text.data[0]) == 's' ? "START TRANSACTION" : "BEGIN";
+}
+
+/* --- refusing ---------------------------------------------------------------------------------- */
+
+/* No transaction is open, and the server has nothing to do with this string or pipeline. */
+static bool server_is_out_of_it(const struct decision *d)
+{
+    const struct session *s = d->s;
+    return s->server_status == 'I' && session_is_settled(s) && s->unsynced_sent == 0 && d->st.client == CLIENT_NONE &&
+           (!d->simple || d->plan->text.size == 0);
+}
+
+void decide_refusal(struct decision *d, const char *sqlstate, const char *message, struct span detail)
+{
+    if (server_is_out_of_it(d)) {
+        decision_fail(d, decision_local(d, EFFECT_NONE), sqlstate, message, detail);
+        return;
+    }
+    decide_prelude(d);
+    struct buffer made = { 0 };
+    message_add_error(&made, &(struct message_fault){ "ERROR", sqlstate, span_of(message), detail, { 0 } });
+    struct step *step = decision_ours(d, "ROLLBACK TO SAVEPOINT " PORTAL_REFUSED, EFFECT_NONE);
+    step->refusal = plan_keep(d->plan, buffer_span(&made));
+    buffer_free(&made);
+    d->stopped = true;
+}
+
+void decide_refuse(struct decision *d, const char *sqlstate, const char *message)
+{
+    decide_refusal(d, sqlstate, message, (struct span){ 0 });
+}

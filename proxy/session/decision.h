@@ -1,0 +1,73 @@
+/* What the files that decide (decide*.c) share: the pieces that a plan is built of, and each other's doors.
+ *
+ * Every step takes d->st as the state that holds once it has succeeded; so a decision changes d->st first and adds the step then.
+ * Replies are messages in place of CommandComplete; ReadyForQuery is not among them. */
+#ifndef PROXY_SESSION_DECISION_H
+#define PROXY_SESSION_DECISION_H
+
+#include "proxy/session/machine.h"
+
+/* --- decision.c: steps ------------------------------------------------------------------------- */
+
+/* The client's own statement, as it stands in `slice`. */
+struct step *decision_client(struct decision *d, struct span slice, enum effect effect);
+/* A statement of ours; hidden: the client hears nothing of it. */
+struct step *decision_ours(struct decision *d, const char *sql, enum effect effect);
+struct step *decision_hidden(struct decision *d, const char *sql, enum effect effect);
+/* Nothing for the server. */
+struct step *decision_local(struct decision *d, enum effect effect);
+void decision_name(struct decision *d, struct step *step, struct span name);
+void decision_discard(struct step *step, enum discard_reason reason);
+
+/* Takes what is in `made`, which is empty afterwards. */
+void decision_reply(struct decision *d, struct step *step, struct buffer *made);
+void decision_reply_tag(struct decision *d, struct step *step, const char *tag);
+/* The one row of a function that was answered here; in a Query with its description. */
+void decision_reply_row(struct decision *d, struct step *step, const struct statement *st, const char *function,
+                        bool is_text, struct span value);
+/* PostgreSQL warns and goes on. */
+void decision_warn(struct decision *d, struct step *step, const char *sqlstate, const char *text, const char *tag);
+/* The step succeeds, but its reply is an error, and nothing behind it runs. */
+void decision_fail(struct decision *d, struct step *step, const char *sqlstate, const char *text, struct span detail);
+/* The client's statement fails: here when the server has no part in it, else there (R15). */
+void decide_refuse(struct decision *d, const char *sqlstate, const char *message);
+/* "BEGIN" or "START TRANSACTION", as the client said it. */
+const char *decision_begin_tag(const struct statement *st);
+
+/* --- decide.c ---------------------------------------------------------------------------------- */
+
+/* BEGIN or SET TRANSACTION (`verb`) with these modes, hidden. */
+void decision_begin(struct decision *d, const char *verb, enum statement_isolation isolation,
+                    enum statement_access access, bool deferrable, enum effect effect);
+
+/* --- decide_request.c: requests and marks (R2 to R5) --------------------------------------------- */
+
+/* What a COMMIT would check (sandbox); `undo` is what has to be rolled back when it fails. */
+void decision_check_constraints(struct decision *d, enum undo undo);
+/* Back to the rules of the connection's unmarked requests. A client's BEGIN that has run nothing stays. */
+void decide_leave(struct decision *d);
+/* The step whose completion ends the request; the caller gives it its reply. */
+struct step *decide_end(struct decision *d, bool commit, enum discard_reason reason);
+/* Whatever request is open ends, because something else begins. */
+void decide_end_open(struct decision *d);
+void decide_mark_request(struct decision *d, const struct statement *st, const struct arguments *arguments);
+void decide_mark_outcome(struct decision *d, const struct statement *st, const struct arguments *arguments);
+void decide_show_request(struct decision *d);
+
+/* --- decide_client.c: client transactions inside a wrapper (R7, R8) ------------------------------ */
+
+void decide_virtual_begin(struct decision *d, const struct statement *st, struct span slice);
+void decide_virtual_commit(struct decision *d, const struct statement *st);
+void decide_virtual_rollback(struct decision *d, const struct statement *st);
+void decide_virtual_set_transaction(struct decision *d, const struct statement *st, struct span slice);
+/* ROLLBACK TO and RELEASE; `tag`, when not NULL, is what the client is told. */
+void decide_roll_back_client(struct decision *d, const char *tag);
+/* SAVEPOINT, RELEASE and ROLLBACK TO, under any rules. */
+void decide_savepoint(struct decision *d, const struct statement *st, struct span slice, enum effect effect);
+
+/* --- decide_notify.c (E1, E7, E10) --------------------------------------------------------------- */
+
+void decide_notify(struct decision *d, const struct statement *st, struct span slice,
+                   const struct arguments *arguments);
+
+#endif
