@@ -1,16 +1,22 @@
 # Transcripts of the session machine, and the simulator that plays clients and PostgreSQL to it.
 
-SUITES += test-transcripts
+SUITES += test-transcripts test-model
 
 PURE       = $(filter $B/protocol/% $B/config/% $B/proxy/session/% $B/proxy/events/event.o,$(OBJECTS))
-MODEL     := $(patsubst %,$B/tests/simulation/%.o,shell sql store execute backend block)
+MODEL     := $(patsubst %,$B/tests/simulation/%.o,sql store execute backend block)
 NOTATION  := $(patsubst %,$B/tests/transcripts/%.o,notation notation_wire)
 SCRIPTS   := $(wildcard tests/transcripts/*.transcript)
 
-$B/transcripts: $B/tests/transcripts/run.o $B/tests/transcripts/script.o $(NOTATION) $(MODEL) $(PURE)
+$B/transcripts: $B/tests/transcripts/run.o $B/tests/transcripts/script.o $B/tests/simulation/shell.o $(NOTATION) $(MODEL) $(PURE)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$B/test-model: $B/tests/simulation/test_model.o $B/tests/simulation/client.o $(NOTATION) $(MODEL) $(filter $B/protocol/%,$(OBJECTS))
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 test-transcripts: $B/transcripts ## replay tests/transcripts/*.transcript to the session, cut at every byte
 	@$B/transcripts $(SCRIPTS)
 
-.PHONY: test-transcripts
+test-model: $B/test-model ## hold the simulator's model of PostgreSQL against the real one (SEED=1 SEEDS=3000)
+	@tests/lib/postgres.py run -- $B/test-model $(or $(SEED),1) $(or $(SEEDS),3000)
+
+.PHONY: test-transcripts test-model

@@ -42,8 +42,22 @@ static void drop_portal(struct portal *p)
 void backend_drop_portals(struct backend *b)
 {
     for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++)
-        if (b->portals[i].used)
+        if (b->portals[i].used && !b->portals[i].outlives)
             drop_portal(&b->portals[i]);
+}
+
+void backend_undo_portals(struct backend *b, int level)
+{
+    for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++)
+        if (b->portals[i].used && b->portals[i].level > (unsigned)level)
+            drop_portal(&b->portals[i]);
+}
+
+void backend_release_portals(struct backend *b, int level)
+{
+    for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++)
+        if (b->portals[i].level > (unsigned)level)
+            b->portals[i].level = (unsigned)level;
 }
 
 void backend_free(struct backend *b)
@@ -51,7 +65,9 @@ void backend_free(struct backend *b)
     for (unsigned i = 0; i < BACKEND_STATEMENTS_MAX; i++)
         if (b->statements[i].used)
             backend_drop_statement(&b->statements[i]);
-    backend_drop_portals(b);
+    for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++)
+        if (b->portals[i].used)
+            drop_portal(&b->portals[i]);
     store_free(&b->store);
     buffer_free(&b->input);
     buffer_free(&b->output);
@@ -128,9 +144,8 @@ void backend_warn(struct backend *b, const char *sqlstate, const char *message)
 
 static void add_notifications(struct backend *b)
 {
-    const struct log *notes = &b->store.db->notes;
-    for (; b->notes_seen < notes->count; b->notes_seen++) {
-        const struct note_row *n = log_at(notes, b->notes_seen);
+    for (size_t i = 0; i < b->store.heard.count; i++) {
+        const struct note_row *n = log_at(&b->store.heard, i);
         if (!store_listens(&b->store, n->channel))
             continue;
         buffer_append_u8(&b->output, 'A');
@@ -139,6 +154,7 @@ static void add_notifications(struct backend *b)
         buffer_append_string(&b->output, span_of(n->channel));
         buffer_append_string(&b->output, span_of(n->payload));
     }
+    b->store.heard.count = 0;
 }
 
 /* application_name is the one setting of the model that a server reports. */
@@ -160,7 +176,6 @@ static void add_ready(struct backend *b)
     message_add_ready(&b->output, b->rules->status(b));
     b->ready_count++;
     b->must_be_out = b->output.size;
-    b->in_pipeline = false;
 }
 
 /* --- results ------------------------------------------------------------------------------------- */
@@ -214,10 +229,36 @@ static void add_copy_out(struct backend *b, const struct command *c)
 
 /* --- a Query ------------------------------------------------------------------------------------- */
 
+static struct portal *new_portal(struct backend *b)
+{
+    for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++)
+        if (!b->portals[i].used)
+            return &b->portals[i];
+    abort();
+}
+
+/* A Query's statements run in the unnamed portal, which takes the place of the client's. */
+static void take_unnamed_portal(struct backend *b)
+{
+    struct portal *unnamed = find_portal(b, "");
+    if (unnamed)
+        drop_portal(unnamed);
+}
+
+static void fail_transaction(struct backend *b, const struct fault *f)
+{
+    b->rules->failed(b, f);
+    for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++) {
+        struct portal *p = &b->portals[i];
+        if (p->used && sql_is_control(&p->command))
+            p->command.kind = COMMAND_SET_CONSTRAINTS;
+    }
+}
+
 static void query_failed(struct backend *b, const struct fault *f)
 {
     add_fault(b, 'E', f);
-    b->rules->failed(b, f);
+    fail_transaction(b, f);
     b->query.running = false;
     add_ready(b);
 }
@@ -240,8 +281,11 @@ static bool query_work(struct backend *b, struct fault *f)
 {
     struct command c;
     struct result r;
-    if (!b->woken && !execute_analyse(b, &b->query.command, buffer_span(&b->query.text), f))
-        return false;
+    if (!b->woken) {
+        if (!execute_analyse(b, &b->query.command, buffer_span(&b->query.text), f))
+            return false;
+        take_unnamed_portal(b);
+    }
     if (!execute_resolve(b, &b->query.command, &c, f))
         return false;
     switch (execute_command(b, &c, !b->query.several, &r, f)) {
@@ -277,6 +321,7 @@ static bool query_statement(struct backend *b, struct fault *f)
         b->rules->begin_implicit(b);
     if (!sql_is_control(c))
         return query_work(b, f);
+    take_unnamed_portal(b);
     const char *tag = "";
     return b->rules->control(b, c, !b->query.several, &tag, f) && query_statement_done(b, tag, f);
 }
@@ -335,7 +380,7 @@ static void on_query(struct backend *b, struct span body)
 static void extended_failed(struct backend *b, const struct fault *f)
 {
     add_fault(b, 'E', f);
-    b->rules->failed(b, f);
+    fail_transaction(b, f);
     b->skipping = true;
 }
 
@@ -419,7 +464,7 @@ static bool put_parameters(const struct message_bind *m, struct command *c, stru
 static bool bind_portal(struct backend *b, const struct message_bind *m, const struct prepared *s, const char *name,
                         struct fault *f)
 {
-    struct portal *old = find_portal(b, name), p = { .used = true, .empty = s->empty };
+    struct portal *old = find_portal(b, name), p = { .used = true, .empty = s->empty, .level = b->store.level_count };
     if (old && name[0])
         return fault_set(f, "42P03", "cursor \"%s\" already exists", name);
     if (old)
@@ -430,18 +475,12 @@ static bool bind_portal(struct backend *b, const struct message_bind *m, const s
         sql_next(span_of(p.text), &at, &p.command);
     p.format = message_bind_result_format(m);
     memcpy(p.name, name, sizeof p.name);
-    if (!s->empty && (!put_parameters(m, &p.command, f) || !execute_plan(&p.command, f))) {
-        free(p.text);
-        return false;
-    }
-    for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++) {
-        if (!b->portals[i].used) {
-            b->portals[i] = p;
-            message_add_empty(&b->output, '2');
-            return true;
-        }
-    }
-    abort();
+    bool ok = s->empty || (put_parameters(m, &p.command, f) && execute_plan(&p.command, f));
+    p.empty = p.empty || !ok;
+    *new_portal(b) = p; /* a Bind that fails here leaves an empty portal to a failed block */
+    if (ok)
+        message_add_empty(&b->output, '2');
+    return ok;
 }
 
 static bool do_bind(struct backend *b, struct span body, struct fault *f)
@@ -576,7 +615,8 @@ static bool run_portal(struct backend *b, struct portal *p, unsigned max, struct
         return execute_rows(b, p, max, f);
     bool at_once = p->command.kind == COMMAND_VACUUM || p->command.kind == COMMAND_DISCARD_ALL;
     p->done = true;
-    b->in_pipeline = true;
+    p->outlives = p->command.kind == COMMAND_VACUUM;
+    b->in_pipeline = !at_once;
     if (p->command.kind == COMMAND_DISCARD_ALL)
         backend_drop_portals(b);
     return execute_finished(b, at_once, r.tag, f);
@@ -605,7 +645,6 @@ static bool do_execute(struct backend *b, struct span body, struct fault *f)
     const char *tag = "";
     struct command c = p->command;
     p->done = true;
-    b->in_pipeline = true;
     return b->rules->control(b, &c, true, &tag, f) && execute_finished(b, true, tag, f);
 }
 
@@ -633,6 +672,10 @@ static void on_sync(struct backend *b)
         add_fault(b, 'E', &f);
         b->rules->failed(b, &f);
     }
+    for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++)
+        b->portals[i].outlives = false;
+    if (b->store.level_count == 0)
+        backend_drop_portals(b);
     add_ready(b);
 }
 
@@ -711,6 +754,7 @@ static void on_copy_message(struct backend *b, const struct frame *m)
         fault_set(&f, "08P01", "terminating connection because protocol synchronization was lost");
         f.severity = "FATAL";
         add_fault(b, 'E', &f);
+        b->must_be_out = b->output.size;
         backend_disconnect(b);
     }
 }

@@ -63,7 +63,9 @@ struct prepared {
 
 struct portal {
     bool used, empty, started, done;
+    bool outlives; /* its transaction: VACUUM commits while its portal runs */
     char name[SQL_NAME_MAX];
+    unsigned level; /* how many there were when it was bound */
     char *text;
     struct command command; /* parameters replaced by their values */
     unsigned format;
@@ -96,10 +98,9 @@ struct backend {
     struct prepared statements[BACKEND_STATEMENTS_MAX];
     struct portal portals[BACKEND_PORTALS_MAX];
     char application_name[SQL_TEXT_MAX]; /* as last reported */
-    size_t notes_seen;                   /* of the database */
     size_t ready_count;                  /* ReadyForQuery sent */
     size_t must_be_out;                  /* output that a Flush, Sync or Query has pushed out */
-    bool in_pipeline;                    /* an Execute since the last Sync */
+    bool in_pipeline;                    /* an Execute in this transaction */
 };
 
 struct backend *backend_new(struct committed *db, const struct transaction_rules *rules, void *rules_state);
@@ -119,5 +120,8 @@ bool fault_set(struct fault *f, const char *sqlstate, const char *format, ...) _
 void backend_warn(struct backend *b, const char *sqlstate, const char *message);
 /* The transaction is over: its portals go. */
 void backend_drop_portals(struct backend *b);
+/* Level `level` of the store, and all above, are undone; or merged into the one below. */
+void backend_undo_portals(struct backend *b, int level);
+void backend_release_portals(struct backend *b, int level);
 
 #endif

@@ -25,6 +25,7 @@ static void start(struct backend *b)
     if (k->state != BLOCK_NONE)
         return;
     store_begin(&b->store);
+    b->in_pipeline = false;
     k->state = BLOCK_SINGLE;
 }
 
@@ -134,9 +135,11 @@ static bool do_savepoint(struct backend *b, const struct command *c, struct faul
     if (level < 0)
         return fault_set(f, "3B001", "savepoint \"%s\" does not exist", c->name);
     if (c->kind == COMMAND_RELEASE) {
+        backend_release_portals(b, level);
         store_release(&b->store, level);
         return true;
     }
+    backend_undo_portals(b, level);
     store_undo(&b->store, level, true);
     if (k->state == BLOCK_FAILED)
         k->state = BLOCK_OPEN;
@@ -256,7 +259,7 @@ static bool finish(struct backend *b, struct fault *f)
 {
     struct block *k = block_of(b);
     enum isolation isolation = b->store.isolation;
-    bool read_only = b->store.level_count > 1 ? b->store.levels[1].read_only : b->store.read_only, ok = true;
+    bool read_only = b->store.read_only, ok = true;
     switch (k->state) {
     case BLOCK_NONE:
     case BLOCK_IMPLICIT:
@@ -287,6 +290,15 @@ static bool finish(struct backend *b, struct fault *f)
     return ok;
 }
 
+/* Isolation and access are settings, which a failure takes back at once: AND CHAIN behind it finds the usual ones. */
+static void forget_modes(struct backend *b)
+{
+    struct store *s = &b->store;
+    s->read_only = s->levels[s->level_count - 1].read_only;
+    if (s->level_count == 1)
+        s->isolation = READ_COMMITTED;
+}
+
 static void failed(struct backend *b, const struct fault *f)
 {
     struct block *k = block_of(b);
@@ -294,6 +306,7 @@ static void failed(struct backend *b, const struct fault *f)
     k->chain = false;
     if (k->state == BLOCK_OPEN || k->state == BLOCK_FAILED) {
         k->state = BLOCK_FAILED;
+        forget_modes(b);
         return;
     }
     if (b->store.level_count > 0)

@@ -170,6 +170,13 @@ static bool take_name(struct reader *r, char out[SQL_NAME_MAX])
     return true;
 }
 
+/* A name of a table, which may turn out not to exist. */
+static bool take_table(struct reader *r, struct command *c)
+{
+    c->position = (size_t)(r->now.raw.data - r->text.data);
+    return take_name(r, c->name);
+}
+
 /* a or a.b */
 static bool take_dotted(struct reader *r, char out[SQL_NAME_MAX])
 {
@@ -406,9 +413,8 @@ static bool read_deallocate(struct reader *r, struct command *c)
 
 static bool read_vacuum(struct reader *r, struct command *c)
 {
-    (void)r;
     c->kind = COMMAND_VACUUM;
-    return true;
+    return take_table(r, c);
 }
 
 static bool read_copy(struct reader *r, struct command *c)
@@ -422,8 +428,8 @@ static bool read_copy(struct reader *r, struct command *c)
 static bool read_insert(struct reader *r, struct command *c)
 {
     c->kind = COMMAND_INSERT;
-    return take(r, "into") && take_name(r, c->name) && take(r, "values") && take(r, "(") &&
-           take_value(r, &c->args[0]) && take(r, ")");
+    return take(r, "into") && take_table(r, c) && take(r, "values") && take(r, "(") && take_value(r, &c->args[0]) &&
+           take(r, ")");
 }
 
 static bool read_call(struct reader *r, struct command *c, unsigned arguments)
@@ -471,7 +477,7 @@ static bool read_select_function(struct reader *r, struct command *c)
     }
     if (take(r, "count")) {
         c->kind = COMMAND_COUNT;
-        return take(r, "(") && take(r, "*") && take(r, ")") && take(r, "from") && take_name(r, c->name);
+        return take(r, "(") && take(r, "*") && take(r, ")") && take(r, "from") && take_table(r, c);
     }
     return false;
 }
@@ -488,8 +494,7 @@ static bool read_select(struct reader *r, struct command *c)
         advance(r);
     } else if (take(r, "from")) {
         c->kind = COMMAND_MISSING;
-        c->position = (size_t)(r->now.raw.data - r->text.data);
-        return take_name(r, c->name);
+        return take_table(r, c);
     }
     return read_alias(r, c);
 }

@@ -31,10 +31,10 @@ enum command_kind {
     COMMAND_PREPARE,    /* name, body */
     COMMAND_EXECUTE,    /* name, args */
     COMMAND_DEALLOCATE, /* name, "" for ALL */
-    COMMAND_VACUUM,
-    COMMAND_COPY_IN,  /* COPY t FROM STDIN: name */
-    COMMAND_COPY_OUT, /* COPY t TO STDOUT: name */
-    COMMAND_INSERT,   /* INSERT INTO name VALUES (args[0]) */
+    COMMAND_VACUUM,     /* name */
+    COMMAND_COPY_IN,    /* COPY t FROM STDIN: name */
+    COMMAND_COPY_OUT,   /* COPY t TO STDOUT: name */
+    COMMAND_INSERT,     /* INSERT INTO name VALUES (args[0]) */
 
     /* SELECT … */
     COMMAND_VALUE,     /* a number, a string, or $1::text: args[0] */

@@ -58,11 +58,14 @@ void store_init(struct store *s, struct committed *db)
     s->listens = log_of(sizeof(struct listen_change));
     s->base = log_of(sizeof(struct setting_change));
     s->channels = log_of(sizeof(struct note_row));
+    s->heard = log_of(sizeof(struct note_row));
 }
 
 void store_free(struct store *s)
 {
-    struct log *logs[] = { &s->rows, &s->notes, &s->events, &s->settings, &s->listens, &s->base, &s->channels };
+    struct log *logs[] = {
+        &s->rows, &s->notes, &s->events, &s->settings, &s->listens, &s->base, &s->channels, &s->heard
+    };
     for (size_t i = 0; i < sizeof logs / sizeof *logs; i++)
         free(logs[i]->items);
 }
@@ -188,6 +191,15 @@ static void apply_listen(struct store *s, const struct listen_change *c)
         snprintf(((struct note_row *)log_add(&s->channels))->channel, SQL_NAME_MAX, "%s", c->channel);
 }
 
+/* A session that listens to anything at all has its place in the queue; which channels it is told of is decided when it reads. */
+static void hear_notes(struct store *s, size_t first)
+{
+    if (s->channels.count == 0)
+        s->heard.count = 0;
+    for (size_t i = first; s->channels.count > 0 && i < s->db->notes.count; i++)
+        memcpy(log_add(&s->heard), log_at(&s->db->notes, i), sizeof(struct note_row));
+}
+
 static void clear_transaction(struct store *s)
 {
     s->rows.count = s->notes.count = s->events.count = s->settings.count = s->listens.count = 0;
@@ -199,6 +211,7 @@ void store_commit(struct store *s)
 {
     struct committed *db = s->db;
     bool changes = s->rows.count || s->notes.count || s->events.count;
+    size_t first_note = db->notes.count;
     log_append(&db->rows, &s->rows);
     deliver_notes(s);
     log_append(&db->events, &s->events);
@@ -212,6 +225,7 @@ void store_commit(struct store *s)
     }
     for (size_t i = 0; i < s->listens.count; i++)
         apply_listen(s, log_at(&s->listens, i));
+    hear_notes(s, first_note);
     clear_transaction(s);
 }
 
@@ -302,5 +316,5 @@ bool store_listens(const struct store *s, const char *channel)
 void store_discard(struct store *s)
 {
     apply_setting(s, &(struct setting_change){ .unset = true });
-    s->channels.count = 0;
+    s->channels.count = s->heard.count = 0;
 }

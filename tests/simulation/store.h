@@ -78,6 +78,7 @@ struct store {
 
     struct log base;           /* struct setting_change: the session's settings */
     struct log channels;       /* struct note_row: what it listens to */
+    struct log heard;          /* struct note_row: committed while it listened, and not read yet */
     bool read_only, immediate; /* of the innermost level */
     enum isolation isolation;
     bool has_snapshot;
