@@ -91,15 +91,25 @@ static void append_escaped(struct buffer *b, unsigned char c)
     }
 }
 
-/* Characters that stand for themselves. */
+static bool is_plain_ascii(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* Bytes at the front that stand for themselves. */
 static size_t plain_run(struct span s)
 {
     size_t size = 0;
 
     while (size < s.size) {
-        unsigned char c = (unsigned char)s.data[size];
+        if (is_plain_ascii((unsigned char)s.data[size])) {
+            size++;
+            continue;
+        }
+        if ((unsigned char)s.data[size] < 0x80)
+            break;
         size_t character = utf8_character_size(span_make(s.data + size, s.size - size));
-        if (c < 0x20 || c == 0x7f || c == '"' || c == '\\' || character == 0)
+        if (character == 0)
             break;
         size += character;
     }

@@ -139,10 +139,25 @@ static const char *second_text(time_t second)
     return text;
 }
 
+/* With zeros in front up to `width` digits. */
+static void append_number(struct buffer *b, uint64_t number, unsigned width)
+{
+    char digits[20];
+    unsigned count = 0;
+
+    while (number > 0 || count < width) {
+        digits[sizeof digits - ++count] = (char)('0' + number % 10);
+        number /= 10;
+    }
+    buffer_append(b, digits + sizeof digits - count, count);
+}
+
 static void append_time(struct buffer *b, uint64_t us)
 {
-    buffer_append_text(b, second_text((time_t)(us / 1000000)));
-    buffer_format(b, ".%06uZ", (unsigned)(us % 1000000));
+    buffer_append(b, second_text((time_t)(us / 1000000)), SECOND_TEXT_SIZE - 1);
+    buffer_append_u8(b, '.');
+    append_number(b, us % 1000000, 6);
+    buffer_append_u8(b, 'Z');
 }
 
 static const char *level_name(enum log_level level)
@@ -167,17 +182,19 @@ static void append_plain_value(struct buffer *b, const struct log_field *f)
 
     switch (f->kind) {
     case LOG_FIELD_NUMBER:
-        buffer_format(b, "%llu", (unsigned long long)f->number);
+        append_number(b, f->number, 1);
         return;
     case LOG_FIELD_MS:
-        buffer_format(b, "%llu.%03u", (unsigned long long)(f->number / 1000), (unsigned)(f->number % 1000));
+        append_number(b, f->number / 1000, 1);
+        buffer_append_u8(b, '.');
+        append_number(b, f->number % 1000, 3);
         return;
     case LOG_FIELD_BOOL:
         buffer_append_text(b, f->number != 0 ? "true" : "false");
         return;
     case LOG_FIELD_ID:
         uuid_format(f->id, text);
-        buffer_append_text(b, text);
+        buffer_append(b, text, UUID_TEXT_SIZE - 1);
         return;
     case LOG_FIELD_TEXT:
     case LOG_FIELD_END:

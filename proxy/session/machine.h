@@ -132,6 +132,8 @@ void request_rules(const struct session *s, const char *label, struct state *st)
 struct request *request_ensure(struct session *s);
 void request_begin_labelled(struct session *s, const char *label);
 void request_apply(struct session *s, const struct plan *plan, const struct step *step, struct span tag);
+/* Its COMMIT failed with nobody left to tell (R5). */
+void request_tell_commit_failed(struct session *s, struct span words);
 void request_finish_committed(struct session *s);
 void request_finish_rolled_back(struct session *s, enum discard_reason reason);
 void request_discard_all(struct session *s, enum discard_reason reason);

@@ -40,11 +40,12 @@ void request_choose_base(struct session *s)
 
 /* --- the request ------------------------------------------------------------------------------- */
 
-static void tell(struct session *s, enum action_kind kind, enum discard_reason discard)
+static struct action *tell(struct session *s, enum action_kind kind, enum discard_reason discard)
 {
     struct action *action = actions_add(s->out, kind);
     action->request = request_retain(s->request);
     action->discard = discard;
+    return action;
 }
 
 /* Autocommit transactions are requests too, but only those with events are worth a line in the log. */
@@ -146,6 +147,12 @@ static void discard(struct session *s, struct notification *events, enum discard
 void request_discard_all(struct session *s, enum discard_reason reason)
 {
     discard(s, txn_take(&s->txn), reason);
+}
+
+void request_tell_commit_failed(struct session *s, struct span words)
+{
+    request_ensure(s);
+    tell(s, ACTION_COMMIT_FAILED, DISCARD_ERROR)->bytes = actions_keep(s->out, words);
 }
 
 void request_finish_committed(struct session *s)

@@ -256,7 +256,7 @@ static void note_error(struct session *s, const struct message_error *error, con
     if (step && step->undo != UNDO_NONE)
         s->undo = step->undo;
     if (step && step->effect == EFFECT_REQUEST_COMMIT && (s->client_gone || s->ending))
-        actions_add(s->out, ACTION_COMMIT_FAILED)->bytes = actions_keep(s->out, error->message);
+        request_tell_commit_failed(s, error->message);
     if (pending_head(&s->pending)->kind == PENDING_QUERY && step && step->kind == STEP_OURS && step->swallow &&
         !s->now.wrapper && !s->now.outer)
         s->begin_failed = true;

@@ -324,7 +324,7 @@ void session_on_server_lost(struct session *s, struct span message, struct actio
         return;
     s->server_gone = true;
     if (!s->closing && s->ending && s->commits_in_flight > 0)
-        actions_add(a, ACTION_COMMIT_FAILED)->bytes = actions_keep(a, message);
+        request_tell_commit_failed(s, message);
     if (!s->closing && !s->fatal_seen)
         tell_loss(s, message);
     abandon(s, DISCARD_SERVER_LOST);
