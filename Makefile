@@ -1,5 +1,6 @@
 # pgatomic: `make` builds, `make run` tries it, `make test` proves it, `make help` lists the rest.
 
+MAKEFLAGS += --no-print-directory $(if $(V),,--silent) # V=1 shows the commands
 CC      ?= cc
 MODE    ?= release
 PREFIX  ?= /usr/local
@@ -26,22 +27,23 @@ OBJECTS := $(SOURCES:%.c=$B/%.o)
 LIBRARY := $(filter-out $B/proxy/main.o,$(OBJECTS))
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
 C_FILES  = $(shell find bench config protocol proxy tests -name '*.[ch]' -not -path '*/node_modules/*' -not -path '*/target/*')
-AGAIN    = @echo compiling && $(MAKE) -s --no-print-directory -j$$(nproc) WERROR=-Werror
+AGAIN    = @$(MAKE) -j$$(nproc) WERROR=-Werror
 
 build: build/pgatomic ## compile build/pgatomic (MODE=release, debug or asan)
 
 build/pgatomic: $B/pgatomic FORCE
-	@ln -sf $(MODE)/pgatomic $@
+	@ln -sf $(B:build/%=%)/pgatomic $@
 
 $B/pgatomic: $(OBJECTS)
+	@echo "cc -o $@"
 	$(CC) $(LDFLAGS) $(WHOLE_$(MODE)) -o $@ $^ $(LDLIBS)
 
 $B/%.o: %.c
-	@mkdir -p $(@D)
+	@mkdir -p $(@D) && echo "cc $<"
 	$(CC) $(CFLAGS) -c -o $@ $<
 
 $B/tests/%: tests/unit/%.c $(LIBRARY)
-	@mkdir -p $(@D)
+	@mkdir -p $(@D) && echo "cc -o $@"
 	$(CC) $(CFLAGS) -fno-lto $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS) $$(pkg-config --libs criterion) $(LIBS_$*)
 
 install: build ## copy it to $(DESTDIR)$(PREFIX)/bin
@@ -62,21 +64,21 @@ SUITES := format-check pure unit unit-asan
 test: ## run everything but the drivers; N passed, N failed
 	@tools/packages build postgres test
 	@rm -rf build/test
-	$(AGAIN) build/pgatomic $(UNIT)
-	$(AGAIN) MODE=asan B=build/asan $(UNIT:$B/%=build/asan/%)
-	@for suite in $(SUITES); do tools/suite $$suite $(MAKE) --no-print-directory $$suite || true; done; tools/suite total
+	$(AGAIN) -k build/pgatomic $(UNIT) || true
+	$(AGAIN) -k MODE=asan B=build/asan $(UNIT:$B/%=build/asan/%) || true
+	@for suite in $(SUITES); do tools/suite $$suite $(MAKE) $$suite || true; done; tools/suite total
 
 unit: $(UNIT) ## run the unit tests of this MODE
 	@failed=0; for test in $^; do echo $$test; $$test || failed=1; done; exit $$failed
 
 unit-asan: ## run the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror unit
+	@$(MAKE) MODE=asan WERROR=-Werror unit
 
 # What a pure machine has no business calling.
 IMPURE := socket|connect|accept4?|bind|listen|shutdown|(send|recv)(to|from|msg|mmsg)?|p?read|p?write|readv|writev|open(at)?(64)?|fopen(64)?|p?poll|p?select|epoll_.*|clock_gettime|gettimeofday|time|localtime(_r)?|gmtime(_r)?|nanosleep|usleep|sleep|getrandom|rand(om)?|getenv|pthread_.*|(evutil|evconnlistener|bufferevent|evbuffer|evtimer|event_base)_.*|event_(add|del|active|assign)
 
 pure: ## prove that protocol/ and proxy/session/ need no socket, clock or libevent
-	@$(MAKE) --no-print-directory $(filter $B/protocol/% $B/proxy/session/%,$(OBJECTS)) >/dev/null
+	@$(MAKE) $(filter $B/protocol/% $B/proxy/session/%,$(OBJECTS)) >/dev/null
 	@! nm -uA $(filter $B/protocol/% $B/proxy/session/%,$(OBJECTS)) | sed 's/@.*//' | grep -E ' ($(IMPURE))$$'
 
 format: ## lay out all C files as .clang-format says
@@ -94,7 +96,7 @@ bench-atomic: build build/bench/relay ## round trips and latency of whole reques
 	@python3 bench/atomic.py $(OPTIONS)
 
 build/bench/%: bench/%.c
-	@mkdir -p $(@D)
+	@mkdir -p $(@D) && echo "cc -o $@"
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
 clean: ## remove build/
