@@ -43,7 +43,7 @@ class Wire:
     def __init__(self, sock):
         self.socket = sock
         self.socket.settimeout(SECONDS)
-        self.bytes = b""
+        self.bytes, self.at = b"", 0  # what has come, and how much of it was taken
 
     def __enter__(self):
         return self
@@ -63,16 +63,16 @@ class Wire:
         self.socket.sendall(data)
 
     def take(self, count):
-        while len(self.bytes) < count:
+        while len(self.bytes) - self.at < count:
             try:
                 data = self.socket.recv(1 << 20)
             except ConnectionError:
                 data = b""
             if not data:
-                raise Closed(self.bytes)
-            self.bytes += data
-        taken, self.bytes = self.bytes[:count], self.bytes[count:]
-        return taken
+                raise Closed(self.bytes[self.at :])
+            self.bytes, self.at = self.bytes[self.at :] + data, 0
+        self.at += count
+        return self.bytes[self.at - count : self.at]
 
     def read(self):
         """The next message: its type and its body."""
@@ -190,6 +190,8 @@ class Upstream:
             pass
         except Exception as error:  # pylint: disable=broad-except
             self.errors.append(error)
+        finally:
+            wire.close()
 
 
 def read_startup(wire):
@@ -203,8 +205,10 @@ READY = message(b"Z", b"I")
 
 
 def welcome(wire, process_id=1, secret=b"\0\0\0\1"):
-    """Lets a client in, as a server does that trusts it."""
+    """Lets a client in, as a server does that trusts it; hangs up on a cancel request, as a server does too."""
     packet = read_startup(wire)
+    if packet[4:8] == cancel_request(0, b"")[4:8]:
+        raise Closed(b"")
     wire.send(AUTHENTICATED + message(b"S", b"client_encoding\0UTF8\0") +
               message(b"K", struct.pack("!I", process_id) + secret) + READY)
     return packet
