@@ -61,14 +61,16 @@ bool client_switch_read_only(struct session *s)
     return true;
 }
 
-/* Routes that undo single units see one unit at a time. */
+/* Routes that undo single units see one unit at a time; and no unit may follow a BEGIN that could still fail. */
 bool client_must_wait(const struct session *s)
 {
     if (s->going_ahead)
         return !client_is_settled(s);
     if (s->controls || s->expiry != EXPIRY_NONE || s->cancelling || s->finishing || s->rollback_owed)
         return !client_is_settled(s);
-    return session_wants_units(&s->front) && s->unsynced == 0 && s->pending.count > 0;
+    if (s->unsynced > 0 || s->pending.count == 0)
+        return false;
+    return session_is_opening(s) || session_wants_units(&s->front);
 }
 
 /* A statement without a request of its own may name one in a comment (sqlcommenter). */

@@ -72,6 +72,13 @@ static enum session_result on_plain_query(struct session *s, const struct frame 
     return client_taken(s, REST_FORWARD);
 }
 
+/* Behind these an implicit transaction of the string begins anew. */
+static bool ends_implicit(enum statement_kind kind)
+{
+    return kind == STATEMENT_COMMIT || kind == STATEMENT_ROLLBACK || kind == STATEMENT_MARK_OUTCOME ||
+           kind == STATEMENT_MARK_REQUEST;
+}
+
 /* A BEGIN or a ROLLBACK outside a transaction reaches back over the string's earlier statements, as in PostgreSQL (R13). */
 static bool reaches_back(struct span text, size_t at, const struct sql_options *options, bool joined)
 {
@@ -82,7 +89,7 @@ static bool reaches_back(struct span text, size_t at, const struct sql_options *
             return ran && !joined;
         if (st.kind == STATEMENT_ROLLBACK)
             return ran;
-        if (st.kind == STATEMENT_COMMIT || st.kind == STATEMENT_MARK_OUTCOME || st.kind == STATEMENT_MARK_REQUEST)
+        if (ends_implicit(st.kind))
             return false;
         ran = true;
     }
@@ -134,26 +141,33 @@ static void decide_one(struct decision *d, const struct statement *st, struct sp
     buffer_free(&values);
 }
 
+static void adopt_if_reached(struct decision *d, struct span text, size_t at)
+{
+    bool joined = d->st.route && d->st.route->nested != NESTED_SAVEPOINT;
+    if (state_is_virtual(&d->st) && d->st.client == CLIENT_NONE && !d->failed &&
+        reaches_back(text, at, &d->s->sql, joined))
+        decide_adopt(d);
+}
+
+/* Statement by statement, each with what stands around it: comments belong to the slice that they precede, and the last slice
+ * takes the rest of the string. */
 static void decide_string(struct decision *d, struct span text)
 {
     const struct sql_options *options = &d->s->sql;
-    bool joined = d->st.route && d->st.route->nested != NESTED_SAVEPOINT;
-    bool at_start = true;
-    struct statement st;
-    for (size_t at = 0, begin = 0; !d->stopped && statement_next(text, &at, options, &st); begin = at) {
-        if (at_start && state_is_virtual(&d->st) && d->st.client == CLIENT_NONE && !d->failed &&
-            reaches_back(text, begin, options, joined))
-            decide_adopt(d);
-        at_start = false;
-        struct span rest = span_make(text.data + at, text.size - at);
-        struct statement unused;
-        size_t next = 0;
-        bool last = !statement_next(rest, &next, options, &unused);
-        struct span slice = span_make(text.data + begin, (last ? text.size : at) - begin);
-        d->client_characters = encoding_count(options->encoding, span_make(text.data, begin));
+    struct statement st, following;
+    size_t begin = 0, at = 0;
+    bool more = statement_next(text, &at, options, &st);
+    adopt_if_reached(d, text, begin);
+    while (more && !d->stopped) {
+        size_t end = at;
+        more = statement_next(text, &at, options, &following);
+        struct span slice = span_make(text.data + begin, (more ? end : text.size) - begin);
         decide_one(d, &st, slice);
-        if (d->st.client == CLIENT_NONE && !d->ran)
-            at_start = true;
+        if (more && !d->stopped && ends_implicit(st.kind))
+            adopt_if_reached(d, text, end);
+        d->client_characters += encoding_count(options->encoding, slice);
+        begin = end;
+        st = following;
     }
 }
 

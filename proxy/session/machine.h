@@ -116,6 +116,13 @@ static inline bool session_is_settled(const struct session *s)
     return s->pending.count == 0 && !s->cancelling && !s->finishing && !s->rollback_owed;
 }
 
+/* A BEGIN of ours is out: until it is confirmed, what follows its unit might run, and commit, without it. */
+static inline bool session_is_opening(const struct session *s)
+{
+    return s->front.wrapper != s->now.wrapper || s->front.outer != s->now.outer ||
+           (s->now.client == CLIENT_LAZY && s->front.client == CLIENT_NONE);
+}
+
 /* The wrapper, or the client transaction inside it, is in PostgreSQL's failed state. */
 static inline bool session_is_failed(const struct session *s)
 {

@@ -315,13 +315,20 @@ void send_execute_plan(struct session *s, struct plan *take, const struct portal
     session_plan_done(s, take);
 }
 
-void send_own_unit(struct session *s, struct plan *take)
+static void send_own_sync(struct session *s)
 {
-    send_prelude_plan(s, take, false);
     struct buffer made = { 0 };
     message_add_sync(&made);
     send_sync(s, actions_keep(s->out, buffer_span(&made)), true);
     buffer_free(&made);
+}
+
+void send_own_unit(struct session *s, struct plan *take)
+{
+    if (s->unsynced_sent > 0) /* the client's messages before it have their end here, or the server skips ours */
+        send_own_sync(s);
+    send_prelude_plan(s, take, false);
+    send_own_sync(s);
 }
 
 void send_sync(struct session *s, struct span bytes, bool swallow)

@@ -413,6 +413,10 @@ static void unit_is_over(struct session *s)
     if (session_client_status(s) == 'I')
         forget_portals(s);
     reapply_settings(s);
+    if (session_client_status(s) == 'I' && !s->request && !s->now.marked && !s->now.wrapper && !s->now.outer) {
+        s->now.route = s->base_route; /* a comment had chosen another */
+        s->now.mode = s->base_mode;
+    }
     if (s->pending.count == 0) {
         s->front = s->now;
         s->controls = false;
