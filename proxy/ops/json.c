@@ -116,11 +116,28 @@ static size_t plain_run(struct span s)
     return size;
 }
 
+/* What can be copied as it is, which is nearly always all. */
+static void append_quoted(struct buffer *b, struct span s)
+{
+    char *at = buffer_reserve(b, s.size + 2);
+
+    *at = '"';
+    if (s.size > 0)
+        memcpy(at + 1, s.data, s.size);
+    at[s.size + 1] = '"';
+    b->size += s.size + 2;
+}
+
 void json_append_string(struct buffer *b, struct span s)
 {
-    buffer_append_text(b, "\"");
+    size_t plain = plain_run(s);
+
+    if (plain == s.size) {
+        append_quoted(b, s);
+        return;
+    }
+    buffer_append_u8(b, '"');
     while (s.size > 0) {
-        size_t plain = plain_run(s);
         buffer_append(b, s.data, plain);
         s = span_make(s.data + plain, s.size - plain);
         if (s.size == 0)
@@ -130,6 +147,7 @@ void json_append_string(struct buffer *b, struct span s)
         else
             buffer_append_text(b, replacement);
         s = span_make(s.data + 1, s.size - 1);
+        plain = plain_run(s);
     }
-    buffer_append_text(b, "\"");
+    buffer_append_u8(b, '"');
 }

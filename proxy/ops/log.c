@@ -205,18 +205,21 @@ static void append_plain_value(struct buffer *b, const struct log_field *f)
 
 static void append_json_field(struct buffer *b, const struct log_field *f)
 {
-    buffer_append_text(b, ",\"");
-    buffer_append_text(b, f->name);
-    buffer_append_text(b, "\":");
+    char *at = buffer_reserve(b, f->name.size + 4);
+
+    memcpy(at, ",\"", 2);
+    memcpy(at + 2, f->name.data, f->name.size);
+    memcpy(at + 2 + f->name.size, "\":", 2);
+    b->size += f->name.size + 4;
     if (f->kind == LOG_FIELD_TEXT) {
         json_append_string(b, f->text);
         return;
     }
     if (f->kind == LOG_FIELD_ID)
-        buffer_append_text(b, "\"");
+        buffer_append_u8(b, '"');
     append_plain_value(b, f);
     if (f->kind == LOG_FIELD_ID)
-        buffer_append_text(b, "\"");
+        buffer_append_u8(b, '"');
 }
 
 static void append_json_line(struct buffer *b, enum log_level level, uint64_t now_us, const struct log_field *fields)
@@ -241,9 +244,9 @@ static bool needs_quotes(struct span s)
 
 static void append_text_field(struct buffer *b, const struct log_field *f)
 {
-    buffer_append_text(b, " ");
-    buffer_append_text(b, f->name);
-    buffer_append_text(b, "=");
+    buffer_append_u8(b, ' ');
+    buffer_append_span(b, f->name);
+    buffer_append_u8(b, '=');
     if (f->kind != LOG_FIELD_TEXT)
         append_plain_value(b, f);
     else if (needs_quotes(f->text))

@@ -36,7 +36,7 @@ enum log_field_kind { LOG_FIELD_TEXT, LOG_FIELD_NUMBER, LOG_FIELD_MS, LOG_FIELD_
 
 /* Borrowed until the call returns. */
 struct log_field {
-    const char *name;
+    struct span name;
     enum log_field_kind kind;
     struct span text;
     uint64_t number;
@@ -45,7 +45,7 @@ struct log_field {
 
 static inline struct log_field log_span(const char *name, struct span value)
 {
-    return (struct log_field){ .name = name, .kind = LOG_FIELD_TEXT, .text = value };
+    return (struct log_field){ .name = span_of(name), .kind = LOG_FIELD_TEXT, .text = value };
 }
 
 static inline struct log_field log_text(const char *name, const char *value)
@@ -55,24 +55,24 @@ static inline struct log_field log_text(const char *name, const char *value)
 
 static inline struct log_field log_number(const char *name, uint64_t value)
 {
-    return (struct log_field){ .name = name, .kind = LOG_FIELD_NUMBER, .number = value };
+    return (struct log_field){ .name = span_of(name), .kind = LOG_FIELD_NUMBER, .number = value };
 }
 
 /* Milliseconds with three decimals. */
 static inline struct log_field log_ms(const char *name, uint64_t value_us)
 {
-    return (struct log_field){ .name = name, .kind = LOG_FIELD_MS, .number = value_us };
+    return (struct log_field){ .name = span_of(name), .kind = LOG_FIELD_MS, .number = value_us };
 }
 
 static inline struct log_field log_bool(const char *name, bool value)
 {
-    return (struct log_field){ .name = name, .kind = LOG_FIELD_BOOL, .number = value };
+    return (struct log_field){ .name = span_of(name), .kind = LOG_FIELD_BOOL, .number = value };
 }
 
 /* A UUID of EVENT_ID_SIZE bytes. */
 static inline struct log_field log_id(const char *name, const unsigned char *value)
 {
-    return (struct log_field){ .name = name, .kind = LOG_FIELD_ID, .id = value };
+    return (struct log_field){ .name = span_of(name), .kind = LOG_FIELD_ID, .id = value };
 }
 
 /* LOG(LOG_INFO, "listening", log_text("address", a), log_number("fd", n)); fields are not evaluated when the level is off. */

@@ -22,6 +22,9 @@
 #include "proxy/session/session.h"
 #include "proxy/version.h"
 
+/* An answer is a password or a token: nothing that a stranger may make us keep more of. */
+enum { ANSWER_LIMIT = 65535 };
+
 enum authentication { AUTHENTICATION_OK = 0, AUTHENTICATION_SASL = 10, AUTHENTICATION_SASL_FINAL = 12 };
 
 void login_begin(struct client *c)
@@ -38,7 +41,7 @@ static size_t relay_answer(struct client *c, struct span input)
     struct frame f;
     if (!c->login->answer_wanted)
         return 0;
-    switch (frame_next(frontend_messages, input, c->message_limit, &f, NULL)) {
+    switch (frame_next(frontend_messages, input, ANSWER_LIMIT, &f, NULL)) {
     case FRAME_MORE:
         return 0;
     case FRAME_OK:
@@ -101,13 +104,20 @@ static struct span on_authentication(struct client *c, const struct frame *f)
     return kind == AUTHENTICATION_SASL ? without_plus(&c->worker->actions, frame_body(f)) : f->bytes;
 }
 
+static void keep_name(char to[LOGIN_ENCODING_SIZE], struct span name)
+{
+    snprintf(to, LOGIN_ENCODING_SIZE, "%.*s", (int)name.size, name.data);
+}
+
 static void on_parameter(struct login *l, const struct frame *f)
 {
     struct span name, value;
     if (!message_read_parameter_status(frame_body(f), &name, &value))
         return;
     if (span_is(name, "client_encoding")) {
-        snprintf(l->encoding, sizeof l->encoding, "%.*s", (int)value.size, value.data);
+        keep_name(l->encoding, value);
+    } else if (span_is(name, "server_encoding")) {
+        keep_name(l->server_encoding, value);
     } else if (span_is(name, "standard_conforming_strings")) {
         l->standard_conforming_strings = span_is(value, "on");
     } else if (span_is(name, "default_transaction_read_only")) {
@@ -122,10 +132,9 @@ static void on_parameter(struct login *l, const struct frame *f)
 
 static void on_key(struct client *c, const struct frame *f)
 {
-    struct wire w = wire_open(frame_body(f));
-    uint32_t process_id = wire_u32(&w);
-    struct span secret = wire_rest(&w);
-    if (!w.failed && secret.size >= 4 && secret.size <= CANCEL_SECRET_MAX)
+    uint32_t process_id;
+    struct span secret;
+    if (message_read_key_data(frame_body(f), &process_id, &secret))
         server_set_key(c->server, process_id, secret);
 }
 
@@ -145,6 +154,7 @@ static void begin_session(struct client *c)
                                    .client = c->name,
                                    .label = l->label,
                                    .client_encoding = span_of(l->encoding),
+                                   .server_encoding = span_of(l->server_encoding),
                                    .standard_conforming_strings = l->standard_conforming_strings,
                                    .default_read_only = l->default_read_only,
                                    .new_id = new_id,

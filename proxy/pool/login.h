@@ -25,7 +25,7 @@ struct login {
     /* from the upstream's replies */
     bool answer_wanted; /* it has asked the client for a password or the like */
     bool refused;       /* it has sent an error, which the client got */
-    char encoding[LOGIN_ENCODING_SIZE];
+    char encoding[LOGIN_ENCODING_SIZE], server_encoding[LOGIN_ENCODING_SIZE];
     bool standard_conforming_strings;
     bool default_read_only;
 };

@@ -165,7 +165,7 @@ static void decide_string(struct decision *d, struct span text)
         decide_one(d, &st, slice);
         if (more && !d->stopped && ends_implicit(st.kind))
             adopt_if_reached(d, text, end);
-        d->client_characters += encoding_count(options->encoding, slice);
+        d->client_characters += encoding_count(session_counts_in(d->s), slice);
         begin = end;
         st = following;
     }

@@ -41,6 +41,7 @@ struct session {
     /* who this is */
     char *database, *user, *application, *client, *label;
     struct sql_options sql;
+    const struct encoding *server_encoding;
     void (*new_id)(void *context, unsigned char id[EVENT_ID_SIZE]);
     void *context;
     const struct route *base_route; /* of unmarked requests without a label of their own */
@@ -121,6 +122,12 @@ static inline bool session_is_opening(const struct session *s)
 {
     return s->front.wrapper != s->now.wrapper || s->front.outer != s->now.outer ||
            (s->now.client == CLIENT_LAZY && s->front.client == CLIENT_NONE);
+}
+
+/* What a character is, when the server counts them for an error's position: SQL_ASCII converts nothing. */
+static inline const struct encoding *session_counts_in(const struct session *s)
+{
+    return s->sql.encoding == encoding_find(span_of("SQL_ASCII")) ? s->server_encoding : s->sql.encoding;
 }
 
 /* The wrapper, or the client transaction inside it, is in PostgreSQL's failed state. */

@@ -134,7 +134,7 @@ static void correct_position(struct session *s, const struct pending *head, cons
     for (size_t i = 0; i < error->position.size && i < 10; i++)
         position = position * 10 + (size_t)(error->position.data[i] - '0');
     struct buffer digits = { 0 };
-    size_t corrected = plan_client_position(head->plan, s->sql.encoding, position);
+    size_t corrected = plan_client_position(head->plan, session_counts_in(s), position);
     if (corrected > 0)
         buffer_format(&digits, "%zu", corrected);
     append_error_with(out, 'P', buffer_span(&digits));

@@ -23,6 +23,7 @@ struct session *session_new(const struct session_start *start)
     s->client = copy_of(start->client);
     s->label = start->label ? copy_of(start->label) : NULL;
     s->sql.encoding = encoding_find(start->client_encoding);
+    s->server_encoding = encoding_find(start->server_encoding);
     s->sql.standard_conforming_strings = start->standard_conforming_strings;
     s->client_read_only = start->default_read_only;
     s->new_id = start->new_id;
