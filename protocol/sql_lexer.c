@@ -263,11 +263,15 @@ size_t sql_skip_word(const struct sql_lexer *l, size_t at)
  * server will say. */
 static size_t skip_number(const struct sql_lexer *l, size_t at)
 {
+    bool point_allowed = true;
     for (; at < l->text.size; at++) {
         char c = l->text.data[at];
         bool sign = (c == '+' || c == '-') && sql_lower(l->text.data[at - 1]) == 'e' && is(peek(l, at + 1), DIGIT);
-        if (!is(c, TAG_PART) && c != '.' && !sign)
+        bool point = c == '.' && point_allowed && peek(l, at + 1) != '.';
+        if (!is(c, TAG_PART) && !point && !sign)
             return at;
+        if (point || (is(c, WORD_START) && c != '_'))
+            point_allowed = false;
     }
     return at;
 }
@@ -322,7 +326,7 @@ static size_t token_end(const struct sql_lexer *l, size_t at, enum sql_token_kin
         return word_token(l, at, kind);
     if (is(c, DIGIT) || (c == '.' && is(peek(l, at + 1), DIGIT))) {
         *kind = SQL_NUMBER;
-        return skip_number(l, at + 1);
+        return skip_number(l, at);
     }
     switch (c) {
     case '\'':
@@ -337,15 +341,10 @@ static size_t token_end(const struct sql_lexer *l, size_t at, enum sql_token_kin
         if (peek(l, at + 1) == '*')
             return unfinished(l);
         break;
-    case ':':
-        if (peek(l, at + 1) == ':') {
-            *kind = SQL_SYMBOL;
-            return at + 2;
-        }
-        break;
     }
     *kind = SQL_SYMBOL;
-    return at + 1;
+    bool is_pair = (c == ':' || c == '.') && peek(l, at + 1) == c;
+    return is_pair ? at + 2 : at + 1;
 }
 
 struct sql_token sql_lexer_next(struct sql_lexer *l)
@@ -423,12 +422,11 @@ static inline size_t find_special(const struct sql_lexer *l, size_t at)
 
 /* What sql_find_end has passed. */
 struct walk {
-    size_t begin;         /* of the statement */
     size_t quoted;        /* behind the last quoted thing: no word reaches back over it */
-    size_t blank, unused; /* the last run of white space and comments that ended in a comment */
+    size_t blank, unused; /* from, to: the last run of white space and comments that ended in a comment */
 };
 
-/* Whether a word, number or parameter is still going on in front of `at`. */
+/* Whether a word is still going on in front of `at`, or a number or parameter, behind which no literal may stand. */
 static bool is_inside_word(const struct sql_lexer *l, const struct walk *w, size_t at)
 {
     return at > w->quoted && is(l->text.data[at - 1], WORD_PART);
@@ -447,9 +445,10 @@ static char string_prefix(const struct sql_lexer *l, const struct walk *w, size_
     return 0;
 }
 
+/* White space goes back to a token, or to a comment, which may have white space of its own. */
 static size_t skip_blank_back(const struct sql_lexer *l, const struct walk *w, size_t at)
 {
-    while (at > w->begin && is(l->text.data[at - 1], BLANK))
+    while (at > w->unused && is(l->text.data[at - 1], BLANK))
         at--;
     return at;
 }
@@ -490,21 +489,21 @@ static size_t pass(const struct sql_lexer *l, struct walk *w, size_t at)
 
 struct sql_extent sql_find_end(const struct sql_lexer *l, size_t at)
 {
-    struct walk w = { .begin = at, .quoted = at };
+    struct walk w = { .quoted = at, .blank = at, .unused = at };
     while ((at = find_special(l, at)) < l->text.size && l->text.data[at] != ';') {
         at = pass(l, &w, at);
         if (at > l->text.size)
             return (struct sql_extent){ l->text.size, l->text.size };
     }
     size_t end = skip_blank_back(l, &w, at);
-    if (w.unused && end == w.unused)
+    if (end == w.unused)
         end = w.blank;
     return (struct sql_extent){ end, at < l->text.size ? at + 1 : at };
 }
 
 bool sql_next_comment(const struct sql_lexer *l, size_t *at, struct span *comment)
 {
-    struct walk w = { .begin = *at, .quoted = *at };
+    struct walk w = { .quoted = *at, .blank = *at, .unused = *at };
     for (size_t start = find_special(l, *at); start < l->text.size; start = find_special(l, *at)) {
         *at = pass(l, &w, start);
         if (*at > l->text.size)

@@ -31,7 +31,7 @@ enum sql_token_kind {
     SQL_BITS,      /* B'' or X'' */
     SQL_NUMBER,    /* without a sign */
     SQL_PARAMETER, /* $n */
-    SQL_SYMBOL,    /* one byte of anything else; "::" is one symbol */
+    SQL_SYMBOL,    /* one byte of anything else; "::" and ".." are one symbol each */
     SQL_BROKEN     /* an unfinished literal, name or comment, up to the end of the text */
 };
 

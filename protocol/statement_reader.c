@@ -1,6 +1,8 @@
 /* The tokens of one statement, taken one by one. */
 #include "protocol/statement_reader.h"
 
+#include <limits.h>
+
 #include "protocol/sql_words.h"
 
 void reader_init(struct statement_reader *r, struct span text, const struct sql_options *options)
@@ -110,15 +112,14 @@ bool reader_accept_string(struct statement_reader *r, struct operand *out)
     return true;
 }
 
-/* n of $n; 0 when it is none that PostgreSQL takes. */
+/* n of $n; 0 when it is no number that a parameter can have. */
 static unsigned parameter_number(struct span text)
 {
-    enum { MOST_PARAMETERS = 65535 };
     unsigned number = 0;
     for (size_t i = 1; i < text.size; i++) {
-        number = number * 10 + (unsigned)(text.data[i] - '0');
-        if (number > MOST_PARAMETERS)
+        if (number >= INT_MAX / 10)
             return 0;
+        number = number * 10 + (unsigned)(text.data[i] - '0');
     }
     return number;
 }

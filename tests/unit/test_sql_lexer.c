@@ -64,7 +64,8 @@ Test(sql_lexer, tokens_are_those_of_the_servers_scanner)
     } rows[] = {
         { "nothing", " \t\r\n\f", "" },
         { "words and symbols", "SELECT a.b, c$d_9 FROM (é)", "ww+w+ww+w+" },
-        { "numbers", "1 1.5 .5 1e3 1E-3 0x1F 1_000 5.", "11111111" },
+        { "numbers", "1 1.5 .5 1e3 1E-3 0x1F 1_000 5. 1.2.3", "1111111111" },
+        { "a range in PL/pgSQL", "1..10", "1+1" },
         { "a sign is no part of a number", "-1", "+1" },
         { "no exponent, but a comment", "1e--3\n4", "11" },
         { "parameters", "$1 $22+$3", "$$+$" },
@@ -205,6 +206,8 @@ Test(sql_lexer, the_end_is_found_wherever_it_stands)
         { "a $x$;$x ", "", "" },
         { "a \";", "", "" },
         { "a", " -- b;", "" },
+        { "a", " -- b \r\n ", ";c" },
+        { "a", "--\t\r--\n", ";c" },
         { "a (", "", ";b" },
     };
     struct sql_options options = standard();
