@@ -56,8 +56,10 @@ def shell_a_client_that_does_not_read_makes_the_server_wait(server):
         client.log_in()
         before = proxy.memory_kb()
         client.send(query(rows(100_000)))
-        wait_until_blocked(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"))
-        assert server.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'") == [["1"]]
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
+        wait_until(lambda: server.sql(blocked) == [["1"]], "the server to wait for the client")
+        wait_until_blocked(proxy.memory_kb)
+        assert server.sql(blocked) == [["1"]]
         assert proxy.memory_kb() - before < SLACK_KB
         with proxy.log_in() as other:
             assert other.value("SELECT 1") == "1"

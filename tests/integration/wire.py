@@ -43,7 +43,7 @@ class Wire:
     def __init__(self, sock):
         self.socket = sock
         self.socket.settimeout(SECONDS)
-        self.bytes, self.at = b"", 0  # what has come, and how much of it was taken
+        self.bytes, self.at = bytearray(), 0  # what has come, and how much of it was taken
 
     def __enter__(self):
         return self
@@ -69,10 +69,12 @@ class Wire:
             except ConnectionError:
                 data = b""
             if not data:
-                raise Closed(self.bytes[self.at :])
-            self.bytes, self.at = self.bytes[self.at :] + data, 0
+                raise Closed(bytes(self.bytes[self.at :]))
+            del self.bytes[: self.at]
+            self.at = 0
+            self.bytes += data
         self.at += count
-        return self.bytes[self.at - count : self.at]
+        return bytes(self.bytes[self.at - count : self.at])
 
     def read(self):
         """The next message: its type and its body."""
