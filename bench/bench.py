@@ -7,7 +7,7 @@ within a round.
 
 Throughput and CPU time depend on what else the machine does. Two figures hardly do: the user instructions per transaction
 (cachegrind, a long run minus a short one, so that start-up and logins cancel out) and the system calls per transaction (perf's
-raw_syscalls tracepoint, also a long run minus a short one).
+raw_syscalls tracepoint, also a long run minus a short one, in each round).
 """
 
 import argparse
@@ -24,7 +24,7 @@ MODES = ("simple", "extended", "prepared")
 CLIENTS = (1, 8, 64)
 REFERENCE = "pgbouncer"
 
-Sample = collections.namedtuple("Sample", "tps cpu_us memory_kb latency_us")
+Sample = collections.namedtuple("Sample", "tps cpu_us memory_kb system_calls latency_us")
 
 
 def pgbench(port, mode, clients, *length, log=None):
@@ -59,24 +59,20 @@ class Bench:
                             "-q", "-i", "postgres"], check=True, capture_output=True)
         self.proxies = [make(self.postgres) for name, make in PROXIES.items() if name in arguments.systems]
         self.samples = collections.defaultdict(list)  # (cell, system) → a Sample a round
-        self.counted = {}  # (cell, system, "instructions" or "system calls") → a number
+        self.instructions = {}  # (cell, system) → user instructions per transaction
 
     def run(self):
         for proxy in self.proxies:
             proxy.start()
         for number in range(self.arguments.rounds):
             self.run_round(number)
-        if self.arguments.system_calls:
-            for cell in self.cells:
-                for proxy in self.proxies:
-                    self.counted[cell, proxy.name, "system calls"] = self.system_calls(proxy, cell)
         for proxy in self.proxies:
             proxy.stop()
         if self.arguments.instructions:
             for cell in self.cells:
                 for proxy in self.proxies:
                     self.say(f"instructions of {proxy.name}, {cell_name(cell)}")
-                    self.counted[cell, proxy.name, "instructions"] = self.instructions(proxy, cell)
+                    self.instructions[cell, proxy.name] = self.count_instructions(proxy, cell)
         self.say("")
 
     def say(self, text):
@@ -102,29 +98,29 @@ class Bench:
         done, tps = pgbench(proxy.port if proxy else self.postgres.port, mode, clients, "-T", self.arguments.seconds,
                             log=log and harness.WORK / log)
         cpu = (harness.cpu_seconds(pid) - before) / done * 1e6 if pid else None
-        return Sample(tps, cpu, harness.peak_memory_kb(pid) if pid else None, latencies(log) if log else None)
+        memory = harness.peak_memory_kb(pid) if pid else None
+        calls = self.count_system_calls(proxy, cell) if pid and self.arguments.system_calls else None
+        return Sample(tps, cpu, memory, calls, latencies(log) if log else None)
 
-    def system_calls(self, proxy, cell):
-        mode, clients = cell
-
+    def count_system_calls(self, proxy, cell):
         def count(each):
             calls = harness.SystemCalls(proxy.process.pid)
-            done, _ = pgbench(proxy.port, mode, clients, "-t", each)
+            done, _ = pgbench(proxy.port, *cell, "-t", each)
             return done, calls.count()
 
-        self.say(f"system calls of {proxy.name}, {cell_name(cell)}")
-        short_done, short = count(max(1, 500 // clients))
-        long_done, long = count(self.arguments.counted // clients)
-        return (long - short) / (long_done - short_done)
+        return self.long_minus_short(cell, count)
 
-    def instructions(self, proxy, cell):
-        mode, clients = cell
-
+    def count_instructions(self, proxy, cell):
         def count(each):
             done = []
-            total = harness.user_instructions(proxy, lambda p: done.append(pgbench(p.port, mode, clients, "-t", each)[0]))
+            total = harness.user_instructions(proxy, lambda p: done.append(pgbench(p.port, *cell, "-t", each)[0]))
             return done[0], total
 
+        return self.long_minus_short(cell, count)
+
+    def long_minus_short(self, cell, count):
+        """What a transaction costs, of what `count` counts in a run of so many transactions per client."""
+        clients = cell[1]
         short_done, short = count(max(1, 500 // clients))
         long_done, long = count(self.arguments.counted // clients)
         return (long - short) / (long_done - short_done)
@@ -143,34 +139,28 @@ class Bench:
             return None
         return statistics.median(a / b for a, b in zip(ours, theirs))
 
-    def counted_ratio(self, cell, system, what):
-        ours, theirs = self.counted.get((cell, system, what)), self.counted.get((cell, REFERENCE, what))
-        return ours / theirs if ours is not None and theirs else None
-
     def report(self):
         names = [proxy.name for proxy in self.proxies]
         table = Table("protocol, clients", *names)
-        for title, what, digits in (("User instructions per transaction", "instructions", 0),
-                                    ("System calls per transaction", "system calls", 2)):
-            if any(key[2] == what for key in self.counted):
-                table.print(title, self.cells, lambda cell, name: self.beside(
-                    self.counted.get((cell, name, what)), self.counted_ratio(cell, name, what), digits, name))
+        if self.instructions:
+            table.print("User instructions per transaction", self.cells, self.instructions_beside)
+        if self.samples and self.arguments.system_calls:
+            table.print("System calls per transaction", self.cells, self.sampled("system_calls", 2))
         if self.samples:
-            table.print("Proxy CPU µs per transaction (user and system)", self.cells, lambda cell, name: self.beside(
-                self.median(cell, name, "cpu_us"), self.ratio(cell, name, "cpu_us"), 1, name))
-            Table("protocol, clients", "direct", *names).print("Transactions per second", self.cells, lambda cell, name: self.beside(
-                self.median(cell, name, "tps"), self.ratio(cell, name, "tps"), 0, name))
-            table.print("Peak resident memory, kB", self.cells, lambda cell, name: self.beside(
-                self.median(cell, name, "memory_kb"), self.ratio(cell, name, "memory_kb"), 0, name))
+            table.print("Proxy CPU µs per transaction (user and system)", self.cells, self.sampled("cpu_us", 1))
+            Table("protocol, clients", "direct", *names).print("Transactions per second", self.cells, self.sampled("tps", 0))
+            table.print("Peak resident memory, kB", self.cells, self.sampled("memory_kb", 0))
             alone = [cell for cell in self.cells if cell[1] == 1]
             if alone:
                 table.print("Added latency, 1 client, µs: p50 / p99", alone, self.added_latency)
 
-    def beside(self, value, ratio, digits, name):
-        if value is None:
-            return "-"
-        text = f"{value:,.{digits}f}"
-        return text if ratio is None or name == REFERENCE else f"{text} ({ratio:.2f})"
+    def sampled(self, field, digits):
+        return lambda cell, name: beside(self.median(cell, name, field), self.ratio(cell, name, field), digits, name)
+
+    def instructions_beside(self, cell, name):
+        reference = self.instructions.get((cell, REFERENCE))
+        count = self.instructions[cell, name]
+        return beside(count, count / reference if reference else None, 0, name)
 
     def added_latency(self, cell, name):
         def percentile(system, share):
@@ -181,11 +171,18 @@ class Bench:
     def save(self):
         rows = [{"mode": cell[0], "clients": cell[1], "system": name,
                  "tps": self.median(cell, name, "tps"), "cpu_us": self.median(cell, name, "cpu_us"),
-                 "memory_kb": self.median(cell, name, "memory_kb"),
-                 "instructions": self.counted.get((cell, name, "instructions")),
-                 "system_calls": self.counted.get((cell, name, "system calls"))}
+                 "memory_kb": self.median(cell, name, "memory_kb"), "system_calls": self.median(cell, name, "system_calls"),
+                 "instructions": self.instructions.get((cell, name))}
                 for cell in self.cells for name in ("direct", *(p.name for p in self.proxies))]
         (harness.WORK / "bench.json").write_text(json.dumps(rows, indent=1))
+
+
+def beside(value, ratio, digits, name):
+    """A figure and, behind it, its ratio to the reference."""
+    if value is None:
+        return "-"
+    text = f"{value:,.{digits}f}"
+    return text if ratio is None or name == REFERENCE else f"{text} ({ratio:.2f})"
 
 
 class Table:
