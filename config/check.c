@@ -77,9 +77,10 @@ static void check_channels(const struct config *c, struct tree *file, struct con
 
 static void check_limits(const struct config *c, struct tree *file, struct config_errors *errors)
 {
-    if (c->limits.event > c->limits.message)
-        errors_add(errors, tree_line(tree_block(file, "limits", 0), "event"),
-                   "event: larger than message, which is the most that can arrive");
+    struct tree *limits = tree_block_count(file, "limits") > 0 ? tree_block(file, "limits", 0) : NULL;
+
+    if (limits != NULL && tree_is_said(limits, "event") && c->limits.event > c->limits.message)
+        errors_add(errors, tree_line(limits, "event"), "event: larger than message, which is the most that can arrive");
 }
 
 void check_config(struct config_storage *s, struct tree *file, struct config_errors *errors)

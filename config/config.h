@@ -127,7 +127,8 @@ struct config *config_read(const char *file, FILE *errors);
 /* The config of `pgatomic run --upstream …`: one database "*", one route. Any of `listen`, `mode`, `end` may be NULL. */
 struct config *config_from_options(const char *upstream, const char *listen, const char *mode, const char *end,
                                    FILE *errors);
-/* Prints it as understood, every default filled in, in the syntax of the file. Secrets are shown as "***". */
+/* Prints it as understood, every default filled in, so that it reads back as the same. Nothing in it is secret: passwords in
+ * `upstream` are refused. */
 void config_print(const struct config *c, FILE *out);
 
 /* Threads may share a config: the count is atomic. */

@@ -124,6 +124,14 @@ Test(config, what_is_said_is_read)
     config_release(c);
 }
 
+Test(config, a_small_message_limit_needs_no_word_about_events)
+{
+    struct config *c = config_of(ANY_DATABASE "limits { message = 64kB }");
+
+    cr_expect_eq(c->limits.message, 65536);
+    config_release(c);
+}
+
 Test(config, an_upstream_is_written_as_for_psql)
 {
     struct config *c = config_of(everything);
