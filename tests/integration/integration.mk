@@ -7,6 +7,6 @@ integration: build/pgatomic ## run the proxy's integration tests (ONLY='words of
 
 integration-asan: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror build/asan/pgatomic
-	@PGATOMIC=build/asan/pgatomic python3 tests/integration/run.py $(ONLY)
+	@ASAN_OPTIONS=quarantine_size_mb=1 PGATOMIC=build/asan/pgatomic python3 tests/integration/run.py $(ONLY)
 
 .PHONY: integration integration-asan

@@ -1,6 +1,7 @@
 """The proxy under test, in front of a server that trusts everybody who comes over its unix socket."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -32,6 +33,13 @@ class Proxy(Pgatomic):
         self.workers = workers
         self.listen = listen or [f"127.0.0.1:{self.port}"]
         self.database = database
+
+    def __exit__(self, kind, *_):
+        """A sanitizer speaks by the exit status."""
+        status = self.stop(signal.SIGINT) if self.is_alive() else self.process and self.process.returncode
+        errors = self.errors()
+        self.remove()
+        assert kind or status in (0, None), (status, errors)
 
     def write_config(self, blocks):
         self.blocks = blocks
