@@ -32,19 +32,32 @@ static _Thread_local struct buffer lines;
 
 /* --- the file ------------------------------------------------------------------------------------ */
 
-bool log_open(const struct config *c)
+/* The descriptor of what `file` names; -1: it cannot be opened. */
+static int open_file(const char *file)
 {
-    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
-    int opened = *c->log.file != '\0' ? open(c->log.file, flags, 0640) : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+    if (*file == '\0')
+        return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+    return open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+}
 
-    if (opened < 0)
-        return false;
+/* Takes `opened`. */
+static bool put_in_place(int opened)
+{
     if (descriptor < 0) {
         descriptor = opened;
-    } else {
-        dup3(opened, descriptor, O_CLOEXEC);
-        close(opened);
+        return true;
     }
+    bool is_placed = dup3(opened, descriptor, O_CLOEXEC) >= 0;
+    close(opened);
+    return is_placed;
+}
+
+bool log_open(const struct config *c)
+{
+    int opened = open_file(c->log.file);
+
+    if (opened < 0 || !put_in_place(opened))
+        return false;
     atomic_store(&log_least_level, c->log.level);
     atomic_store(&format, c->log.format);
     atomic_store(&payloads, c->log.payloads);
