@@ -17,6 +17,7 @@ Output is kept under build/drivers/out/.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ channel "tasks"   { forward = off  sink = {"log"} }
 sink "log"        { type = log }
 """
 ROUTE_NAMES = ("direct", "autocommit", "atomic")
-PROGRAM_SECONDS = 120
+PROGRAM_SECONDS = 60
 
 
 class Run:
@@ -61,9 +62,13 @@ class Run:
         with open(self.path, encoding="utf-8") as out:
             self.text = out.read()
         self.steps = [json.loads(line) for line in self.text.splitlines()]
-        self.events, self.requests = [], {}
+        self.events, self.requests, self.unsettled, self.died = [], {}, [], None
         if route != "direct":
-            proxy.wait_until_settled(self.database)
+            self.unsettled = proxy.wait_until_settled(self.database)
+            if not proxy.is_alive():
+                self.died = proxy.errors()[-4000:] or "without a word"
+                proxy.stop()
+                proxy.start()
             self.events = proxy.events(self.database)
             self.requests = proxy.requests(self.database)
         self.kept = [int(row[0]) for row in server.sql("SELECT id FROM item ORDER BY id", self.database)]
@@ -136,8 +141,9 @@ def check_atomic(direct, run):
                 yield f"{key(line)}: expected {step.atomic}, got {shows(line)}"
         elif {**line, "status": None} != {**other, "status": None}:
             yield f"{key(line)}: directly {shows(other)}, here {shows(line)}"
-        if not status_agrees(line, other.get("status") if step.status is SAME else step.status):
-            yield f"{key(line)}: transaction status {line['status']}, directly {other['status']}, expected {step.status}"
+        status = other.get("status") if step.status is SAME else step.status
+        if not status_agrees(line, status):
+            yield f"{key(line)}: transaction status {line['status']}, expected {status}"
 
 
 def check_kept(run):
@@ -152,6 +158,10 @@ def check_kept(run):
 
 def check_log(run):
     """What the log tells of events and of marked requests."""
+    if run.died:
+        yield f"pgatomic died: {run.died}"
+    if run.unsettled:
+        yield f"requests that never ended, by label: {run.unsettled}"
     for scenario in run.program.scenarios:
         rules = SCENARIOS[scenario]
         for channel in {event[0] for event in rules.events}:
@@ -167,18 +177,28 @@ def check_log(run):
                     yield f"{scenario}: request {label} ended {have}, expected {want}"
 
 
-def check_driver(name, server, proxy, output):
-    """All differences of one driver, as text."""
-    found = []
-    direct = Run(name, "direct", server, proxy, output)
-    found += [("direct", text) for check in (check_shape, check_plain, check_kept) for text in check(direct)]
-    if proxy is not None:
+def checked(route, run, *checks):
+    """The differences that the checks find. What a program that broke off left behind says nothing."""
+    found = list(check_shape(run))
+    if not found:
+        found = [text for check in checks for text in check(run)]
+    return [(route, text) for text in found]
+
+
+def check_driver(name, server, output, with_proxy):
+    """All differences of one driver, as text, and the number of its steps."""
+    direct = Run(name, "direct", server, None, output)
+    found = checked("direct", direct, check_plain, check_kept)
+    if not with_proxy:
+        return found, len(direct.steps)
+    with Pgatomic(server, ROUTES) as proxy:
         same = Run(name, "autocommit", server, proxy, output)
-        found += [("autocommit", text) for check in (check_shape, check_kept, check_log) for text in check(same)]
+        found += checked("autocommit", same, check_kept, check_log)
         found += [("autocommit", text) for text in check_same(direct, same)]
         atomic = Run(name, "atomic", server, proxy, output)
-        found += [("atomic", text) for check in (check_shape, check_kept, check_log) for text in check(atomic)]
+        found += checked("atomic", atomic, check_kept, check_log)
         found += [("atomic", text) for text in check_atomic(direct, atomic)]
+        shutil.copy(proxy.log, os.path.join(output, f"{name}.log"))
     return found, len(direct.steps)
 
 
@@ -187,15 +207,8 @@ def run_all(names, version, with_proxy):
     os.makedirs(output, exist_ok=True)
     with Postgres(version=version) as server:
         shown = server.sql("SHOW server_version")[0][0]
-        proxy = Pgatomic(server, ROUTES) if with_proxy else None
-        if proxy:
-            proxy.start()
-        try:
-            with ThreadPoolExecutor(max_workers=2) as pool:
-                results = list(pool.map(lambda name: check_driver(name, server, proxy, output), names))
-        finally:
-            if proxy:
-                proxy.remove()
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            results = list(pool.map(lambda name: check_driver(name, server, output, with_proxy), names))
     failed = 0
     for name, (found, steps) in zip(names, results):
         failed += bool(found)

@@ -278,7 +278,7 @@ func large(p player) {
 
 // sleeps asks, on a connection of its own, whether the sleeper of this database is asleep.
 const sleeps = `SELECT 1 FROM pg_stat_activity
-	WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%' AND wait_event = 'PgSleep'`
+	WHERE datname = current_database() AND wait_event = 'PgSleep'`
 
 func cancel(p player) {
 	must(p, "begin")
@@ -289,6 +289,7 @@ func cancel(p player) {
 			found, err := ids(watch, sleeps)
 			die(err)
 			asleep = len(found)
+			must(watch, "SELECT pg_stat_clear_snapshot()")
 		}
 		die(watch.Close(ctx))
 		cancelled <- p.PgConn().CancelRequest(ctx)
@@ -317,7 +318,7 @@ func listen(p player) {
 	speaker := connect("")
 	p.change("listen", "LISTEN news")
 	must(speaker, "NOTIFY news, 'hello'")
-	must(p, "SELECT 1")
+	must(p, "SHOW timezone") // opens no request, in which nothing could be heard
 	take()
 	report(p, "heard at once", heard, nil)
 	die(speaker.Close(ctx))

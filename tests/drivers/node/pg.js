@@ -9,7 +9,11 @@ const { Readable } = require('stream')
 const { pipeline: stream } = require('stream/promises')
 const { LARGE_TEXT, Report, md5, portions, sum } = require('./report')
 
-const report = new Report((client) => client.getTransactionStatus())
+/** An error is told before the ReadyForQuery that follows it has come in. */
+const report = new Report(async (client) => {
+  if (!client.readyForQuery) await once(client.connection, 'readyForQuery')
+  return client.getTransactionStatus()
+})
 const step = report.step.bind(report)
 
 async function connect(options = {}) {
@@ -206,7 +210,7 @@ async function cancel() {
     const ended = once(sleeping, 'end') // rejects when the query emits its error
     c.query(sleeping)
     while ((await query(watch, `SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
-      AND query LIKE 'SELECT pg_sleep%' AND wait_event = 'PgSleep'`)).length === 0);
+      AND wait_event = 'PgSleep'`)).length === 0) await watch.query('SELECT pg_stat_clear_snapshot()')
     new Client().cancel(c, sleeping)
     await ended
   }, c)
@@ -238,7 +242,7 @@ async function listen() {
   c.on('notification', (n) => heard.push([n.channel, n.payload]))
   await step('listen', () => change(c, 'LISTEN news'), c)
   await speaker.query("NOTIFY news, 'hello'")
-  await c.query('SELECT 1')
+  await c.query('SHOW timezone') // opens no request, in which nothing could be heard
   await step('heard at once', () => heard, c)
   await speaker.end()
   await step('heard after the end', async () => {

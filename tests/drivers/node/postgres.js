@@ -180,7 +180,7 @@ const cancel = () => reserved(async (c) => {
     const sleeping = c`SELECT pg_sleep(60)`.simple()
     const ended = nothing(sleeping)
     while ((await rows(watch`SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
-      AND query LIKE 'SELECT pg_sleep%' AND wait_event = 'PgSleep'`)).length === 0);
+      AND wait_event = 'PgSleep'`)).length === 0) await watch`SELECT pg_stat_clear_snapshot()`
     sleeping.cancel()
     await ended
   })

@@ -33,7 +33,7 @@ class Report {
       if (!isServerError(e)) throw e
       line.error = describe(e)
     }
-    if (connection && this.status) line.status = this.status(connection)
+    if (connection && this.status) line.status = await this.status(connection)
     console.log(JSON.stringify(line))
   }
 

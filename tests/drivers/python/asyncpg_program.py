@@ -225,13 +225,13 @@ async def large():
 
 async def cancel():
     """asyncpg sends a CancelRequest when the task that waits is cancelled, and waits for it to be answered."""
-    sleeping = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%' AND wait_event = 'PgSleep'"
+    sleeping = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
     c, watch = await connect(), await connect()
 
     async def interrupted():
         task = asyncio.create_task(query(c, "SELECT pg_sleep(60)"))
         while not await query(watch, sleeping):
-            pass
+            await watch.execute("SELECT pg_stat_clear_snapshot()")
         task.cancel()
         try:
             await task
@@ -275,8 +275,9 @@ async def listen():
         return heard
 
     async def callbacks_have_run(c):
-        """Listeners are called from the event loop, after the query that brought the notification has returned."""
-        await c.execute("SELECT 1")
+        """Listeners are called from the event loop, after the query that brought the notification has returned. SHOW opens no request,
+        in which nothing could be heard."""
+        await c.execute("SHOW timezone")
         await asyncio.sleep(0)
 
     c, speaker = await connect(), await connect()
