@@ -43,6 +43,15 @@ static void send_prelude_query(struct session *s)
         session_plan_done(s, plan);
 }
 
+/* As it came, with nothing ahead of it. */
+static enum session_result forward_query(struct session *s, const struct frame *f)
+{
+    s->unit++;
+    pending_push(&s->pending, (struct pending){ .kind = PENDING_QUERY });
+    send_to_server(s, f->bytes);
+    return client_taken(s, REST_FORWARD);
+}
+
 static enum session_result on_plain_query(struct session *s, const struct frame *f)
 {
     struct plan *plan = NULL;
@@ -66,10 +75,7 @@ static enum session_result on_plain_query(struct session *s, const struct frame 
         return client_taken(s, REST_FORWARD);
     }
     session_plan_done(s, plan);
-    s->unit++;
-    pending_push(&s->pending, (struct pending){ .kind = PENDING_QUERY });
-    send_to_server(s, f->bytes);
-    return client_taken(s, REST_FORWARD);
+    return forward_query(s, f);
 }
 
 /* Behind these an implicit transaction of the string begins anew. */
@@ -220,9 +226,9 @@ static enum session_result on_special_query(struct session *s, const struct fram
         session_plan_done(s, plan);
         return client_hold(s);
     }
-    if (plan->step_count == 0) { /* an empty string */
+    if (plan->step_count == 0) { /* an empty string: behind a BEGIN it would get no reply of its own */
         session_plan_done(s, plan);
-        return on_plain_query(s, f);
+        return forward_query(s, f);
     }
     if (!state_is_virtual(&s->now))
         follow_plain_begin(s, text, plan);
