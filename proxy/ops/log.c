@@ -75,7 +75,7 @@ static bool write_all(struct span s)
         ssize_t n = write(descriptor >= 0 ? descriptor : STDOUT_FILENO, s.data, s.size);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (n <= 0)
             return false;
         s = span_make(s.data + n, s.size - (size_t)n);
     }
