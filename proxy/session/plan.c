@@ -9,7 +9,7 @@ void plan_reset(struct plan *p)
     p->step_count = p->at = 0;
     p->segment_count = 0;
     p->prefix = 0;
-    p->open_ended = p->controls = false;
+    p->open_ended = p->controls = p->out = false;
 }
 
 void plan_free(struct plan *p)

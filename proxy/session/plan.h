@@ -112,6 +112,7 @@ struct plan {
     size_t segment_count, segment_capacity;
     size_t prefix;   /* characters put ahead of the client's own string, when that follows unchanged */
     bool open_ended; /* `text` does not end in a semicolon */
+    bool out;        /* sent, so its steps count as under way */
     bool controls;   /* replies must be in before anything else is decided */
 };
 

@@ -32,7 +32,7 @@ void session_plan_done(struct session *s, struct plan *plan)
 {
     if (!plan)
         return;
-    for (size_t i = plan->at; i < plan->step_count; i++)
+    for (size_t i = plan->at; plan->out && i < plan->step_count; i++)
         count_in_flight(s, &plan->steps[i], false);
     if (plan->bytes.capacity > 4096)
         buffer_free(&plan->bytes);
@@ -45,6 +45,7 @@ void session_plan_done(struct session *s, struct plan *plan)
 
 static void plan_is_out(struct session *s, struct plan *plan)
 {
+    plan->out = true;
     for (size_t i = 0; i < plan->step_count; i++)
         count_in_flight(s, &plan->steps[i], true);
     if (plan->step_count > 0)
