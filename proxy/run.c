@@ -253,19 +253,22 @@ static bool try_upstreams(const struct config *c)
     return all;
 }
 
-static void run_workers(void)
+/* Before anybody can know that we are there, for whoever knows may stop us. */
+static void watch_signals(struct signal_watch *watches[3])
 {
     struct loop *first = workers_first_loop();
-    struct signal_watch *hangup = loop_watch_signal(first, SIGHUP, on_hangup, NULL);
-    struct signal_watch *terminate = loop_watch_signal(first, SIGTERM, on_terminate, NULL);
-    struct signal_watch *interrupt = loop_watch_signal(first, SIGINT, on_interrupt, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    watches[0] = loop_watch_signal(first, SIGHUP, on_hangup, NULL);
+    watches[1] = loop_watch_signal(first, SIGTERM, on_terminate, NULL);
+    watches[2] = loop_watch_signal(first, SIGINT, on_interrupt, NULL);
+}
+
+static void run_workers(void)
+{
     LOG(LOG_INFO, "started", log_text("version", PGATOMIC_VERSION), log_number("pid", (uint64_t)getpid()));
     log_flush();
     workers_run();
     LOG(LOG_INFO, "stopped");
-    loop_unwatch_signal(hangup);
-    loop_unwatch_signal(terminate);
-    loop_unwatch_signal(interrupt);
 }
 
 int run_proxy(struct config *config_take, bool require_upstream)
@@ -276,13 +279,16 @@ int run_proxy(struct config *config_take, bool require_upstream)
         config_release(config_take);
         return EXIT_FAILURE;
     }
-    signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     workers_init(worker_count(config_take), config_take);
+    struct signal_watch *watches[3];
+    watch_signals(watches);
     bool can_run = open_doors(config_take) && (!require_upstream || try_upstreams(config_take));
     if (can_run)
         run_workers();
     close_doors();
+    for (size_t i = 0; i < 3; i++)
+        loop_unwatch_signal(watches[i]);
     workers_free();
     config_release(process.config);
     log_end_thread();

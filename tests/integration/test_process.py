@@ -160,6 +160,7 @@ def shell_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(server):
         proxy.listen.append(f"unix:{proxy.directory}:6543")
         proxy.stop()
         proxy.start()
+        proxy.wait_for_log(2, msg="started")
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(path)
         status, said = proxy.run("run", "--upstream", "host=127.0.0.1", "--listen", f"unix:{proxy.directory}:6543")
