@@ -365,6 +365,8 @@ static enum session_result on_close(struct session *s, const struct frame *f)
 
 static void close_portals_of_unit(struct session *s)
 {
+    bool answered = !s->server_skips;
+    s->server_skips = false;
     if (!state_is_virtual(&s->front) || s->front.client != CLIENT_NONE)
         return;
     s->unnamed_portal_stale = true;
@@ -372,7 +374,7 @@ static void close_portals_of_unit(struct session *s)
         next = c->next;
         if (!c->at_sync)
             continue;
-        if (s->front.wrapper || s->front.outer)
+        if ((s->front.wrapper || s->front.outer) && answered)
             send_close_portal(s, span_of(c->name));
         names_drop_cursor(&s->names, span_of(c->name));
     }

@@ -71,6 +71,7 @@ struct session {
     uint64_t unit;             /* counts Queries and Syncs sent */
     uint64_t unit_done;        /* counts ReadyForQuery seen */
     bool skipping;             /* to the next Sync, after an error */
+    bool server_skips;         /* the server does too, so what is put ahead of that Sync gets no reply */
     bool unit_failed;          /* an error came in the unit that is being answered */
     bool unit_ran;             /* the unit has run something in an open wrapper, outside a client transaction */
     bool controls;             /* a plan is out that moves the transaction: decide nothing before its end */

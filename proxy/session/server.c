@@ -213,7 +213,7 @@ static void skip_to_sync(struct session *s)
     while (s->pending.count > 0 && pending_head(&s->pending)->kind != PENDING_SYNC)
         drop_entry(s);
     if (s->pending.count == 0)
-        s->skipping = true;
+        s->skipping = s->server_skips = true;
 }
 
 static void fail_steps(struct pending *head, struct session *s)
