@@ -1,9 +1,9 @@
 # Sourced by the scripts that prepare tests. `need COMMAND PACKAGE…` makes sure that a command is there: where it is missing, its Debian
-# packages are installed (as root, or with a sudo that asks nothing); where that cannot be done, the script ends and says what to install.
+# packages are installed (as root, or with sudo, which may ask a person); where that cannot be done, the script ends and says what to install.
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"
-    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then sudo -n "$@"
+    elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then sudo "$@"
     else return 1
     fi
 }
