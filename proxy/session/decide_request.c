@@ -82,6 +82,8 @@ void decide_unmarked_end(struct decision *d)
     bool commit = d->st.route && d->st.route->end == END_COMMIT && !d->failed && d->st.client != CLIENT_JOINED;
     if (commit && d->st.client == CLIENT_OPEN)
         decision_hidden(d, "ROLLBACK TO SAVEPOINT " SAVEPOINT_CLIENT, EFFECT_CLIENT_ROLLBACK);
+    else if (commit && d->st.client == CLIENT_LAZY)
+        decision_local(d, EFFECT_CLIENT_ROLLBACK);
     decide_request_end(d, commit, d->failed ? DISCARD_ERROR : DISCARD_ROLLBACK, (struct span){ 0 });
 }
 
@@ -124,12 +126,29 @@ static void reply_to_mark(struct decision *d, struct step *step, const struct st
         decision_reply_tag(d, step, "SET");
 }
 
+/* A client transaction of which the server knows nothing may still have captured events. */
+static bool lazy_has_events(const struct decision *d)
+{
+    const struct plan *plan = d->plan;
+    for (size_t i = plan->step_count; i > 0; i--) {
+        if (plan->steps[i - 1].effect == EFFECT_HOLD)
+            return true;
+        if (plan->steps[i - 1].effect == EFFECT_CLIENT_BEGIN)
+            return false;
+    }
+    const struct txn *t = &d->s->txn;
+    size_t begun = txn_find(t, span_of(SAVEPOINT_CLIENT));
+    return begun > 0 && t->marks[begun - 1].events < t->event_count;
+}
+
 /* A client transaction that has run something. */
 static bool client_transaction_is_used(const struct decision *d)
 {
     const struct session *s = d->s;
     if (d->st.client == CLIENT_OPEN || d->st.client == CLIENT_JOINED)
         return true;
+    if (d->st.client == CLIENT_LAZY && state_is_virtual(&d->st))
+        return lazy_has_events(d);
     if (state_is_virtual(&d->st) || d->st.stale_begin)
         return false;
     bool in_plain = s->server_status != 'I' && !d->plain_ended;
