@@ -7,7 +7,7 @@ from scenarios import SCENARIOS, Step
 BUILD = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "build", "drivers"))
 PYTHON = os.path.join(BUILD, "python", "bin", "python3")
 
-EVERYTHING = tuple(SCENARIOS)
+EVERYTHING = tuple(name for name in SCENARIOS if name != "pgbench")
 
 
 class Program:
@@ -31,6 +31,8 @@ class Program:
 ENVIRONMENT = {"NODE_PATH": os.path.join(BUILD, "node", "node_modules")}
 
 PROGRAMS = {
+    "psql": Program("python3", "psql/program.py", without=("pool", "pipeline", "burst"), lacks=[("cancel", "rollback"), ("cancel", "usable")]),
+    "pgbench": Program("python3", "pgbench/program.py", only=("pgbench",)),
     "psycopg2": Program(PYTHON, "python/psycopg2_program.py", without=("pipeline", "burst", "prepared")),
     "psycopg": Program(PYTHON, "python/psycopg_program.py", without=("burst",)),
     "psycopg-async": Program(PYTHON, "python/psycopg_async_program.py",

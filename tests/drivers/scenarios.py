@@ -92,7 +92,7 @@ SCENARIOS = {
         Step("insert 501", 1),
         Step("division by zero", "!22012", status="E"),
         Step("next", [[1]], atomic="!25P02", status="E"),
-        Step("rollback", None),
+        Step("rollback", None, atomic=None),  # without its WARNING: there is something to roll back
         Step("insert 502", 1),
         Step("left", [501, 502], atomic=[502]),
     ], kept=[501, 502], kept_atomic=[502]),
@@ -159,7 +159,7 @@ SCENARIOS = {
         Step("good", [1, 1]),
         Step("bad", "!22012", status="E"),
         Step("next", [[1]], atomic="!25P02", status="E"),
-        Step("rollback", None),
+        Step("rollback", None, atomic=None),  # without its WARNING: there is something to roll back
         Step("insert 1405", 1),
         Step("left", [1401, 1402, 1405], atomic=[1405]),
     ], kept=[1401, 1402, 1405], kept_atomic=[1405]),
@@ -167,7 +167,7 @@ SCENARIOS = {
         Step("good", [1, 1]),
         Step("bad", [1, "22012", 1], atomic=[1, "22012", "25P02"], status="E"),
         Step("next", [[1]], atomic="!25P02", status="E"),
-        Step("rollback", None),
+        Step("rollback", None, atomic=None),  # without its WARNING: there is something to roll back
         Step("insert 1905", 1),
         Step("left", [1901, 1902, 1903, 1904, 1905], atomic=[1905]),
     ], kept=[1901, 1902, 1903, 1904, 1905], kept_atomic=[1905]),
@@ -212,8 +212,18 @@ SCENARIOS = {
         Step("good", None),
         Step("bad", "!22012", status="E"),
         Step("next", [[1]], atomic="!25P02", status="E"),
-        Step("rollback", None),
+        Step("rollback", None, atomic=None),  # without its WARNING: there is something to roll back
         Step("transactions inside", None),
         Step("left", [1701, 1702, 1705], atomic=[1705]),
     ], kept=[1701, 1702, 1705], kept_atomic=[1705]),
+    "pgbench": Scenario("marked requests of several clients at once, each kept whole; transactions without marks as ever", [
+        Step("TPC-B, simple", [100, 0]),
+        Step("TPC-B, extended", [100, 0]),
+        Step("TPC-B, prepared", [100, 0]),
+        Step("TPC-B, balanced", ["300", "t"]),
+        Step("marked, simple", [200, 0]),
+        Step("marked, extended", [200, 0]),
+        Step("marked, prepared", [200, 0]),
+        Step("marked, balanced", ["600", "t"]),
+    ], requests=[("/bench/transfer", "committed")] * 600),
 }
