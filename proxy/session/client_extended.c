@@ -161,6 +161,7 @@ static enum session_result bind_special(struct session *s, const struct frame *f
         return SESSION_WHOLE;
     note_portal(s, bind->portal);
     struct portal *portal = names_bind(&s->names, bind->portal, p);
+    portal->unit = s->unit;
     portal_read_arguments(s, portal, bind);
     portal->result_format = message_bind_result_format(bind);
     if (portal->kind == STATEMENT_SET_CONFIG) {

@@ -163,13 +163,22 @@ void names_unbind(struct names *n, struct span name)
     }
 }
 
-void names_unbind_all(struct names *n)
+void names_unbind_before(struct names *n, uint64_t unit)
 {
-    while (n->portals) {
-        struct portal *p = n->portals;
-        n->portals = p->next;
+    for (struct portal **at = &n->portals; *at;) {
+        struct portal *p = *at;
+        if (p->unit >= unit) {
+            at = &p->next;
+            continue;
+        }
+        *at = p->next;
         portal_free(p);
     }
+}
+
+void names_unbind_all(struct names *n)
+{
+    names_unbind_before(n, UINT64_MAX);
 }
 
 /* --- cursors ----------------------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ struct portal {
     struct buffer values; /* first the value of args[0], then that of args[1] */
     size_t first_size;    /* bytes of the first */
     bool done;            /* its one row was given */
+    uint64_t unit;        /* the one (up to a Sync) in which it was bound */
 };
 
 /* A named portal or a cursor of the client's inside a wrapper, to be closed when its own transaction would have ended. */
@@ -66,6 +67,8 @@ void prepared_release(struct prepared *p);
 struct portal *names_bind(struct names *n, struct span name, struct prepared *prepared);
 struct portal *names_portal(const struct names *n, struct span name);
 void names_unbind(struct names *n, struct span name);
+/* Those of the units before `unit`. */
+void names_unbind_before(struct names *n, uint64_t unit);
 void names_unbind_all(struct names *n);
 
 void names_add_cursor(struct names *n, struct span name, bool in_client, bool at_sync);

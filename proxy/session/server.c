@@ -339,10 +339,11 @@ static void reapply_settings(struct session *s)
     send_own_unit(s, plan);
 }
 
-/* Outside a transaction no portal survives, nor a cursor that its own transaction opened (R7, R14). */
+/* Outside a transaction no portal survives its unit, nor a cursor that its own transaction opened (R7, R14). Those of the next
+ * unit may be bound already. */
 static void forget_portals(struct session *s)
 {
-    names_unbind_all(&s->names);
+    names_unbind_before(&s->names, s->unit_done);
     if (!s->close_cursors)
         return;
     s->close_cursors = false;
@@ -437,6 +438,8 @@ static void settle_unit(struct session *s)
 
 void server_end_local_unit(struct session *s)
 {
+    s->unit++;
+    s->unit_done++;
     settle_unit(s);
     unit_is_over(s);
     send_ready(s);
