@@ -47,7 +47,7 @@ struct session {
     const struct route *base_route; /* of unmarked requests without a label of their own */
     enum route_mode base_mode;
     bool rules_stale;      /* it has to be looked up again */
-    bool comments_matter;  /* some route chooses by label, so comments are read */
+    bool comments_matter;  /* they name requests, or choose their routes */
     bool client_read_only; /* the client's own default_transaction_read_only */
 
     /* what is confirmed */

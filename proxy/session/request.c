@@ -24,13 +24,13 @@ void request_rules(const struct session *s, const char *label, struct state *st)
 /* The rules of unmarked requests are looked up once, not for each. */
 void request_choose_base(struct session *s)
 {
-    s->comments_matter = false;
-    for (size_t i = 0; i < s->config->route_count; i++)
-        s->comments_matter |= s->config->routes[i].match != NULL;
     struct state base = { 0 };
     request_rules(s, s->label, &base);
     s->base_route = base.route;
     s->base_mode = base.mode;
+    s->comments_matter = base.mode != MODE_AUTOCOMMIT;
+    for (size_t i = 0; i < s->config->route_count; i++)
+        s->comments_matter |= s->config->routes[i].match != NULL;
     if (!s->now.marked && !s->now.wrapper && !s->now.outer && s->pending.count == 0) {
         s->now.route = base.route;
         s->now.mode = base.mode;
