@@ -85,12 +85,21 @@ static enum session_result expired(struct session *s)
                                         : "request was rolled back: it was idle longer than its route's idle_timeout");
 }
 
-static enum session_result parse_special(struct session *s, const struct frame *f, const struct message_parse *parse)
+/* What a failed transaction lets nobody prepare. */
+static bool needs_sound_transaction(enum statement_kind kind)
 {
+    return kind == STATEMENT_BEGIN || kind == STATEMENT_SET_TRANSACTION;
+}
+
+static enum session_result parse_special(struct session *s, const struct frame *f, const struct message_parse *parse,
+                                         enum statement_kind kind)
+{
+    bool sound = needs_sound_transaction(kind) && client_answers(s, kind);
+    if (sound && !client_is_settled(s))
+        return client_hold(s);
     struct prepared *p = names_prepare(&s->names, parse->name, parse->text, &s->sql);
-    enum statement_kind kind = p->statement.kind;
     p->unit = s->unit;
-    if (client_answers(s, kind)) {
+    if (client_answers(s, kind) && !(sound && session_is_failed(s))) {
         p->confirmed = true;
         return answer_empty(s, '1');
     }
@@ -119,7 +128,7 @@ static enum session_result on_parse(struct session *s, const struct frame *f)
     if (!statement_is_plain(parse.text, &s->sql) && is_single_special(s, parse.text, &st)) {
         if (needs_transaction(st.kind) && open_for_extended(s) == NOT_YET)
             return SESSION_HOLD;
-        return parse_special(s, f, &parse);
+        return parse_special(s, f, &parse, st.kind);
     }
     if (s->expiry != EXPIRY_NONE)
         return expired(s);
@@ -304,7 +313,7 @@ static enum session_result execute_special(struct session *s, const struct frame
     if (!mark)
         client_note_statement(s);
     note_extended_begin(s, st);
-    portal->done = st->kind == STATEMENT_PG_NOTIFY && execute->max_rows == 1;
+    portal->done = st->as_row && execute->max_rows == 1 && plan->step_count == 1 && plan->steps[0].kind == STEP_LOCAL;
     if (state_is_virtual(&s->front) || mark)
         plan->controls = true;
     bool fails = plan->step_count > 0 && plan->steps[plan->step_count - 1].fails &&
@@ -350,6 +359,7 @@ static enum session_result on_close(struct session *s, const struct frame *f)
             return answer_empty(s, '3');
         }
         if (p) {
+            prepared_close(p, s->unit);
             p->references++;
             entry.prepared = p;
         }

@@ -4,6 +4,9 @@
  * statement and becomes one plan, which is one Query again. */
 #include "proxy/session/client.h"
 
+/* Harmless in any state: it takes no snapshot. */
+#define GUARD "SHOW transaction_isolation"
+
 static enum session_result refuse_query(struct session *s, const char *sqlstate, const char *message)
 {
     struct plan *plan = session_plan(s);
@@ -155,6 +158,42 @@ static void adopt_if_reached(struct decision *d, struct span text, size_t at)
         decide_adopt(d);
 }
 
+/* What is answered here must not be answered before the string is known to parse, for then nothing of it runs. So a string that
+ * begins with such a statement gets one of ours ahead of it, whose completion tells. */
+static void guard(struct decision *d, enum statement_kind kind)
+{
+    if (client_answers(d->s, kind) || kind == STATEMENT_NOTIFY || kind == STATEMENT_PG_NOTIFY || kind == STATEMENT_EXECUTE)
+        decision_hidden(d, GUARD, EFFECT_NONE);
+}
+
+static bool is_guarded(const struct plan *plan)
+{
+    return plan->step_count > 0 && plan->steps[0].kind == STEP_OURS && span_is(plan_span(plan, plan->steps[0].sql), GUARD);
+}
+
+/* The first answer comes from the server all the same, or the server has no part in the string at all. */
+static bool guards_nothing(const struct plan *plan)
+{
+    if (plan->step_count < 2 || plan->steps[1].kind != STEP_LOCAL)
+        return true;
+    for (size_t i = 1; i < plan->step_count; i++)
+        if (plan->steps[i].kind != STEP_LOCAL)
+            return false;
+    return true;
+}
+
+static void drop_idle_guard(struct plan *plan)
+{
+    size_t size = strlen(GUARD ";");
+    if (!is_guarded(plan) || !guards_nothing(plan))
+        return;
+    plan->step_count--;
+    memmove(plan->steps, plan->steps + 1, plan->step_count * sizeof *plan->steps);
+    buffer_consume(&plan->text, size);
+    for (size_t i = 0; i < plan->segment_count; i++)
+        plan->segments[i].server_at -= size;
+}
+
 /* Statement by statement, each with what stands around it: comments belong to the slice that they precede, and the last slice
  * takes the rest of the string. */
 static void decide_string(struct decision *d, struct span text)
@@ -163,6 +202,8 @@ static void decide_string(struct decision *d, struct span text)
     struct statement st, following;
     size_t begin = 0, at = 0;
     bool more = statement_next(text, &at, options, &st);
+    if (d->several && more)
+        guard(d, st.kind);
     adopt_if_reached(d, text, begin);
     while (more && !d->stopped) {
         size_t end = at;
@@ -198,15 +239,15 @@ static void follow_plain_begin(struct session *s, struct span text, const struct
         s->tx_modes = st.modes;
 }
 
-/* The string begins with something that is the server's business, and a savepoint has to stand before it. */
-static bool savepoint_goes_first(const struct session *s, struct span text)
+/* The server has a part in the string, and a savepoint has to stand before it. */
+static bool savepoint_goes_first(const struct session *s, struct span text, bool several)
 {
     struct statement st;
     size_t at = 0;
     if (!is_open(&s->front) || !state_needs_prelude(s, &s->front) || !statement_next(text, &at, &s->sql, &st))
         return false;
-    return !client_answers(s, st.kind) && st.kind != STATEMENT_NOTIFY && st.kind != STATEMENT_PG_NOTIFY &&
-           st.kind != STATEMENT_RESET_ALL && st.kind != STATEMENT_DISCARD_ALL;
+    return several || (!client_answers(s, st.kind) && st.kind != STATEMENT_NOTIFY && st.kind != STATEMENT_PG_NOTIFY &&
+           st.kind != STATEMENT_RESET_ALL && st.kind != STATEMENT_DISCARD_ALL);
 }
 
 static enum session_result on_special_query(struct session *s, const struct frame *f, struct span text, bool several)
@@ -214,7 +255,7 @@ static enum session_result on_special_query(struct session *s, const struct fram
     if (state_is_virtual(&s->front) && !client_is_settled(s))
         return client_hold(s);
     bool own_savepoints = session_wants_units(&s->front) && has_own_savepoints(text, &s->sql);
-    if (!own_savepoints && savepoint_goes_first(s, text))
+    if (!own_savepoints && savepoint_goes_first(s, text, several))
         send_prelude_query(s);
     struct plan *plan = session_plan(s);
     struct decision d;
@@ -222,6 +263,7 @@ static enum session_result on_special_query(struct session *s, const struct fram
     d.several = several;
     d.wants_unit &= !own_savepoints;
     decide_string(&d, text);
+    drop_idle_guard(plan);
     if (!state_is_virtual(&s->front) && !client_is_settled(s) && !client_only_watches(s, plan)) {
         session_plan_done(s, plan);
         return client_hold(s);

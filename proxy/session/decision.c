@@ -98,7 +98,10 @@ void decision_reply_row(struct decision *d, struct step *step, const struct stat
     if (d->simple)
         message_add_row_description(&made, span_of(column), is_text ? 25 : 2278, is_text ? -1 : 4, 0);
     message_add_data_row(&made, value);
-    message_add_command_complete(&made, span_of("SELECT 1"));
+    if (d->max_rows == 1)
+        message_add_empty(&made, 's'); /* PostgreSQL has not looked for a second row yet */
+    else
+        message_add_command_complete(&made, span_of("SELECT 1"));
     buffer_free(&name);
     decision_reply(d, step, &made);
 }

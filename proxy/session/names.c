@@ -46,9 +46,15 @@ struct prepared *names_prepare(struct names *n, struct span name, struct span te
 struct prepared *names_find(const struct names *n, struct span name)
 {
     for (struct prepared *p = n->prepared; p; p = p->next)
-        if (span_is(name, p->name))
+        if (!p->closing && span_is(name, p->name))
             return p;
     return NULL;
+}
+
+void prepared_close(struct prepared *p, uint64_t unit)
+{
+    p->closing = true;
+    p->unit = unit;
 }
 
 static bool same_name(const struct prepared *p, const void *name)
@@ -104,6 +110,8 @@ void names_forget_one(struct names *n, const struct prepared *p)
 void names_undo(struct names *n, uint64_t unit)
 {
     drop_prepared(n, unconfirmed_in, &unit);
+    for (struct prepared *p = n->prepared; p; p = p->next)
+        p->closing &= p->unit != unit;
 }
 
 void prepared_confirm(struct prepared *p)

@@ -51,10 +51,13 @@ static inline struct pending *pending_head(struct pending_queue *q)
     return q->count ? &q->ring[q->head] : NULL;
 }
 
+/* Takes the head away, and the ends of COPY behind it, which nobody answers. */
 static inline void pending_pop(struct pending_queue *q)
 {
-    q->head = (q->head + 1) & (q->capacity - 1);
-    q->count--;
+    do {
+        q->head = (q->head + 1) & (q->capacity - 1);
+        q->count--;
+    } while (q->count > 0 && q->ring[q->head].kind == PENDING_COPY_END);
 }
 
 #endif

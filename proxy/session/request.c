@@ -178,6 +178,8 @@ static void hold_event(struct session *s, const struct plan *plan, const struct 
 {
     unsigned char id[EVENT_ID_SIZE];
     struct request *request = request_ensure(s);
+    if (!is_told(s))
+        tell(s, ACTION_REQUEST_BEGUN, DISCARD_ROLLBACK);
     s->new_id(s->context, id);
     struct notification *event =
         notification_new(id, request, step->channel, plan_span(plan, step->name), plan_span(plan, step->payload));

@@ -119,8 +119,6 @@ static void do_local_steps(struct session *s, struct plan *plan)
 
 void send_due(struct session *s)
 {
-    while (s->pending.count > 0 && pending_head(&s->pending)->kind == PENDING_COPY_END)
-        pending_pop(&s->pending);
     for (struct pending *head = pending_head(&s->pending); head; head = pending_head(&s->pending)) {
         struct plan *plan = head->plan;
         if (plan)
@@ -130,8 +128,6 @@ void send_due(struct session *s)
             return;
         pending_pop(&s->pending);
         session_plan_done(s, plan);
-        while (s->pending.count > 0 && pending_head(&s->pending)->kind == PENDING_COPY_END)
-            pending_pop(&s->pending);
     }
 }
 

@@ -527,14 +527,15 @@ static void on_copy_in(struct session *s)
 {
     struct pending_queue *q = &s->pending;
     s->copy_in = true;
-    if (q->count == 0 || pending_head(q)->kind != PENDING_EXECUTE)
+    if (q->count == 0)
         return;
+    bool extended = pending_head(q)->kind == PENDING_EXECUTE;
     size_t kept = 1;
     bool ended = false;
     for (size_t i = 1; i < q->count; i++) {
         struct pending entry = *pending_at(q, i);
         ended |= entry.kind == PENDING_COPY_END;
-        if (entry.kind == PENDING_SYNC && !ended) {
+        if (entry.kind == PENDING_SYNC && extended && !ended) {
             s->unit--;
             s->unsynced++;
             s->unsynced_sent++;
