@@ -37,7 +37,10 @@ static struct {
 static void on_accepted(void *context, int fd, const struct address *peer)
 {
     (void)context;
-    workers_adopt(fd, peer);
+    if (fd >= 0)
+        workers_adopt(fd, peer);
+    else
+        LOG(LOG_ERROR, "cannot take connections", log_text("error", strerror(errno)));
 }
 
 /* False, and it is logged, when it cannot be done. */

@@ -35,6 +35,7 @@ static void on_connections(evutil_socket_t fd, short what, void *arg)
         if (client >= 0) {
             listener->accepted(listener->context, client, &peer);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            listener->accepted(listener->context, -1, NULL);
             event_del(listener->event);
             timer_start(listener->rest, REST_US);
             return;

@@ -9,7 +9,7 @@
 
 struct listener;
 
-/* A connection has come in: `fd` is non-blocking and the callee's. */
+/* A connection has come in: `fd` is non-blocking and the callee's. Or `fd` is -1: none can be taken for the moment, and errno says why. */
 typedef void listener_accepted(void *context, int fd, const struct address *peer);
 
 /* Listens on `host` (an address, or the directory of a unix socket) and `port`. The socket file that a process which is gone

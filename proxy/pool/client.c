@@ -48,8 +48,16 @@ struct client *client_new(struct worker *w, int fd, const struct address *peer)
     return c;
 }
 
+static const char *const state_names[] = {
+    [CLIENT_STARTUP] = "startup", [CLIENT_CONNECTING] = "connecting",
+    [CLIENT_LOGIN] = "login",     [CLIENT_SESSION] = "session",
+    [CLIENT_RAW] = "raw",         [CLIENT_CANCELLING] = "cancelling",
+    [CLIENT_CLOSING] = "closing",
+};
+
 void client_set_state(struct client *c, enum client_state state)
 {
+    client_log(c, LOG_DEBUG, "client state", state_names[state]);
     c->state = state;
 }
 
@@ -95,6 +103,13 @@ static void on_timer(void *context)
     c->deadline_us = 0;
     on_deadline(c, deadline_us);
     client_settle(c);
+}
+
+void client_end_timer(struct client *c)
+{
+    timer_free(c->timer);
+    c->timer = NULL;
+    c->deadline_us = 0;
 }
 
 void client_set_deadline(struct client *c, uint64_t deadline_us)
@@ -227,7 +242,8 @@ void client_refuse(struct client *c, const char *sqlstate, const char *message)
     struct buffer bytes = { 0 };
     client_log(c, LOG_WARN, "client refused", message);
     message_add_error(&bytes, &fault);
-    conn_send_span(&c->conn, buffer_span(&bytes));
+    if (c->server == NULL || !stream_is_inside_message(&c->server->stream))
+        conn_send_span(&c->conn, buffer_span(&bytes));
     buffer_free(&bytes);
     client_close(c, true);
 }

@@ -70,6 +70,8 @@ void client_reload(struct client *c);
 void client_set_state(struct client *c, enum client_state state);
 /* When `deadline_us` (wall clock) has passed, the state's time is up; 0: never. */
 void client_set_deadline(struct client *c, uint64_t deadline_us);
+/* The same as never, and gives its memory back. */
+void client_end_timer(struct client *c);
 /* server_new()'s on_ready for a client's server. */
 void client_on_server_ready(void *owner, bool readable);
 /* Logs what happened to this client; `detail` may be NULL. */
@@ -78,7 +80,7 @@ void client_log(const struct client *c, enum log_level level, const char *messag
 void client_discard_input(struct conn *conn);
 /* Begins the end: what is queued for both sides still leaves. With `linger` the client gets time to read its last message. */
 void client_close(struct client *c, bool linger);
-/* Tells the client FATAL with these words, logs them, and closes. Not in the middle of a message. */
+/* Tells the client FATAL with these words, unless it is in the middle of a message; logs them, and closes. */
 void client_refuse(struct client *c, const char *sqlstate, const char *message);
 /* The last act of every callback: watches for what the state wants, or frees the client. */
 void client_settle(struct client *c);

@@ -179,7 +179,7 @@ static void on_ready(struct client *c)
         begin_session(c);
     login_free(c->login);
     c->login = NULL;
-    client_set_deadline(c, 0);
+    client_end_timer(c);
     client_set_state(c, replication ? CLIENT_RAW : CLIENT_SESSION);
 }
 

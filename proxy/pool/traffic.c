@@ -149,6 +149,8 @@ void traffic_perform(struct client *c)
         session_on_cancelled(c->session, &c->worker->actions);
         perform_list(c, &after);
     }
+    if (c->lost)
+        conn_end_output(&c->conn);
     if (after.close)
         client_close(c, !c->terminated);
 }
@@ -172,7 +174,8 @@ static void lose_client(struct client *c)
     session_on_client_lost(c->session, &c->worker->actions);
 }
 
-/* The client has left the protocol. It is told so, unless that would land inside a message, and then counts as lost. */
+/* The client has left the protocol. It is told so, unless that would land inside a message, and then counts as lost: these are the
+ * last words that it gets. */
 static void on_violation(struct client *c)
 {
     client_log(c, LOG_WARN, "client sent a message of an invalid type or length", NULL);
@@ -352,8 +355,6 @@ void traffic_on_client_input(struct client *c)
     traffic_perform(c);
     if (result == CONN_INPUT)
         conn_keep(&c->conn, input, used);
-    if (c->lost)
-        conn_end_output(&c->conn);
 }
 
 void traffic_on_server_input(struct client *c)

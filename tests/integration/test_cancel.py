@@ -231,6 +231,7 @@ def shell_a_descriptor_limit_refuses_some_and_harms_none(server):
         os.system(f"prlimit --pid {proxy.process.pid} --nofile={base + 8}:{base + 8}")
         with proxy.log_in() as stays:
             crowd = [Client(proxy.port) for _ in range(20)]
+            proxy.wait_for_log(msg="cannot take connections", error="Too many open files")
             assert stays.value("SELECT 1") == "1"
             for client in crowd:
                 client.send(startup(user="postgres"))

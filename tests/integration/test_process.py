@@ -87,6 +87,7 @@ def shell_sigint_does_not_wait_for_an_upstream_that_is_stuck(server):
             proxy.wait_for_log(msg="stopping")
             proxy.process.send_signal(signal.SIGINT)
             assert ended(proxy) in (0, 1)
+            proxy.process = None
 
 
 def shell_sighup_brings_new_rules_to_requests_that_begin_after_it(server):

@@ -1,0 +1,61 @@
+"""Time limits of routes (R12), with real clocks."""
+
+import signal
+
+from proxy import Proxy, wait_until
+from wire import AUTHENTICATED, READY, Upstream, fields, query, read_startup
+
+SLEEP = "SELECT pg_sleep(600)"
+
+
+def limits(**times):
+    times = "  ".join(f"{name} = {value}" for name, value in times.items())
+    return f'route "all" {{ mode = atomic  end = commit  {times} }}\n'
+
+
+def errors(messages):
+    return [fields(body)["C"] for kind, body in messages if kind == b"E"]
+
+
+def R12_a_statement_that_takes_too_long_is_cancelled_and_the_connection_stays(server):
+    with Proxy(server, limits(timeout="300ms")) as proxy, proxy.log_in() as client:
+        assert errors(client.ask(SLEEP))
+        proxy.wait_for_log(msg="request_rolled_back", reason="timeout")
+        assert server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = '{SLEEP}'") == [["0"]]
+        client.ask("ROLLBACK")
+        assert client.value("SELECT 1") == "1"
+
+
+def R12_a_request_that_is_left_open_is_rolled_back(server):
+    server.sql("CREATE TABLE left_open (n int)")
+    with Proxy(server, limits(idle_timeout="200ms")) as proxy, proxy.log_in() as client:
+        client.ask("INSERT INTO left_open VALUES (1)")
+        proxy.wait_for_log(msg="request_rolled_back", reason="timeout")
+        wait_until(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == [["0"]],
+                   "the transaction to be over")
+        assert errors(client.ask("SELECT 1")) == ["25P03"]
+        client.ask("ROLLBACK")
+        assert client.value("SELECT count(*) FROM left_open") == "0"
+    server.sql("DROP TABLE left_open")
+
+
+def R12_many_short_requests_pass_under_their_limits(server):
+    """Deadlines move with every statement; none of them may ring late for one that is over."""
+    with Proxy(server, limits(timeout="2s", idle_timeout="1s")) as proxy, proxy.log_in() as client:
+        for _ in range(30):
+            assert client.value("SELECT 1 FROM pg_sleep(0.1)") == "1"
+            client.ask("DISCARD ALL")
+        assert not proxy.log_where(msg="request_rolled_back")
+
+
+def R12_an_upstream_that_gave_no_key_cannot_be_cancelled_but_nothing_hangs(server):
+    def behave(wire):
+        read_startup(wire)
+        wire.send(AUTHENTICATED + READY)
+        wire.read_to_end()
+
+    with Upstream(behave) as upstream, Proxy(upstream.port, limits(timeout="100ms")) as proxy, proxy.log_in() as client:
+        client.send(query(SLEEP))
+        proxy.wait_for_log(msg="request_begun")
+        proxy.process.send_signal(signal.SIGINT)
+        wait_until(lambda: not proxy.is_alive(), "pgatomic to end")
