@@ -9,9 +9,9 @@ through an atomic route.
 The programs know nothing of this. Each finds its database in PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE; the database's name
 chooses the route.
 
-    tests/drivers/run.py [--version 18] [--direct] [DRIVER…]
+    tests/drivers/run.py [--version VERSION[=DRIVER,…]]… [--direct] [DRIVER…]
 
-Output is kept under build/drivers/out/.
+VERSION is 16, 17 or 18, or `default`: the distribution's. Output is kept under build/drivers/out/.
 """
 
 import argparse
@@ -203,31 +203,41 @@ def check_driver(name, server, output, with_proxy):
 
 
 def run_all(names, version, with_proxy):
-    output = os.path.join(ROOT, "build", "drivers", "out", version or "default")
+    """Runs these drivers against one version of PostgreSQL. Returns how many passed, and how many did not."""
+    output = os.path.join(ROOT, "build", "drivers", "out", version)
     os.makedirs(output, exist_ok=True)
-    with Postgres(version=version) as server:
+    with Postgres(version=None if version == "default" else version) as server:
         shown = server.sql("SHOW server_version")[0][0]
         with ThreadPoolExecutor(max_workers=2) as pool:
             results = list(pool.map(lambda name: check_driver(name, server, output, with_proxy), names))
     failed = 0
     for name, (found, steps) in zip(names, results):
-        failed += bool(found)
+        failed += len({route for route, _ in found})
         print(f"{'FAIL' if found else 'ok  '} {name}: {steps} steps on PostgreSQL {shown}")
         for route, text in found:
             print(f"       {route}: {text}")
-    return failed
+    return (3 if with_proxy else 1) * len(names) - failed, failed
 
 
 def main():
     parser = argparse.ArgumentParser(description="drivers through pgatomic")
-    parser.add_argument("--version", help="of PostgreSQL: 16, 17 or 18; without it the distribution's")
+    parser.add_argument("--version", action="append", default=[], help="of PostgreSQL: 16, 17, 18 or default, and its drivers")
     parser.add_argument("--direct", action="store_true", help="only directly, without pgatomic")
     parser.add_argument("drivers", nargs="*", help=", ".join(PROGRAMS))
     arguments = parser.parse_args()
-    unknown = set(arguments.drivers) - set(PROGRAMS)
-    if unknown:
-        parser.error(f"no such driver: {', '.join(sorted(unknown))}")
-    return 1 if run_all(arguments.drivers or list(PROGRAMS), arguments.version, not arguments.direct) else 0
+    passed = failed = 0
+    for version in arguments.version or ["default"]:
+        version, _, names = version.partition("=")
+        names = names.split(",") if names else list(PROGRAMS)
+        unknown = set(names + arguments.drivers) - set(PROGRAMS)
+        if unknown:
+            parser.error(f"no such driver: {', '.join(sorted(unknown))}")
+        names = [name for name in names if not arguments.drivers or name in arguments.drivers]
+        if names:
+            counts = run_all(names, version, not arguments.direct)
+            passed, failed = passed + counts[0], failed + counts[1]
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
 
 
 if __name__ == "__main__":

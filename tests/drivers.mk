@@ -1,0 +1,44 @@
+# Foreign clients: small programs with the drivers that people use, directly and through pgatomic. And the stories end to end.
+
+SUITES += test-e2e
+
+DRIVERS  := build/drivers
+PROGRAMS := $(DRIVERS)/python/ready $(DRIVERS)/node/ready $(DRIVERS)/pgx $(DRIVERS)/java/ready $(DRIVERS)/rust/ready
+
+test-drivers: build $(PROGRAMS) ## run psql, pgbench and the drivers of five languages through pgatomic (ONLY='pgx psycopg')
+	@tools/packages build postgres
+	@tests/drivers/run.py --version default --version 18=psql,psycopg,asyncpg,pgx $(ONLY)
+
+test-e2e: build $(DRIVERS)/python/ready ## the race of the story, reload, and what pgatomic events tells
+	@$(DRIVERS)/python/bin/python3 tests/e2e/run.py
+
+$(DRIVERS)/python/ready: tests/drivers/python/requirements.txt
+	@tests/drivers/tools python
+	@echo "pip install -r $<"
+	rm -rf $(@D) && python3 -m venv $(@D) && $(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+$(DRIVERS)/node/ready: tests/drivers/node/package.json tests/drivers/node/package-lock.json
+	@tests/drivers/tools node
+	@echo "npm ci"
+	mkdir -p $(@D) && cp $^ $(@D) && npm ci --prefix $(@D) --silent --no-audit --no-fund
+	touch $@
+
+$(DRIVERS)/pgx: $(wildcard tests/drivers/go/*)
+	@tests/drivers/tools go
+	@echo "go build tests/drivers/go"
+	mkdir -p $(@D) && go build -C tests/drivers/go -buildvcs=false -o $(abspath $@) .
+
+$(DRIVERS)/java/ready: tests/drivers/java/pom.xml $(wildcard tests/drivers/java/src/main/java/drivers/*)
+	@tests/drivers/tools java
+	@echo "mvn process-classes"
+	mvn --quiet --batch-mode --no-transfer-progress -Dstyle.color=never -f $< process-classes
+	touch $@
+
+$(DRIVERS)/rust/ready: $(wildcard tests/drivers/rust/Cargo.* tests/drivers/rust/src/*)
+	@tests/drivers/tools rust
+	@echo "cargo build tests/drivers/rust"
+	cargo build --quiet --locked --manifest-path tests/drivers/rust/Cargo.toml --target-dir $(@D)
+	touch $@
+
+.PHONY: test-drivers test-e2e
