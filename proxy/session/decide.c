@@ -303,7 +303,7 @@ static void decide_plain_end(struct decision *d, const struct statement *st, str
         decision_reply_tag(d, decision_local(d, effect), tag);
         return;
     }
-    decision_client(d, slice, effect);
+    decision_client(d, slice, effect)->chains = st->chain;
     d->plain_ended = !st->chain;
     d->ran = false;
 }

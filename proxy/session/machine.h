@@ -53,7 +53,7 @@ struct session {
     /* what is confirmed */
     struct state now;
     struct state front; /* `now`, as it will be when all that is out has succeeded */
-    char server_status; /* of the last ReadyForQuery: I, T, E */
+    char server_status; /* of the last ReadyForQuery, or of a step behind it that changed it: I, T, E */
     struct txn txn;
     struct request *request; /* NULL: none is open */
     struct names names;

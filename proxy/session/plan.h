@@ -90,6 +90,7 @@ struct step {
     struct range reply;      /* messages in place of CommandComplete (OURS, CLIENT) or of everything (LOCAL) */
     struct range refusal;    /* what takes the place of the server's ErrorResponse */
     bool refusal_is_success; /* it is no error for the client */
+    bool chains;             /* PLAIN_COMMIT, PLAIN_ROLLBACK: AND CHAIN */
     struct range name, payload;
     const struct channel *channel;
     enum discard_reason discard;

@@ -52,6 +52,24 @@ static void forward_unless_hidden(struct session *s, const struct frame *f)
 
 /* --- completion -------------------------------------------------------------------------------- */
 
+/* The server's transaction behind a step that ended or mended it: a pipeline goes on long before its ReadyForQuery says so. */
+static char status_behind(const struct step *step, char before)
+{
+    switch (step->effect) {
+    case EFFECT_REQUEST_COMMIT:
+    case EFFECT_REQUEST_ROLLBACK:
+        return step->after.outer ? 'T' : 'I';
+    case EFFECT_PLAIN_COMMIT:
+    case EFFECT_PLAIN_ROLLBACK:
+        return step->chains ? 'T' : 'I';
+    case EFFECT_CLIENT_ROLLBACK:
+    case EFFECT_ROLLBACK_TO:
+        return 'T';
+    default:
+        return before;
+    }
+}
+
 static void complete_step(struct session *s, struct pending *entry, struct step *step, const struct frame *f)
 {
     struct plan *plan = entry->plan;
@@ -61,6 +79,7 @@ static void complete_step(struct session *s, struct pending *entry, struct step 
     bool fails = step->fails;
     struct range reply = step->reply;
     size_t at = plan->at;
+    s->server_status = status_behind(step, s->server_status);
     request_apply(s, plan, step, tag);
     if (plan->steps[at].effect == EFFECT_HOLD)
         s->events_in_flight--;
