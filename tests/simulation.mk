@@ -13,6 +13,9 @@ $B/transcripts: $B/tests/transcripts/run.o $B/tests/transcripts/script.o $B/test
 $B/test-model: $B/tests/simulation/test_model.o $B/tests/simulation/client.o $(NOTATION) $(MODEL) $(filter $B/protocol/%,$(OBJECTS))
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$B/simulate: $(patsubst %,$B/tests/simulation/%.o,simulate conversation scenario client oracle shell) $(NOTATION) $(MODEL) $(PURE)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 test-transcripts: $B/transcripts ## replay tests/transcripts/*.transcript to the session, cut at every byte
 	@$B/transcripts $(SCRIPTS)
 

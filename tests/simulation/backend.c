@@ -42,7 +42,7 @@ static void drop_portal(struct portal *p)
 void backend_drop_portals(struct backend *b)
 {
     for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++)
-        if (b->portals[i].used && !b->portals[i].outlives)
+        if (b->portals[i].used)
             drop_portal(&b->portals[i]);
 }
 
@@ -347,9 +347,11 @@ static unsigned count_statements(struct backend *b, struct fault *f)
 {
     unsigned count = 0;
     struct command c;
-    for (size_t at = 0; sql_next(buffer_span(&b->query.text), &at, &c); count++)
+    for (size_t at = 0; sql_next(buffer_span(&b->query.text), &at, &c); count++) {
+        b->rules->read(b, &c);
         if (c.kind == COMMAND_WRONG && !execute_analyse(b, &c, buffer_span(&b->query.text), f))
             return 0;
+    }
     return count;
 }
 
@@ -412,6 +414,8 @@ static bool do_parse(struct backend *b, struct span body, struct fault *f)
     struct command second;
     p.empty = !sql_next(span_of(p.text), &at, &p.command);
     bool ok = true;
+    if (!p.empty)
+        b->rules->read(b, &p.command);
     if (!p.empty && p.command.kind == COMMAND_WRONG)
         ok = execute_analyse(b, &p.command, m.text, f);
     else if (!p.empty && sql_next(span_of(p.text), &at, &second))
@@ -613,9 +617,8 @@ static bool run_portal(struct backend *b, struct portal *p, unsigned max, struct
     b->paused = NULL;
     if (sql_is_query(&p->command))
         return execute_rows(b, p, max, f);
-    bool at_once = p->command.kind == COMMAND_VACUUM || p->command.kind == COMMAND_DISCARD_ALL;
+    bool at_once = p->command.kind == COMMAND_DISCARD_ALL;
     p->done = true;
-    p->outlives = p->command.kind == COMMAND_VACUUM;
     b->in_pipeline = !at_once;
     if (p->command.kind == COMMAND_DISCARD_ALL)
         backend_drop_portals(b);
@@ -672,10 +675,6 @@ static void on_sync(struct backend *b)
         add_fault(b, 'E', &f);
         b->rules->failed(b, &f);
     }
-    for (unsigned i = 0; i < BACKEND_PORTALS_MAX; i++)
-        b->portals[i].outlives = false;
-    if (b->store.level_count == 0)
-        backend_drop_portals(b);
     add_ready(b);
 }
 

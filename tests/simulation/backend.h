@@ -35,6 +35,8 @@ struct transaction_rules {
     /* Around each statement of a string of several, and at the end of its last. */
     void (*begin_implicit)(struct backend *b);
     void (*end_implicit)(struct backend *b);
+    /* The text of `c` has arrived; that it will run, or is even well formed, is not said yet. */
+    void (*read)(struct backend *b, const struct command *c);
     /* The transaction has failed, and `c` does not get it out of there. */
     bool (*refuses)(struct backend *b, const struct command *c, struct fault *f);
     /* Executes a command that sql_is_control(). */
@@ -63,7 +65,6 @@ struct prepared {
 
 struct portal {
     bool used, empty, started, done;
-    bool outlives; /* its transaction: VACUUM commits while its portal runs */
     char name[SQL_NAME_MAX];
     unsigned level; /* how many there were when it was bound */
     char *text;

@@ -26,6 +26,8 @@ static void start(struct backend *b)
         return;
     store_begin(&b->store);
     b->in_pipeline = false;
+    k->isolation = READ_COMMITTED;
+    k->read_only = false;
     k->state = BLOCK_SINGLE;
 }
 
@@ -39,6 +41,12 @@ static void end_implicit(struct backend *b)
 {
     if (block_of(b)->state == BLOCK_IMPLICIT)
         block_of(b)->state = BLOCK_SINGLE;
+}
+
+static void read(struct backend *b, const struct command *c)
+{
+    (void)b;
+    (void)c;
 }
 
 static bool refuses(struct backend *b, const struct command *c, struct fault *f)
@@ -235,9 +243,11 @@ static enum before before(struct backend *b, const struct command *c, bool top_l
 
 /* --- the ends ------------------------------------------------------------------------------------ */
 
-bool block_commit(struct backend *b, struct fault *f)
+bool block_commit(struct backend *b, bool said, struct fault *f)
 {
     int id;
+    b->store.output = b->output.size;
+    b->store.said = said;
     backend_drop_portals(b);
     if (store_check(&b->store, &id)) {
         store_commit(&b->store);
@@ -271,8 +281,8 @@ static bool finish(struct backend *b, struct fault *f)
         return true;
     case BLOCK_SINGLE:
     case BLOCK_ENDING:
+        ok = block_commit(b, k->state == BLOCK_ENDING, f);
         k->state = BLOCK_NONE;
-        ok = block_commit(b, f);
         break;
     case BLOCK_FAILED_ENDING:
     case BLOCK_ABANDONING:
@@ -282,21 +292,22 @@ static bool finish(struct backend *b, struct fault *f)
     }
     if (ok && k->chain) {
         store_begin(&b->store);
-        b->store.isolation = isolation;
-        b->store.read_only = read_only;
+        b->store.isolation = k->isolation = isolation;
+        b->store.read_only = k->read_only = read_only;
         k->state = BLOCK_OPEN;
     }
     k->chain = false;
     return ok;
 }
 
-/* Isolation and access are settings, which a failure takes back at once: AND CHAIN behind it finds the usual ones. */
+/* Isolation and access are settings, which a failure takes back at once: AND CHAIN behind it finds those that the transaction began with. */
 static void forget_modes(struct backend *b)
 {
     struct store *s = &b->store;
-    s->read_only = s->levels[s->level_count - 1].read_only;
+    const struct block *k = block_of(b);
+    s->read_only = s->level_count > 1 ? s->levels[s->level_count - 1].read_only : k->read_only;
     if (s->level_count == 1)
-        s->isolation = READ_COMMITTED;
+        s->isolation = k->isolation;
 }
 
 static void failed(struct backend *b, const struct fault *f)
@@ -339,6 +350,7 @@ const struct transaction_rules block_rules = {
     .start = start,
     .begin_implicit = begin_implicit,
     .end_implicit = end_implicit,
+    .read = read,
     .refuses = refuses,
     .control = control,
     .before = before,

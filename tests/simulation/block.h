@@ -20,6 +20,8 @@ enum block_state {
 struct block {
     enum block_state state;
     bool chain, immediate_commit;
+    enum isolation isolation; /* as AND CHAIN handed them down */
+    bool read_only;
 };
 
 extern const struct transaction_rules block_rules;
@@ -31,6 +33,7 @@ void block_free(struct backend *b);
 /* What the oracle's rules share: */
 bool block_modes(struct backend *b, const struct command *c, bool nested, struct fault *f);
 enum before block_before_work(struct backend *b, const struct command *c, struct fault *f);
-bool block_commit(struct backend *b, struct fault *f);
+/* `said`: the reply that comes next tells of it. */
+bool block_commit(struct backend *b, bool said, struct fault *f);
 
 #endif

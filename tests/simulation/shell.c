@@ -1,3 +1,4 @@
+/* One loop a direction, as a real shell has them: cut a frame, hand it in, perform what comes of it, look again. */
 #include "tests/simulation/shell.h"
 
 #include <stdarg.h>
@@ -112,13 +113,13 @@ static void tell_events(struct shell *s, struct action *a)
     a->events = NULL;
 }
 
+/* The beginning of a transaction that is its own request is told only by its end. */
 static void tell_request(struct shell *s, const struct action *a)
 {
     const struct request *r = a->request;
-    unsigned begun = times_told(s, ACTION_REQUEST_BEGUN, r->id);
     unsigned ended = times_told(s, ACTION_REQUEST_COMMITTED, r->id) + times_told(s, ACTION_REQUEST_ROLLED_BACK, r->id);
-    if (a->kind == ACTION_REQUEST_BEGUN ? begun > 0 : begun == 0)
-        fault(s, "a request %s", begun ? "began twice" : "ended, but never began");
+    if (a->kind == ACTION_REQUEST_BEGUN && times_told(s, ACTION_REQUEST_BEGUN, r->id) > 0)
+        fault(s, "a request began twice");
     if (ended > 0)
         fault(s, "a request ended twice");
     struct told *t = add_told(s, a, r->id);
@@ -128,15 +129,16 @@ static void tell_request(struct shell *s, const struct action *a)
 
 bool shell_is_settled(const struct shell *s)
 {
-    size_t held = 0, settled = 0, begun = 0, ended = 0;
+    size_t held = 0, settled = 0;
     for (size_t i = 0; i < s->told_count; i++) {
-        enum action_kind kind = s->told[i].kind;
-        held += kind == ACTION_EVENT_HELD;
-        settled += kind == ACTION_PUBLISH || kind == ACTION_EVENTS_DISCARDED;
-        begun += kind == ACTION_REQUEST_BEGUN;
-        ended += kind == ACTION_REQUEST_COMMITTED || kind == ACTION_REQUEST_ROLLED_BACK;
+        const struct told *t = &s->told[i];
+        held += t->kind == ACTION_EVENT_HELD;
+        settled += t->kind == ACTION_PUBLISH || t->kind == ACTION_EVENTS_DISCARDED;
+        if (t->kind == ACTION_REQUEST_BEGUN && times_told(s, ACTION_REQUEST_COMMITTED, t->id) == 0 &&
+            times_told(s, ACTION_REQUEST_ROLLED_BACK, t->id) == 0)
+            return false;
     }
-    return held == settled && begun == ended;
+    return held == settled;
 }
 
 static void perform(struct shell *s, struct action *a)
@@ -210,9 +212,20 @@ static void pass_rest(struct buffer *from, size_t *left, enum frame_rest rest, s
     buffer_consume(from, size);
 }
 
+/* The short way for ordinary messages, at the front of what has arrived. */
+static void pass_client(struct shell *s)
+{
+    if (!s->quick || s->closed || s->client_left > 0 || s->client_whole)
+        return;
+    size_t passed = session_pass_client(s->session, buffer_span(&s->from_client));
+    buffer_append(&s->to_server, s->from_client.data, passed);
+    buffer_consume(&s->from_client, passed);
+}
+
 static void pump_client(struct shell *s)
 {
     s->held = false;
+    pass_client(s);
     while (!s->closed && !s->fault[0] && s->from_client.size > 0) {
         if (s->client_left > 0) {
             pass_rest(&s->from_client, &s->client_left, s->client_rest, &s->to_server, NULL);
@@ -246,8 +259,21 @@ static void pump_client(struct shell *s)
     }
 }
 
+static void pass_server(struct shell *s)
+{
+    if (!s->quick || s->closed || s->server_left > 0)
+        return;
+    size_t passed = session_pass_server(s->session, buffer_span(&s->from_server));
+    buffer_append(&s->to_client, s->from_server.data, passed);
+    s->client_bytes += passed;
+    buffer_consume(&s->from_server, passed);
+    if (passed > 0 && s->held)
+        pump_client(s);
+}
+
 static void pump_server(struct shell *s)
 {
+    pass_server(s);
     while (!s->closed && !s->fault[0] && s->from_server.size > 0) {
         if (s->server_left > 0) {
             pass_rest(&s->from_server, &s->server_left, s->server_rest, &s->to_client, &s->client_bytes);

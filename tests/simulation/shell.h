@@ -22,6 +22,7 @@ struct told {
 
 struct shell {
     struct session *session;
+    bool quick;                   /* take the session's short way for what it lets pass */
     size_t limit;                 /* of one message */
     uint64_t now_us, deadline_us; /* deadline 0: none */
 

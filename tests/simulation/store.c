@@ -217,7 +217,7 @@ void store_commit(struct store *s)
     log_append(&db->events, &s->events);
     if (changes)
         *(struct commit *)log_add(&db->commits) =
-            (struct commit){ db->rows.count, db->notes.count, db->events.count, s->output };
+            (struct commit){ db->rows.count, db->notes.count, db->events.count, s->output, s->said };
     for (size_t i = 0; i < s->settings.count; i++) {
         const struct setting_change *c = log_at(&s->settings, i);
         if (!c->local)

@@ -44,7 +44,8 @@ struct log {
 
 struct commit {
     size_t rows, notes, events; /* how much there was after it */
-    size_t output;              /* bytes the backend had sent when it happened; see backend_committed() */
+    size_t output;              /* bytes the backend had sent when it happened */
+    bool said;                  /* the reply to a COMMIT, or to an outcome, is next; else ReadyForQuery tells of it */
 };
 
 struct committed {
@@ -54,12 +55,7 @@ struct committed {
     struct log commits; /* struct commit: those that changed something */
 };
 
-enum level_kind {
-    LEVEL_TRANSACTION,
-    LEVEL_SAVEPOINT,
-    LEVEL_CLIENT, /* the oracle: a client's transaction inside a request */
-    LEVEL_UNIT    /* the oracle: a Query, or the messages up to a Sync */
-};
+enum level_kind { LEVEL_TRANSACTION, LEVEL_SAVEPOINT };
 
 struct level {
     enum level_kind kind;
@@ -82,7 +78,8 @@ struct store {
     bool read_only, immediate; /* of the innermost level */
     enum isolation isolation;
     bool has_snapshot;
-    size_t output; /* where the next commit is noted at */
+    size_t output; /* for the next commit: see struct commit */
+    bool said;
 };
 
 void committed_free(struct committed *db);

@@ -28,7 +28,7 @@ struct run {
     size_t events_seen, requests_seen; /* of shell.told */
     long cut[2];                       /* by speaker: an offset, NO_CUT or EVERY_BYTE */
     size_t sent[2];                    /* bytes so far, by speaker */
-    bool failed, quiet;
+    bool failed;
 };
 
 __attribute__((format(printf, 2, 3))) static void fail(struct run *r, const char *format, ...)
@@ -36,8 +36,6 @@ __attribute__((format(printf, 2, 3))) static void fail(struct run *r, const char
     if (r->failed)
         return;
     r->failed = true;
-    if (r->quiet)
-        return;
     fprintf(stderr, "%s:%u: ", r->script->file, r->step->line);
     va_list args;
     va_start(args, format);
@@ -372,10 +370,11 @@ static void open_shell(struct run *r)
 }
 
 /* False: an assertion did not hold, and was printed unless `quiet`. */
-static bool run_script(const struct script *s, long cut_client, long cut_server, size_t sent[2])
+static bool run_script(const struct script *s, bool quick, long cut_client, long cut_server, size_t sent[2])
 {
     struct run r = { .script = s, .cut = { cut_client, cut_server } };
     open_shell(&r);
+    r.shell.quick = quick;
     if (!mentions(s, STEP_SERVER_SENDS))
         r.model = block_new(&r.database);
     for (size_t i = 0; i < s->count && !r.failed; i++) {
@@ -392,27 +391,28 @@ static bool run_script(const struct script *s, long cut_client, long cut_server,
     return !r.failed;
 }
 
-static bool run_all_cuts(const struct script *s, unsigned *runs)
+/* Whole and in pieces, the session's long way and its short way. */
+static bool run_all_cuts(const struct script *s)
 {
     size_t sent[2], ignored[2];
-    bool ok = run_script(s, NO_CUT, NO_CUT, sent);
-    *runs = 1;
-    for (long at = 1; ok && at < (long)sent[FROM_CLIENT]; at++, ++*runs)
-        ok = run_script(s, at, NO_CUT, ignored);
-    for (long at = 1; ok && at < (long)sent[FROM_SERVER]; at++, ++*runs)
-        ok = run_script(s, NO_CUT, at, ignored);
-    for (int client = 0; ok && client < 2; client++, ++*runs)
-        ok = run_script(s, client ? EVERY_BYTE : NO_CUT, EVERY_BYTE, ignored);
-    return ok;
+    bool ok = run_script(s, false, NO_CUT, NO_CUT, sent) && run_script(s, true, NO_CUT, NO_CUT, ignored);
+    for (int quick = 0; ok && quick < 2; quick++) {
+        for (long at = 1; ok && at < (long)sent[FROM_CLIENT]; at++)
+            ok = run_script(s, quick, at, NO_CUT, ignored);
+        for (long at = 1; ok && at < (long)sent[FROM_SERVER]; at++)
+            ok = run_script(s, quick, NO_CUT, at, ignored);
+    }
+    return ok && run_script(s, true, NO_CUT, EVERY_BYTE, ignored) &&
+           run_script(s, true, EVERY_BYTE, EVERY_BYTE, ignored);
 }
 
 int main(int count, char **files)
 {
-    unsigned failures = 0, runs;
+    unsigned failures = 0;
     for (int i = 1; i < count; i++) {
         struct script s;
         script_read(&s, files[i]);
-        bool ok = s.count > 0 && run_all_cuts(&s, &runs);
+        bool ok = s.count > 0 && run_all_cuts(&s);
         printf("%s %s\n", ok ? "ok  " : "FAIL", s.name);
         failures += !ok;
         script_free(&s);

@@ -1,0 +1,69 @@
+#include "tests/simulation/scenario.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* What all scenarios have: marks choose among the first three routes, everything else finds the connection's own. */
+static const char common[] =
+    "database \"*\" { upstream = \"host=127.0.0.1\" }\n"
+    "sink \"log\" { type = log }\n"
+    "channel \"tasks\" { sink = {\"log\"} forward = off }\n"
+    "channel \"mail\" { sink = {\"log\"} }\n"
+    "route \"atomic\" { match = \"/atomic/\" mode = atomic end = rollback }\n"
+    "route \"checkout\" { match = \"/checkout/\" mode = atomic end = commit on_error = rollback_statement }\n"
+    "route \"auto\" { match = \"/auto/\" mode = autocommit }\n"
+    "route \"connection\" { %s }\n";
+
+#define USUAL .failing = 8, .events = 20, .sessions = 12, .copies = 4, .blocks = 25, .savepoints = 40
+
+static struct scenario scenarios[] = {
+    { .name = "autocommit",
+      .rules = "mode = autocommit",
+      .habits = { USUAL, .extended = 40, .strings = 40, .modes = 10, .controls_in_strings = true, .listens = true,
+                  .flushes = true, .resets = 2 } },
+    { .name = "atomic, end = commit", .rules = "mode = atomic end = commit", .habits = { USUAL, .strings = 0 } },
+    { .name = "atomic, end = rollback",
+      .rules = "mode = atomic end = rollback",
+      .habits = { USUAL, .strings = 30, .resets = 3 } },
+    { .name = "atomic, extended", .rules = "mode = atomic end = commit", .habits = { USUAL, .extended = 100 } },
+    { .name = "marked", .rules = "mode = autocommit", .habits = { USUAL, .marks = 30 } },
+};
+
+unsigned scenario_count(void)
+{
+    return sizeof scenarios / sizeof *scenarios;
+}
+
+const struct scenario *scenario_get(unsigned i)
+{
+    return &scenarios[i % scenario_count()];
+}
+
+static struct config *read_config(const struct scenario *s)
+{
+    char path[] = "/tmp/simulation-config-XXXXXX";
+    int fd = mkstemp(path);
+    if (fd < 0 || dprintf(fd, common, s->rules) < 0) {
+        perror(path);
+        exit(2);
+    }
+    close(fd);
+    struct config *c = config_read(path, stderr);
+    unlink(path);
+    if (!c)
+        exit(2);
+    return c;
+}
+
+void scenario_read_all(void)
+{
+    for (unsigned i = 0; i < scenario_count(); i++)
+        scenarios[i].config = read_config(&scenarios[i]);
+}
+
+void scenario_free_all(void)
+{
+    for (unsigned i = 0; i < scenario_count(); i++)
+        config_release(scenarios[i].config);
+}
