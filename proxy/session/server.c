@@ -91,7 +91,7 @@ static void complete_step(struct session *s, struct pending *entry, struct step 
     else if (!hidden)
         forward(s, f);
     if (fails && entry->kind == PENDING_EXECUTE)
-        s->skipping = true;
+        s->skipping = s->unsynced > 0; /* unless its Sync is out already */
 }
 
 /* CommandComplete, EmptyQueryResponse, PortalSuspended. */
