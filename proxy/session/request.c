@@ -194,6 +194,7 @@ static void roll_back_events_to(struct session *s, struct span name, enum discar
     struct notification *cut = NULL;
     txn_rollback_to(&s->txn, name, &cut);
     discard(s, cut, reason);
+    buffer_clear(&s->failure); /* what failed behind the savepoint has failed nothing else (R3) */
 }
 
 static void end_client_transaction(struct session *s, bool committed)
