@@ -118,7 +118,7 @@ const char *decision_begin_tag(const struct statement *st)
 
 /* --- refusing ---------------------------------------------------------------------------------- */
 
-/* No transaction is open, and the server has nothing to do with this string or pipeline. */
+/* No transaction is open, nor a marked request that has to fail (R3), and the server has nothing to do with this string or pipeline. */
 static bool server_is_out_of_it(const struct decision *d)
 {
     const struct session *s = d->s;
