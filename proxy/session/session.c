@@ -141,7 +141,9 @@ static void close_both(struct session *s)
 /* The connection to the server goes, and with it whatever transaction is open there. */
 static void abandon(struct session *s, enum discard_reason reason)
 {
-    request_finish_rolled_back(s, reason);
+    request_discard_all(s, reason);
+    bool no_outcome = s->now.marked && reason == DISCARD_DISCONNECT; /* R4 */
+    request_finish_rolled_back(s, no_outcome ? DISCARD_NO_OUTCOME : reason);
     close_both(s);
 }
 
