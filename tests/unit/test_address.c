@@ -1,0 +1,61 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "proxy/net/address.h"
+
+Test(address, an_ip_address_reads_as_it_is_written)
+{
+    static const struct {
+        const char *host, *want;
+    } rows[] = {
+        { "127.0.0.1", "127.0.0.1:5432" },         { "::1", "[::1]:5432" },       { "[::1]", "[::1]:5432" },
+        { "2001:DB8::0:1", "[2001:db8::1]:5432" }, { "0.0.0.0", "0.0.0.0:5432" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct address a;
+        char text[ADDRESS_TEXT_SIZE];
+        cr_assert(address_set_ip(&a, rows[i].host, 5432), "%s", rows[i].host);
+        cr_assert_str_eq(address_format(&a, text), rows[i].want);
+        cr_assert_not(address_is_unix(&a));
+    }
+}
+
+Test(address, a_name_is_no_ip_address)
+{
+    static const char *const names[] = {
+        "",      "localhost", "127.0.0.1.",
+        "1.2.3", "[]",        "[::1",
+        "::1]",  "::1 ",      "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000"
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct address a;
+        cr_assert_not(address_set_ip(&a, names[i], 1), "%s", names[i]);
+    }
+}
+
+Test(address, a_unix_socket_has_the_name_that_postgresql_gives_it)
+{
+    struct address a;
+    char text[ADDRESS_TEXT_SIZE];
+    cr_assert(address_set_unix(&a, "/run/postgresql", 5433));
+    cr_assert_str_eq(address_format(&a, text), "/run/postgresql/.s.PGSQL.5433");
+    cr_assert(address_is_unix(&a));
+}
+
+Test(address, a_path_that_no_socket_can_have_is_refused)
+{
+    char directory[sizeof((struct sockaddr_un *)0)->sun_path + 1];
+    memset(directory, 'a', sizeof directory - 1);
+    directory[0] = '/';
+    directory[sizeof directory - 1] = '\0';
+    struct address a;
+    cr_assert_not(address_set_unix(&a, directory, 5432));
+}
+
+Test(address, the_nameless_end_of_a_unix_socket_is_called_unix)
+{
+    struct address a = { .size = sizeof(sa_family_t) };
+    char text[ADDRESS_TEXT_SIZE];
+    a.any.sa_family = AF_UNIX;
+    cr_assert_str_eq(address_format(&a, text), "unix");
+}
