@@ -282,6 +282,25 @@ static bool is_reset(enum statement_kind kind)
     return kind == STATEMENT_DISCARD_ALL || kind == STATEMENT_RESET_ALL;
 }
 
+/* Whether something has run, since the last Sync or COMMIT, that a ROLLBACK outside a transaction would undo on plain PostgreSQL. */
+static void note_run(struct session *s, enum statement_kind kind)
+{
+    switch (kind) {
+    case STATEMENT_BEGIN:
+    case STATEMENT_SHOW_REQUEST:
+        break;
+    case STATEMENT_COMMIT:
+    case STATEMENT_ROLLBACK:
+    case STATEMENT_MARK_REQUEST:
+    case STATEMENT_MARK_OUTCOME:
+        s->unit_ran = false;
+        break;
+    default:
+        s->unit_ran = true;
+        break;
+    }
+}
+
 static enum session_result execute_special(struct session *s, const struct frame *f, struct portal *portal,
                                            const struct message_execute *execute)
 {
@@ -313,6 +332,7 @@ static enum session_result execute_special(struct session *s, const struct frame
     if (!mark)
         client_note_statement(s);
     note_extended_begin(s, st);
+    note_run(s, st->kind);
     portal->done = st->as_row && execute->max_rows == 1 && plan->step_count == 1 && plan->steps[0].kind == STEP_LOCAL;
     if (state_is_virtual(&s->front) || mark)
         plan->controls = true;

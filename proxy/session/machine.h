@@ -73,7 +73,7 @@ struct session {
     bool skipping;             /* to the next Sync, after an error */
     bool server_skips;         /* the server does too, so what is put ahead of that Sync gets no reply */
     bool unit_failed;          /* an error came in the unit that is being answered */
-    bool unit_ran;             /* the unit has run something in an open wrapper, outside a client transaction */
+    bool unit_ran;             /* the pipeline has run something since it began, or since its last COMMIT or ROLLBACK */
     bool controls;             /* a plan is out that moves the transaction: decide nothing before its end */
     bool copy_in;              /* the server waits for CopyData */
     bool own_begin_prepared;   /* STATEMENT_OWN_BEGIN exists on the server */
