@@ -118,10 +118,13 @@ const char *decision_begin_tag(const struct statement *st)
 
 /* --- refusing ---------------------------------------------------------------------------------- */
 
-/* No transaction is open, nor a marked request that has to fail (R3), and the server has nothing to do with this string or pipeline. */
+/* No transaction is open, nor a marked request that would have to fail (R3), and the server has nothing to do with this string
+ * or pipeline. */
 static bool server_is_out_of_it(const struct decision *d)
 {
     const struct session *s = d->s;
+    if (d->st.marked && state_is_virtual(&d->st))
+        return false;
     return s->server_status == 'I' && session_is_settled(s) && s->unsynced_sent == 0 && d->st.client == CLIENT_NONE &&
            (!d->simple || d->plan->text.size == 0);
 }
