@@ -114,9 +114,19 @@ void names_undo(struct names *n, uint64_t unit)
         p->closing &= p->unit != unit;
 }
 
-void prepared_confirm(struct prepared *p)
+static bool is_listed(const struct names *n, const struct prepared *p)
+{
+    for (const struct prepared *at = n->prepared; at; at = at->next)
+        if (at == p)
+            return true;
+    return false;
+}
+
+void names_confirm(struct names *n, struct prepared *p)
 {
     p->confirmed = true;
+    if (!is_listed(n, p)) /* replaced or forgotten meanwhile */
+        return;
     /* What it shadowed is gone: the server would have refused the Parse of a name in use. */
     for (struct prepared **at = &p->next; *at;) {
         struct prepared *older = *at;

@@ -64,7 +64,7 @@ void names_forget_one(struct names *n, const struct prepared *p);
 /* An error in `unit`: what was parsed there and not confirmed does not exist; what was to be closed there does. */
 void names_undo(struct names *n, uint64_t unit);
 /* Its ParseComplete was seen: what it shadowed is gone. */
-void prepared_confirm(struct prepared *p);
+void names_confirm(struct names *n, struct prepared *p);
 void prepared_release(struct prepared *p);
 
 struct portal *names_bind(struct names *n, struct span name, struct prepared *prepared);

@@ -116,7 +116,7 @@ static void on_simple_reply(struct session *s, const struct frame *f, enum pendi
     if (!head || head->kind != kind)
         return;
     if (head->prepared && kind == PENDING_PARSE)
-        prepared_confirm(head->prepared);
+        names_confirm(&s->names, head->prepared);
     if (head->prepared && kind == PENDING_CLOSE)
         names_forget_one(&s->names, head->prepared);
     drop_entry(s);

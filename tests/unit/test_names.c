@@ -66,7 +66,7 @@ Test(names, the_unnamed_statement_takes_the_place_of_the_older)
 
 Test(names, P4_a_parse_that_an_error_made_the_server_skip_is_undone)
 {
-    prepared_confirm(prepare("kept", "BEGIN", 7));
+    names_confirm(&names, prepare("kept", "BEGIN", 7));
     prepare("skipped", "COMMIT", 7);
     prepare("later", "ROLLBACK", 8);
 
@@ -78,7 +78,7 @@ Test(names, P4_a_parse_that_an_error_made_the_server_skip_is_undone)
 
 Test(names, P4_a_parse_of_a_name_in_use_fails_and_leaves_the_older)
 {
-    prepared_confirm(prepare("a", "BEGIN", 1));
+    names_confirm(&names, prepare("a", "BEGIN", 1));
     prepare("a", "COMMIT", 2);
 
     names_undo(&names, 2); /* 42P05 */
@@ -87,9 +87,9 @@ Test(names, P4_a_parse_of_a_name_in_use_fails_and_leaves_the_older)
 
 Test(names, P4_a_parse_that_succeeded_proves_that_the_older_was_gone)
 {
-    prepared_confirm(prepare("a", "BEGIN", 1));
-    prepared_confirm(prepare("b", "SAVEPOINT s", 1));
-    prepared_confirm(prepare("a", "COMMIT", 2));
+    names_confirm(&names, prepare("a", "BEGIN", 1));
+    names_confirm(&names, prepare("b", "SAVEPOINT s", 1));
+    names_confirm(&names, prepare("a", "COMMIT", 2));
 
     cr_expect_str_eq(text_of("a"), "COMMIT");
     names_forget(&names, span_of("a"));
@@ -100,7 +100,7 @@ Test(names, P4_a_parse_that_succeeded_proves_that_the_older_was_gone)
 Test(names, P4_one_is_forgotten_though_another_has_its_name)
 {
     struct prepared *closed = prepare("a", "BEGIN", 1);
-    prepared_confirm(closed);
+    names_confirm(&names, closed);
     prepare("a", "COMMIT", 2);
 
     names_forget_one(&names, closed);
