@@ -43,7 +43,8 @@ const struct message_spec backend_messages[256] = {
     ['N'] = { "NoticeResponse", STREAM_BODY, LARGE },
     ['R'] = { "Authentication", WHOLE_BODY, SMALL },
     ['S'] = { "ParameterStatus", WHOLE_BODY, LARGE },
-    ['T'] = { "RowDescription", STREAM_BODY, LARGE },
+    ['T'] = { "RowDescription", WHOLE_BODY,
+              LARGE }, /* it ends a Describe, behind which something of our own may be due */
     ['V'] = { "FunctionCallResponse", STREAM_BODY, LARGE },
     ['W'] = { "CopyBothResponse", WHOLE_BODY, SMALL },
     ['Z'] = { "ReadyForQuery", WHOLE_BODY, SMALL },
