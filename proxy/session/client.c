@@ -116,6 +116,9 @@ bool client_answers(const struct session *s, enum statement_kind kind)
     case STATEMENT_ROLLBACK:
     case STATEMENT_SET_TRANSACTION:
         return state_is_virtual(&s->front) || s->front.client == CLIENT_LAZY;
+    case STATEMENT_RESET_ALL:
+    case STATEMENT_DISCARD_ALL: /* the failed transaction that it ends would not let it be parsed */
+        return state_is_virtual(&s->front) && s->front.client == CLIENT_NONE && session_is_failed(s);
     default:
         return false;
     }

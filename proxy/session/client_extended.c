@@ -77,6 +77,13 @@ static bool needs_transaction(enum statement_kind kind)
     }
 }
 
+/* Inside a transaction even a session command can fail, and then what it fails in has to have its savepoint. */
+static bool needs_prelude(const struct session *s, enum statement_kind kind)
+{
+    bool inside = s->front.wrapper || s->front.outer || s->front.client == CLIENT_LAZY;
+    return needs_transaction(kind) || (inside && !client_answers(s, kind));
+}
+
 static enum session_result expired(struct session *s)
 {
     bool timeout = s->expiry == EXPIRY_TIMEOUT;
@@ -116,6 +123,11 @@ static bool is_single_special(const struct session *s, struct span text, struct 
            !statement_next(text, &at, &s->sql, &second);
 }
 
+static bool is_reset(enum statement_kind kind)
+{
+    return kind == STATEMENT_DISCARD_ALL || kind == STATEMENT_RESET_ALL;
+}
+
 static enum session_result on_parse(struct session *s, const struct frame *f)
 {
     struct message_parse parse;
@@ -126,8 +138,10 @@ static enum session_result on_parse(struct session *s, const struct frame *f)
         return client_hold(s);
     struct statement st;
     if (!statement_is_plain(parse.text, &s->sql) && is_single_special(s, parse.text, &st)) {
-        if (needs_transaction(st.kind) && open_for_extended(s) == NOT_YET)
+        if (needs_prelude(s, st.kind) && open_for_extended(s) == NOT_YET)
             return SESSION_HOLD;
+        if (is_reset(st.kind) && state_is_virtual(&s->front) && !client_is_settled(s))
+            return client_hold(s);
         return parse_special(s, f, &parse, st.kind);
     }
     if (s->expiry != EXPIRY_NONE)
@@ -197,7 +211,7 @@ static enum session_result on_bind(struct session *s, const struct frame *f)
     struct prepared *p = s->names.prepared ? names_find(&s->names, bind.statement) : NULL;
     if (!client_switch_read_only(s))
         return client_hold(s);
-    if (p && !needs_transaction(p->statement.kind))
+    if (p && !needs_prelude(s, p->statement.kind))
         return bind_special(s, f, &bind, p);
     if (s->expiry != EXPIRY_NONE)
         return expired(s);
@@ -275,11 +289,6 @@ static enum session_result execute_done_row(struct session *s)
     struct buffer made = { 0 };
     message_add_command_complete(&made, span_of("SELECT 0"));
     return answer(s, &made);
-}
-
-static bool is_reset(enum statement_kind kind)
-{
-    return kind == STATEMENT_DISCARD_ALL || kind == STATEMENT_RESET_ALL;
 }
 
 /* Whether something has run, since the last Sync or COMMIT, that a ROLLBACK outside a transaction would undo on plain PostgreSQL. */

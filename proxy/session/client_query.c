@@ -162,13 +162,15 @@ static void adopt_if_reached(struct decision *d, struct span text, size_t at)
  * begins with such a statement gets one of ours ahead of it, whose completion tells. */
 static void guard(struct decision *d, enum statement_kind kind)
 {
-    if (client_answers(d->s, kind) || kind == STATEMENT_NOTIFY || kind == STATEMENT_PG_NOTIFY || kind == STATEMENT_EXECUTE)
+    if (client_answers(d->s, kind) || kind == STATEMENT_NOTIFY || kind == STATEMENT_PG_NOTIFY ||
+        kind == STATEMENT_EXECUTE)
         decision_hidden(d, GUARD, EFFECT_NONE);
 }
 
 static bool is_guarded(const struct plan *plan)
 {
-    return plan->step_count > 0 && plan->steps[0].kind == STEP_OURS && span_is(plan_span(plan, plan->steps[0].sql), GUARD);
+    return plan->step_count > 0 && plan->steps[0].kind == STEP_OURS &&
+           span_is(plan_span(plan, plan->steps[0].sql), GUARD);
 }
 
 /* The first answer comes from the server all the same, or the server has no part in the string at all. */
@@ -247,7 +249,7 @@ static bool savepoint_goes_first(const struct session *s, struct span text, bool
     if (!is_open(&s->front) || !state_needs_prelude(s, &s->front) || !statement_next(text, &at, &s->sql, &st))
         return false;
     return several || (!client_answers(s, st.kind) && st.kind != STATEMENT_NOTIFY && st.kind != STATEMENT_PG_NOTIFY &&
-           st.kind != STATEMENT_RESET_ALL && st.kind != STATEMENT_DISCARD_ALL);
+                       st.kind != STATEMENT_RESET_ALL && st.kind != STATEMENT_DISCARD_ALL);
 }
 
 static enum session_result on_special_query(struct session *s, const struct frame *f, struct span text, bool several)

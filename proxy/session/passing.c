@@ -27,9 +27,9 @@ static bool client_is_calm(const struct session *s)
 {
     return !(s->skipping | s->controls | s->finishing | s->cancelling | s->rollback_owed | s->closing | s->client_gone |
              s->ending | s->copy_in | s->going_ahead | s->ahead_failed | s->rules_stale) &&
-           s->expiry == EXPIRY_NONE && s->server_status != 'E' && !session_is_opening(s) && s->front.mode != MODE_REQUIRED &&
-           !s->front.read_only_sent && has_no_deadline(s) && !session_wants_units(&s->front) &&
-           !state_needs_prelude(s, &s->front);
+           s->expiry == EXPIRY_NONE && s->server_status != 'E' && !session_is_opening(s) &&
+           s->front.mode != MODE_REQUIRED && !s->front.read_only_sent && has_no_deadline(s) &&
+           !session_wants_units(&s->front) && !state_needs_prelude(s, &s->front);
 }
 
 /* A comment may choose the route of the request that a statement opens. */

@@ -26,11 +26,11 @@ enum session_result {
 };
 
 struct session_start {
-    struct config *config;                     /* retained */
-    const char *database, *user, *application; /* copied */
-    const char *client;                        /* "127.0.0.1:53122"; copied */
-    const char *label;                         /* of the connection's unmarked requests; NULL: none; copied */
-    struct span client_encoding, server_encoding;               /* as the server reported them at startup */
+    struct config *config;                        /* retained */
+    const char *database, *user, *application;    /* copied */
+    const char *client;                           /* "127.0.0.1:53122"; copied */
+    const char *label;                            /* of the connection's unmarked requests; NULL: none; copied */
+    struct span client_encoding, server_encoding; /* as the server reported them at startup */
     bool standard_conforming_strings;
     bool default_read_only;                                         /* default_transaction_read_only */
     void (*new_id)(void *context, unsigned char id[EVENT_ID_SIZE]); /* a fresh UUIDv7 */

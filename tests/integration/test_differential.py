@@ -10,7 +10,7 @@ import socket
 import struct
 
 from proxy import Proxy
-from wire import TERMINATE, Client, Wire, message, query
+from wire import TERMINATE, Client, Closed, Wire, message, query
 
 FLUSH, SYNC = message(b"H"), message(b"S")
 CONVERSATIONS = 250
@@ -195,8 +195,8 @@ def compare(server, blocks, vocabulary, inside, mixed, seeds):
                     prepare(client.log_in(database=database))
                     try:
                         said.append(hold(client, units, together, seed))
-                    except OSError as error:
-                        raise AssertionError(f"seed {seed}, {database}, together {together}: {error}\n  units   {units}") from error
+                    except (OSError, Closed) as error:
+                        raise AssertionError(f"seed {seed}, {database}, together {together}: {error!r} {proxy.errors()[:2000]}\n  units   {units}") from error
                     client.send(TERMINATE)
             for at, (direct, proxied) in enumerate(zip(*said)):
                 assert direct == proxied, (

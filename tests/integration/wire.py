@@ -8,7 +8,7 @@ SSL_REQUEST = struct.pack("!ii", 8, 1234 << 16 | 5679)
 GSSENC_REQUEST = struct.pack("!ii", 8, 1234 << 16 | 5680)
 TERMINATE = b"X\0\0\0\4"
 SYNC = b"S\0\0\0\4"
-SECONDS = 6
+SECONDS = 30
 
 
 def message(kind, body=b""):
