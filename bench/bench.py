@@ -5,7 +5,8 @@ One interleaved run: every round visits every cell (protocol × clients) and, in
 so that a noisy minute hurts all of them alike. What is reported is the median over the rounds; ratios are medians of the ratios
 within a round.
 
-Throughput and CPU time depend on what else the machine does. Two figures hardly do: the user instructions per transaction
+CPU time is that of a run without that of its logins, which a run of one transaction per client measures. Throughput and CPU time
+depend on what else the machine does. Two figures hardly do: the user instructions per transaction
 (cachegrind, a long run minus a short one, so that start-up and logins cancel out) and the system calls per transaction (perf's
 raw_syscalls tracepoint, also a long run minus a short one, in each round).
 """
@@ -89,18 +90,22 @@ class Bench:
                 self.samples[cell, name].append(self.measure(proxy, cell))
 
     def measure(self, proxy, cell):
-        mode, clients = cell
-        pid = proxy.process.pid if proxy else None
-        if pid:
-            harness.forget_peak_memory(pid)
-            before = harness.cpu_seconds(pid)
-        log = "latency" if clients == 1 else None
-        done, tps = pgbench(proxy.port if proxy else self.postgres.port, mode, clients, "-T", self.arguments.seconds,
-                            log=log and harness.WORK / log)
-        cpu = (harness.cpu_seconds(pid) - before) / done * 1e6 if pid else None
-        memory = harness.peak_memory_kb(pid) if pid else None
-        calls = self.count_system_calls(proxy, cell) if pid and self.arguments.system_calls else None
-        return Sample(tps, cpu, memory, calls, latencies(log) if log else None)
+        port = proxy.port if proxy else self.postgres.port
+        log = "latency" if cell[1] == 1 else None
+        length = ("-T", self.arguments.seconds)
+        if proxy is None:
+            _, tps = pgbench(port, *cell, *length, log=log and harness.WORK / log)
+            return Sample(tps, None, None, None, latencies(log) if log else None)
+        pid = proxy.process.pid
+        harness.forget_peak_memory(pid)
+        start = harness.cpu_seconds(pid)
+        logins_done, _ = pgbench(port, *cell, "-t", 1)
+        middle = harness.cpu_seconds(pid)
+        done, tps = pgbench(port, *cell, *length, log=log and harness.WORK / log)
+        logins, run = middle - start, harness.cpu_seconds(pid) - middle
+        memory = harness.peak_memory_kb(pid)
+        calls = self.count_system_calls(proxy, cell) if self.arguments.system_calls else None
+        return Sample(tps, (run - logins) / (done - logins_done) * 1e6, memory, calls, latencies(log) if log else None)
 
     def count_system_calls(self, proxy, cell):
         def count(each):
