@@ -28,6 +28,8 @@ const struct message_spec frontend_messages[256] = {
     ['p'] = { "PasswordMessage", WHOLE_BODY, SMALL }, /* and every other answer to an authentication request */
 };
 
+/* What streams here is always followed by more of the same reply. The others come whole, so that a message of our own, which may be
+ * due at any moment between replies, never falls into the middle of one. */
 const struct message_spec backend_messages[256] = {
     ['1'] = { "ParseComplete", WHOLE_BODY, SMALL },
     ['2'] = { "BindComplete", WHOLE_BODY, SMALL },
@@ -40,11 +42,10 @@ const struct message_spec backend_messages[256] = {
     ['H'] = { "CopyOutResponse", WHOLE_BODY, SMALL },
     ['I'] = { "EmptyQueryResponse", WHOLE_BODY, SMALL },
     ['K'] = { "BackendKeyData", WHOLE_BODY, SMALL },
-    ['N'] = { "NoticeResponse", STREAM_BODY, LARGE },
+    ['N'] = { "NoticeResponse", WHOLE_BODY, LARGE },
     ['R'] = { "Authentication", WHOLE_BODY, SMALL },
     ['S'] = { "ParameterStatus", WHOLE_BODY, LARGE },
-    ['T'] = { "RowDescription", WHOLE_BODY,
-              LARGE }, /* it ends a Describe, behind which something of our own may be due */
+    ['T'] = { "RowDescription", WHOLE_BODY, LARGE },
     ['V'] = { "FunctionCallResponse", STREAM_BODY, LARGE },
     ['W'] = { "CopyBothResponse", WHOLE_BODY, SMALL },
     ['Z'] = { "ReadyForQuery", WHOLE_BODY, SMALL },

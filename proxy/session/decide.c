@@ -205,7 +205,8 @@ static void name_after(struct decision *d, struct step *step, const struct opera
 static void decide_session_command(struct decision *d, const struct statement *st, struct span slice)
 {
     bool outside = d->st.client == CLIENT_NONE;
-    bool in_wrapper = state_is_virtual(&d->st) && outside && (d->st.wrapper || d->st.outer);
+    bool open = d->st.wrapper || d->st.outer || decision_has_events(d); /* an error has to fail it */
+    bool in_wrapper = state_is_virtual(&d->st) && outside && open;
     if (!outside || in_wrapper)
         decide_prelude(d);
 

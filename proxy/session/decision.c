@@ -44,6 +44,14 @@ struct step *decision_local(struct decision *d, enum effect effect)
     return settle(d, plan_add(d->plan, STEP_LOCAL), effect);
 }
 
+bool decision_has_events(const struct decision *d)
+{
+    for (size_t i = 0; i < d->plan->step_count; i++)
+        if (d->plan->steps[i].effect == EFFECT_HOLD)
+            return true;
+    return d->s->txn.event_count > 0;
+}
+
 void decision_name(struct decision *d, struct step *step, struct span name)
 {
     step->name = plan_keep(d->plan, name);

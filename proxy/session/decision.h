@@ -19,6 +19,9 @@ struct step *decision_local(struct decision *d, enum effect effect);
 void decision_name(struct decision *d, struct step *step, struct span name);
 void decision_discard(struct step *step, enum discard_reason reason);
 
+/* Events are captured in the open transaction, or will be by the steps so far. */
+bool decision_has_events(const struct decision *d);
+
 /* Takes what is in `made`, which is empty afterwards. */
 void decision_reply(struct decision *d, struct step *step, struct buffer *made);
 void decision_reply_tag(struct decision *d, struct step *step, const char *tag);
