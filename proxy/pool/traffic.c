@@ -2,8 +2,9 @@
  *
  *     recv -> scratch -> frame_next -> session_on_… -> actions -> send
  *
- * What one recv has brought is cut into frames, the session is asked about each, and what it wants done is performed when all of
- * them have been seen: one send for each side. The bytes stay where recv has put them; only what does not end in this batch (a part of a
+ * Ordinary messages take the session's short way: a run of them is accounted for at once and sent on as it came. Anything else is
+ * cut into frames, the session is asked about each, and what it wants done is performed when all that one recv has brought has been
+ * seen: one send for each side. The bytes stay where recv has put them; only what does not end in this batch (a part of a
  * message, or one that the session will not take yet) is kept by its connection.
  *
  * Nothing here decides anything about SQL, and nothing waits: a side that does not take its bytes makes the other one unread
@@ -228,7 +229,7 @@ static inline bool may_pass_client(const struct client *c)
 
 static size_t pass_client(struct client *c, struct span input)
 {
-    size_t passed = session_pass_client(c->session, input);
+    size_t passed = may_pass_client(c) ? session_pass_client(c->session, input) : 0;
     actions_to_server(&c->worker->actions, span_make(input.data, passed));
     return passed;
 }
@@ -239,8 +240,7 @@ static size_t feed_client(struct client *c, struct span input)
     size_t used = stream_take(&c->stream, input);
     if (used > 0 && c->stream.rest == REST_FORWARD)
         actions_to_server(&c->worker->actions, span_make(input.data, used));
-    if (may_pass_client(c))
-        used += pass_client(c, span_make(input.data + used, input.size - used));
+    used += pass_client(c, span_make(input.data + used, input.size - used));
     while (used < input.size && !c->held) {
         struct frame f;
         switch (cut_client_frame(c, span_make(input.data + used, input.size - used), &f)) {
@@ -268,6 +268,13 @@ static void lose_server(struct client *c, const char *words)
     session_on_server_lost(c->session, span_of(words), &c->worker->actions);
 }
 
+static size_t pass_server(struct client *c, struct span input)
+{
+    size_t passed = c->server->stream.left == 0 ? session_pass_server(c->session, input) : 0;
+    actions_to_client(&c->worker->actions, span_make(input.data, passed));
+    return passed;
+}
+
 static size_t feed_server(struct client *c, struct span input)
 {
     struct actions *a = &c->worker->actions;
@@ -275,11 +282,7 @@ static size_t feed_server(struct client *c, struct span input)
     size_t used = stream_take(s, input);
     if (used > 0 && s->rest == REST_FORWARD)
         actions_to_client(a, span_make(input.data, used));
-    if (s->left == 0 && used < input.size) {
-        size_t passed = session_pass_server(c->session, span_make(input.data + used, input.size - used));
-        actions_to_client(a, span_make(input.data + used, passed));
-        used += passed;
-    }
+    used += pass_server(c, span_make(input.data + used, input.size - used));
     while (used < input.size) {
         struct frame f;
         switch (frame_next(backend_messages, span_make(input.data + used, input.size - used), TRAFFIC_SERVER_LIMIT, &f,
@@ -318,60 +321,77 @@ static void resume_and_perform(struct client *c)
 /* --- the doors --------------------------------------------------------------------------------------- */
 
 /* The shortest way of all: a batch of nothing but ordinary messages leaves as it came. */
-static size_t pass_at_once(struct client *c, struct span input)
+static bool send_if_all_passed(struct span input, size_t passed, struct conn *from, struct conn *to)
 {
-    if (!may_pass_client(c))
-        return 0;
-    size_t passed = session_pass_client(c->session, input);
-    conn_send_span(&c->server->conn, span_make(input.data, passed));
-    return passed;
+    if (passed < input.size)
+        return false;
+    conn_send_span(to, input);
+    conn_keep(from, input, input.size);
+    return true;
+}
+
+static void on_client_bytes(struct client *c, struct span input)
+{
+    size_t used = may_pass_client(c) ? session_pass_client(c->session, input) : 0;
+    if (send_if_all_passed(input, used, &c->conn, &c->server->conn))
+        return;
+    set_time(c);
+    actions_to_server(&c->worker->actions, span_make(input.data, used));
+    used += feed_client(c, span_make(input.data + used, input.size - used));
+    traffic_perform(c);
+    conn_keep(&c->conn, input, used);
+}
+
+static void on_server_bytes(struct client *c, struct span input)
+{
+    struct server *s = c->server;
+    size_t used = s->stream.left == 0 && !c->held ? session_pass_server(c->session, input) : 0;
+    if (send_if_all_passed(input, used, &s->conn, &c->conn))
+        return;
+    set_time(c);
+    actions_to_client(&c->worker->actions, span_make(input.data, used));
+    used += feed_server(c, span_make(input.data + used, input.size - used));
+    resume_and_perform(c);
+    conn_keep(&s->conn, input, used);
 }
 
 void traffic_on_client_input(struct client *c)
 {
     struct span input;
-    size_t used = 0;
     if (c->lost) {
         client_discard_input(&c->conn);
         return;
     }
-    enum conn_result result = conn_receive(&c->conn, &input);
-    if (result == CONN_NOTHING)
+    switch (conn_receive(&c->conn, &input)) {
+    case CONN_NOTHING:
         return;
-    if (result == CONN_INPUT) {
-        used = pass_at_once(c, input);
-        if (used == input.size) {
-            conn_keep(&c->conn, input, used);
-            return;
-        }
-    }
-    set_time(c);
-    if (result == CONN_INPUT) {
-        used += feed_client(c, span_make(input.data + used, input.size - used));
-    } else {
+    case CONN_INPUT:
+        on_client_bytes(c, input);
+        return;
+    case CONN_LOST:
         conn_close(&c->conn);
+        set_time(c);
         lose_client(c);
+        traffic_perform(c);
+        return;
     }
-    traffic_perform(c);
-    if (result == CONN_INPUT)
-        conn_keep(&c->conn, input, used);
 }
 
 void traffic_on_server_input(struct client *c)
 {
     struct span input;
-    enum conn_result result = conn_receive(&c->server->conn, &input);
-    if (result == CONN_NOTHING)
+    switch (conn_receive(&c->server->conn, &input)) {
+    case CONN_NOTHING:
         return;
-    set_time(c);
-    if (result == CONN_LOST) {
+    case CONN_INPUT:
+        on_server_bytes(c, input);
+        return;
+    case CONN_LOST:
+        set_time(c);
         lose_server(c, "server closed the connection unexpectedly");
         traffic_perform(c);
         return;
     }
-    size_t used = feed_server(c, input);
-    resume_and_perform(c);
-    conn_keep(&c->server->conn, input, used);
 }
 
 static void on_cancel_closed(void *context, const char *error)
