@@ -76,15 +76,19 @@ void decide_request_end(struct decision *d, bool commit, enum discard_reason rea
         step->swallow = true;
 }
 
-/* R5: an unmarked request ends as its route says, but never with a failed transaction, nor with a client transaction still open. */
+/* R5: an unmarked request ends as its route says, but never with a failed transaction. A client transaction that is still open is undone
+ * to before its BEGIN, failed or not; one that is joined is the request's own. */
 void decide_unmarked_end(struct decision *d)
 {
-    bool commit = d->st.route && d->st.route->end == END_COMMIT && !d->failed && d->st.client != CLIENT_JOINED;
-    if (commit && d->st.client == CLIENT_OPEN)
-        decision_hidden(d, "ROLLBACK TO SAVEPOINT " SAVEPOINT_CLIENT, EFFECT_CLIENT_ROLLBACK);
+    enum discard_reason reason = d->failed ? DISCARD_ERROR : DISCARD_ROLLBACK;
+    bool undone = d->st.client == CLIENT_OPEN;
+    bool commit = d->st.route && d->st.route->end == END_COMMIT && (!d->failed || undone) &&
+                  d->st.client != CLIENT_JOINED;
+    if (commit && undone)
+        decide_roll_back_client(d, NULL);
     else if (commit && d->st.client == CLIENT_LAZY)
         decision_local(d, EFFECT_CLIENT_ROLLBACK);
-    decide_request_end(d, commit, d->failed ? DISCARD_ERROR : DISCARD_ROLLBACK, (struct span){ 0 });
+    decide_request_end(d, commit, reason, (struct span){ 0 });
 }
 
 /* Whatever request is open ends here, because something else begins. */
