@@ -430,7 +430,7 @@ static void unit_is_over(struct session *s)
         s->now.unit = UNIT_DONE;
     else if (s->now.unit == UNIT_EXEMPT)
         s->now.unit = UNIT_NONE;
-    if (session_client_status(s) == 'I')
+    if (session_client_status(s) == 'I' || s->close_cursors)
         forget_portals(s);
     reapply_settings(s);
     if (session_client_status(s) == 'I' && !s->request && !s->now.marked && !s->now.wrapper && !s->now.outer) {
@@ -443,12 +443,13 @@ static void unit_is_over(struct session *s)
     }
 }
 
-static void settle_unit(struct session *s)
+/* `local`: the server had no part in it, so that nothing stands between it and its end. */
+static void settle_unit(struct session *s, bool local)
 {
     notice_lost_wrapper(s);
     bool own = !state_is_virtual(&s->now) && s->server_status == 'I';
-    bool fresh_sandbox = s->now.mode == MODE_SANDBOX && !s->now.outer && !s->now.marked;
-    if ((own || fresh_sandbox) && s->now.client == CLIENT_NONE)
+    bool sandbox = s->now.mode == MODE_SANDBOX && !s->now.marked && (local || !s->now.outer);
+    if ((own || sandbox) && s->now.client == CLIENT_NONE)
         request_settle_implicit(s);
     s->unit_failed = false;
     if (s->unsynced == 0)
@@ -459,14 +460,14 @@ void server_end_local_unit(struct session *s)
 {
     s->unit++;
     s->unit_done++;
-    settle_unit(s);
+    settle_unit(s, true);
     unit_is_over(s);
     send_ready(s);
 }
 
 static void finish_unit(struct session *s, const struct frame *f)
 {
-    settle_unit(s);
+    settle_unit(s, false);
     if (has_last_words(s))
         return;
     unit_is_over(s);
@@ -498,7 +499,7 @@ static void on_ready(struct session *s, const struct frame *f)
         s->finishing = s->undoing = false;
         finish_unit(s, NULL);
     } else {
-        settle_unit(s);
+        settle_unit(s, false);
         if (s->pending.count == 0) {
             s->going_ahead = false;
             unit_is_over(s);
