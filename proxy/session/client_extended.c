@@ -115,17 +115,18 @@ static enum session_result parse_special(struct session *s, const struct frame *
     return pass(s, f, (struct pending){ .kind = PENDING_PARSE, .prepared = p });
 }
 
+/* A set_config whose name is written out, and is no mark's, is a statement like any other. */
+static bool is_plainly_other(const struct statement *st)
+{
+    return st->kind == STATEMENT_OTHER || (st->kind == STATEMENT_SET_CONFIG && st->args[0].kind != OPERAND_PARAMETER);
+}
+
 static bool is_single_special(const struct session *s, struct span text, struct statement *st)
 {
     size_t at = 0;
     struct statement second;
-    return statement_next(text, &at, &s->sql, st) && st->kind != STATEMENT_OTHER &&
+    return statement_next(text, &at, &s->sql, st) && !is_plainly_other(st) &&
            !statement_next(text, &at, &s->sql, &second);
-}
-
-static bool is_reset(enum statement_kind kind)
-{
-    return kind == STATEMENT_DISCARD_ALL || kind == STATEMENT_RESET_ALL;
 }
 
 static enum session_result on_parse(struct session *s, const struct frame *f)
