@@ -131,7 +131,7 @@ const char *decision_begin_tag(const struct statement *st)
 static bool server_is_out_of_it(const struct decision *d)
 {
     const struct session *s = d->s;
-    if (d->st.marked && state_is_virtual(&d->st))
+    if (d->st.marked && state_is_virtual(&d->st) && s->expiry == EXPIRY_NONE)
         return false;
     return s->server_status == 'I' && session_is_settled(s) && s->unsynced_sent == 0 && d->st.client == CLIENT_NONE &&
            (!d->simple || d->plan->text.size == 0);

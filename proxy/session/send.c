@@ -106,6 +106,8 @@ static bool do_local_step(struct session *s, struct plan *plan)
     if (!step->swallow)
         send_to_client(s, actions_keep(s->out, plan_span(plan, step->reply)));
     step_is_over(s, plan);
+    if (fails)
+        s->failed_seen = false;
     return fails;
 }
 

@@ -314,6 +314,15 @@ static uint16_t type_size(uint32_t oid)
     return oid == BOOL ? 1 : oid == INT8 ? 8 : oid == INT4 || oid == VOID ? 4 : UINT16_MAX;
 }
 
+/* The digits that `text` begins with. */
+static uint32_t number_of(struct span text)
+{
+    uint32_t number = 0;
+    for (size_t i = 0; i < text.size && text.data[i] >= '0' && text.data[i] <= '9'; i++)
+        number = number * 10 + (uint32_t)(text.data[i] - '0');
+    return number;
+}
+
 static void put_row_description(const struct builder *b)
 {
     buffer_append_u16(b->out, (uint16_t)b->note->count);
@@ -321,7 +330,7 @@ static void put_row_description(const struct builder *b)
         struct span text = value(b, i);
         const char *slash = memchr(text.data, '/', text.size);
         size_t name = slash ? (size_t)(slash - text.data) : text.size;
-        uint32_t oid = slash ? (uint32_t)strtoul(slash + 1, NULL, 10) : 25;
+        uint32_t oid = slash ? number_of(span_make(slash + 1, text.size - name - 1)) : 25;
         bool binary = text.size > 2 && memcmp(text.data + text.size - 2, "/b", 2) == 0;
         buffer_append_string(b->out, span_make(text.data, name));
         buffer_append_u32(b->out, 0);
