@@ -129,6 +129,11 @@ static bool is_single_special(const struct session *s, struct span text, struct 
            !statement_next(text, &at, &s->sql, &second);
 }
 
+static bool is_reset(enum statement_kind kind)
+{
+    return kind == STATEMENT_DISCARD_ALL || kind == STATEMENT_RESET_ALL;
+}
+
 static enum session_result on_parse(struct session *s, const struct frame *f)
 {
     struct message_parse parse;
