@@ -26,7 +26,7 @@ TEST = re.compile(r"^([PRE]\d+|shell)_")
 def tests(words):
     for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
         module = importlib.import_module(os.path.basename(path)[:-3])
-        for name, test in vars(module).items():
+        for name, test in list(vars(module).items()):
             if TEST.match(name) and callable(test) and (not words or any(word in name for word in words)):
                 yield name, test
 
