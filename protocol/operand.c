@@ -23,12 +23,15 @@ static inline char byte_at(const struct decoder *d, size_t at)
     return at < d->raw.text.size ? d->raw.text.data[at] : 0;
 }
 
-/* Copies the character at *at. */
-static void copy_character(struct decoder *d, size_t *at)
+/* Copies the character at *at of s, which may be what was written before. */
+static inline void copy_character(struct decoder *d, struct span s, size_t *at)
 {
-    struct span rest = span_make(d->raw.text.data + *at, d->raw.text.size - *at);
+    struct span rest = span_make(s.data + *at, s.size - *at);
     size_t size = d->raw.wide ? encoding_character_size(d->raw.wide, rest) : 1;
-    memcpy(d->out + d->size, rest.data, size);
+    if (size == 1)
+        d->out[d->size] = rest.data[0];
+    else
+        memmove(d->out + d->size, rest.data, size);
     d->size += size;
     *at += size;
 }
@@ -151,7 +154,7 @@ static bool decode_backslash(struct decoder *d, size_t *at)
     }
     if (*at >= d->raw.text.size || c == 'v')
         return false;
-    copy_character(d, at);
+    copy_character(d, d->raw.text, at);
     return true;
 }
 
@@ -164,7 +167,7 @@ static bool decode_quoted(struct decoder *d, size_t *at, char quote, bool backsl
             if (!decode_backslash(d, at))
                 return false;
         } else if (c != quote) {
-            copy_character(d, at);
+            copy_character(d, d->raw.text, at);
         } else if (byte_at(d, *at + 1) == quote) {
             d->out[d->size++] = quote;
             *at += 2;
@@ -235,11 +238,7 @@ static bool decode_unicode(struct decoder *d)
     d->size = start;
     for (at = 0; at < escaped.size;) { /* in place: what is written never overtakes what is read */
         if (escaped.data[at] != escape) {
-            struct span rest = span_make(escaped.data + at, escaped.size - at);
-            size_t size = d->raw.wide ? encoding_character_size(d->raw.wide, rest) : 1;
-            memmove(d->out + d->size, rest.data, size);
-            d->size += size;
-            at += size;
+            copy_character(d, escaped, &at);
         } else if (at + 1 < escaped.size && escaped.data[at + 1] == escape) {
             d->out[d->size++] = escape;
             at += 2;
@@ -271,6 +270,8 @@ static bool decode_text(struct decoder *d)
 static void cut_name(struct decoder *d, size_t start, const struct encoding *encoding)
 {
     size_t end = start;
+    if (d->size - start <= NAME_SIZE_MAX)
+        return;
     while (end < d->size) {
         size_t next = end + encoding_character_size(encoding, span_make(d->out + end, d->size - end));
         if (next - start > NAME_SIZE_MAX)
@@ -282,14 +283,11 @@ static void cut_name(struct decoder *d, size_t start, const struct encoding *enc
 
 static void fold(struct decoder *d, struct span word)
 {
-    for (size_t i = 0; i < word.size;) {
-        struct span rest = span_make(word.data + i, word.size - i);
-        size_t size = d->raw.wide ? encoding_character_size(d->raw.wide, rest) : 1;
-        memcpy(d->out + d->size, rest.data, size);
-        if (size == 1)
-            d->out[d->size] = sql_lower(rest.data[0]);
-        d->size += size;
-        i += size;
+    for (size_t at = 0; at < word.size;) {
+        size_t before = d->size;
+        copy_character(d, word, &at);
+        if (d->size == before + 1)
+            d->out[before] = sql_lower(d->out[before]);
     }
 }
 
@@ -378,7 +376,7 @@ bool operand_decode(const struct operand *operand, const struct sql_options *opt
     return true;
 }
 
-/* The value of a short literal, in `room`. */
+/* The value of what is not written at more length than this, in `room`. */
 enum { PEEK_SIZE = 256 };
 
 static bool peek_value(const struct operand *operand, const struct sql_options *options, char room[PEEK_SIZE],
@@ -388,10 +386,23 @@ static bool peek_value(const struct operand *operand, const struct sql_options *
     return operand->raw.size <= PEEK_SIZE && decode_into(operand, options, room, &value->size);
 }
 
+/* A name of just as many bytes has no quotes in it. Nearly every comparison ends here, without a value. */
+static bool is_bare(const struct operand *operand, const char *text)
+{
+    return operand->raw.size <= strlen(text);
+}
+
+static bool bare_is(const struct operand *operand, const char *text)
+{
+    return operand->kind == OPERAND_NAME && sql_word_is(operand->raw, text);
+}
+
 bool operand_is(const struct operand *operand, const struct sql_options *options, const char *text)
 {
     char room[PEEK_SIZE];
     struct span value;
+    if (is_bare(operand, text))
+        return bare_is(operand, text);
     return peek_value(operand, options, room, &value) && span_is(value, text);
 }
 
@@ -399,6 +410,8 @@ bool operand_is_ignoring_case(const struct operand *operand, const struct sql_op
 {
     char room[PEEK_SIZE];
     struct span value;
+    if (is_bare(operand, text))
+        return bare_is(operand, text);
     return peek_value(operand, options, room, &value) && sql_word_is(value, text);
 }
 

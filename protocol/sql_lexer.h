@@ -56,8 +56,10 @@ size_t sql_skip_empty(const struct sql_lexer *l, size_t at);
 /* The end of the word that begins at `at`; `at` itself when none does. */
 size_t sql_skip_word(const struct sql_lexer *l, size_t at);
 
-/* The end of the statement that begins at `at`: at the first semicolon outside of quotes and comments. */
+/* The end of the statement that begins at `at`: at the first semicolon outside of quotes and comments. sql_find_next says only what is
+ * behind it. */
 struct sql_extent sql_find_end(const struct sql_lexer *l, size_t at);
+size_t sql_find_next(const struct sql_lexer *l, size_t at);
 /* The same for one that begins with CREATE: semicolons in parentheses (the actions of a rule) and in a BEGIN ATOMIC body are
  * its own. */
 struct sql_extent sql_find_create_end(const struct sql_lexer *l, size_t at);
@@ -71,12 +73,16 @@ size_t sql_next_piece(const struct sql_lexer *l, size_t at);
 
 /* ASCII letters only, as PostgreSQL compares keywords; `word` is in lower case. */
 bool sql_word_is(struct span text, const char *word);
-/* The first eight letters of a word, in lower case, in one integer: what a switch over keywords looks at. */
-uint64_t sql_word_key(struct span word);
+/* The word at `at` as something that a switch over keywords can look at: its first eight letters, in lower case, in one integer.
+ * 0 when there is no word, or one that is no keyword for it has something else in it. *end gets its end. */
+uint64_t sql_keyword_key(const struct sql_lexer *l, size_t at, size_t *end);
 
 #define SQL_KEY(a, b, c, d, e, f, g, h)                                                                     \
     ((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | (uint64_t)(e) << 32 | \
      (uint64_t)(f) << 40 | (uint64_t)(g) << 48 | (uint64_t)(h) << 56)
+
+/* Set in each byte of a key, it makes capital letters small ones. */
+#define SQL_LOWER_CASE UINT64_C(0x2020202020202020)
 
 static inline char sql_lower(char c)
 {

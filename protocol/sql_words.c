@@ -2,12 +2,9 @@
  * hardly moved over the versions, and where it did, a word too few here means that the server says the syntax error. */
 #include "protocol/sql_words.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "protocol/sql_lexer.h"
 
 enum { RESERVED = 1, FUNCTION = 2, NEEDS_AS = 4 };
-
-enum { LONGEST_KEYWORD = sizeof "current_timestamp" - 1 };
 
 struct keyword {
     const char *word;
@@ -50,21 +47,31 @@ static const struct keyword keywords[] = {
 };
 /* clang-format on */
 
-static int compare(const void *word, const void *keyword)
+/* As strcmp would, but for the case of the word's letters. */
+static int compare(struct span word, const char *keyword)
 {
-    return strcmp(word, ((const struct keyword *)keyword)->word);
+    for (size_t i = 0; i < word.size; i++) {
+        int difference = (unsigned char)sql_lower(word.data[i]) - (unsigned char)keyword[i];
+        if (difference != 0)
+            return difference; /* at the keyword's end at the latest */
+    }
+    return keyword[word.size] ? -1 : 0;
 }
 
 static unsigned flags_of(struct span word)
 {
-    char lower[LONGEST_KEYWORD + 1] = "";
-    if (word.size > LONGEST_KEYWORD)
-        return 0;
-    for (size_t i = 0; i < word.size; i++)
-        lower[i] = word.data[i] >= 'A' && word.data[i] <= 'Z' ? (char)(word.data[i] | 0x20) : word.data[i];
-    const struct keyword *found =
-        bsearch(lower, keywords, sizeof keywords / sizeof *keywords, sizeof *keywords, compare);
-    return found ? found->flags : 0;
+    size_t from = 0, to = sizeof keywords / sizeof *keywords;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        int difference = compare(word, keywords[middle].word);
+        if (difference == 0)
+            return keywords[middle].flags;
+        if (difference < 0)
+            to = middle;
+        else
+            from = middle + 1;
+    }
+    return 0;
 }
 
 bool sql_word_can_be_name(struct span word)

@@ -114,8 +114,7 @@ struct statement {
  * and semicolons are left. An unfinished quote or comment runs to the end of the text. */
 bool statement_next(struct span text, size_t *offset, const struct sql_options *options, struct statement *out);
 
-/* True when the text is one statement of kind OTHER, as almost every one is. The quick way to know; exactly what statement_next
- * would say. An empty text is not. */
+/* The quick look, enough for almost every text. True: it is one statement of kind OTHER. False: it may still be; statement_next knows. */
 bool statement_is_plain(struct span text, const struct sql_options *options);
 
 /* True for a name that begins with pgatomic_, which are ours (R8). */

@@ -137,36 +137,36 @@ static enum statement_kind read_special(struct statement_reader *r, struct state
     return STATEMENT_OTHER;
 }
 
-/* The word at hand is the name of a parameter, whatever else it may mean. */
-static bool sees_parameter(const struct statement_reader *r)
+/* A parameter's name and what is done with it; what only begins like that is left for the other forms. */
+static bool accept_assigned_name(struct statement_reader *r, struct operand *name)
 {
-    struct statement_reader ahead = *r;
-    struct operand name;
-    return reader_accept_name(&ahead, &name) && (reader_sees_symbol(&ahead, "=") || reader_sees_symbol(&ahead, ".") ||
-                                                 reader_sees_word(&ahead, "to") || reader_sees_word(&ahead, "from"));
+    struct statement_reader start = *r;
+    if (reader_accept_dotted_name(r, name) &&
+        (reader_sees_symbol(r, "=") || reader_sees_word(r, "to") || reader_sees_word(r, "from")))
+        return true;
+    *r = start;
+    return false;
 }
 
 static enum statement_kind read_rest(struct statement_reader *r, struct statement *s, bool local)
 {
-    if (!sees_parameter(r))
+    if (!accept_assigned_name(r, &s->name))
         return read_special(r, s, local);
-    if (local || !reader_accept_dotted_name(r, &s->name))
-        return STATEMENT_OTHER;
-    return read_assignment(r, s);
+    return local ? STATEMENT_OTHER : read_assignment(r, s);
 }
 
 enum statement_kind statement_read_set(struct statement_reader *r, struct statement *s)
 {
-    struct statement_reader start = *r;
-    if (sees_parameter(r))
-        return read_rest(r, s, false);
+    if (accept_assigned_name(r, &s->name))
+        return read_assignment(r, s);
     if (reader_accept_word(r, "local"))
         return read_rest(r, s, true);
-    /* SESSION alone, or the first word of SESSION AUTHORIZATION and SESSION CHARACTERISTICS */
+    struct statement_reader start = *r;
     if (reader_accept_word(r, "session")) {
-        if (reader_sees_word(r, "authorization") || reader_sees_word(r, "characteristics"))
-            *r = start;
-        return read_rest(r, s, false);
+        /* SESSION alone, or the first word of SESSION AUTHORIZATION and SESSION CHARACTERISTICS */
+        if (!reader_sees_word(r, "authorization") && !reader_sees_word(r, "characteristics"))
+            return read_rest(r, s, false);
+        *r = start;
     }
-    return read_rest(r, s, false);
+    return read_special(r, s, false);
 }

@@ -2,7 +2,7 @@
  *
  * An input is the name of an encoding, with a minus in front of it for standard_conforming_strings = off, a NUL, and a text. What must
  * hold: tokens and statements move on, stay inside the text, and leave out nothing but white space, comments and semicolons; a
- * statement alone is what it is among others; the quick look says what the slow one says; no value is longer than what it is
+ * statement alone is what it is among others; the quick look is never wrong; no value is longer than what it is
  * written as. */
 #include "protocol/statement.h"
 #include "tests/fuzz/fuzz.h"
@@ -103,7 +103,7 @@ static void check_alone(const struct statement *s, const struct sql_options *opt
     size_t offset = 0;
     MUST(statement_next(s->text, &offset, options, &alone));
     MUST(alone.kind == s->kind && span_equal(alone.text, s->text) && offset == s->text.size);
-    MUST(statement_is_plain(s->text, options) == (s->kind == STATEMENT_OTHER));
+    MUST(!statement_is_plain(s->text, options) || s->kind == STATEMENT_OTHER);
 }
 
 static void check_gap(struct span gap, const struct sql_options *options)
@@ -130,7 +130,7 @@ static void check_statements(struct span text, const struct sql_options *options
     }
     MUST(offset == text.size);
     check_gap(span_make(text.data + end, text.size - end), options);
-    MUST(statement_is_plain(text, options) == (plain && count == 1));
+    MUST(!statement_is_plain(text, options) || (plain && count == 1));
 }
 
 static void check_route(struct span text, const struct sql_options *options)

@@ -223,6 +223,7 @@ Test(sql_lexer, the_end_is_found_wherever_it_stands)
             sql_lexer_init(&l, copy, &options);
             struct sql_extent e = sql_find_end(&l, 0);
             cr_assert_eq(e.end, end, "'%s' ends at %zu, not %zu", text, e.end, end);
+            cr_assert_eq(sql_find_next(&l, 0), next, "what follows '%s'", text);
             cr_assert_eq(e.next, next, "what follows '%s' is at %zu, not %zu", text, e.next, next);
             bytes_free(copy);
         }
@@ -283,9 +284,44 @@ Test(sql_lexer, words_are_compared_without_case)
     cr_expect_not(sql_word_is(span_of("selec"), "select"));
     cr_expect_not(sql_word_is(span_of("selects"), "select"));
     cr_expect_not(sql_word_is(span_of("\x13\x05lect"), "select"), "only letters have a case");
-    cr_expect_eq(sql_word_key(span_of("BEGIN")), SQL_KEY('b', 'e', 'g', 'i', 'n', 0, 0, 0));
-    cr_expect_eq(sql_word_key(span_of("Deallocate")), SQL_KEY('d', 'e', 'a', 'l', 'l', 'o', 'c', 'a'));
-    cr_expect_eq(sql_word_key(span_of("")), 0);
+}
+
+Test(sql_lexer, a_keyword_is_told_by_its_first_eight_letters_and_its_end)
+{
+    static const struct {
+        const char *sql;
+        uint64_t key;
+        size_t end;
+    } rows[] = {
+        { "BEGIN", SQL_KEY('b', 'e', 'g', 'i', 'n', 0, 0, 0), 5 },
+        { "begin;", SQL_KEY('b', 'e', 'g', 'i', 'n', 0, 0, 0), 5 },
+        { "Begin work", SQL_KEY('b', 'e', 'g', 'i', 'n', 0, 0, 0), 5 },
+        { "begin_work", 0, 10 },
+        { "begin$1 x", 0, 7 },
+        { "begin1", 0, 6 },
+        { "beginé", 0, 7 },
+        { "rollback", SQL_KEY('r', 'o', 'l', 'l', 'b', 'a', 'c', 'k'), 8 },
+        { "ROLLBACK to", SQL_KEY('r', 'o', 'l', 'l', 'b', 'a', 'c', 'k'), 8 },
+        { "Deallocate all", SQL_KEY('d', 'e', 'a', 'l', 'l', 'o', 'c', 'a'), 10 },
+        { "deallocat_", SQL_KEY('d', 'e', 'a', 'l', 'l', 'o', 'c', 'a'), 10 },
+        { "", 0, 0 },
+        { "(select", 0, 0 },
+        { "1", 0, 0 },
+        { "_a", 0, 2 },
+        { "a@b[c`d{", SQL_KEY('a', 0, 0, 0, 0, 0, 0, 0), 1 },
+        { "z[", SQL_KEY('z', 0, 0, 0, 0, 0, 0, 0), 1 },
+        { "\x13", 0, 0 },
+    };
+    struct sql_options options = standard();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct span copy = bytes_exact(span_of(rows[i].sql));
+        struct sql_lexer l;
+        size_t end;
+        sql_lexer_init(&l, copy, &options);
+        cr_expect_eq(sql_keyword_key(&l, 0, &end), rows[i].key, "%s", rows[i].sql);
+        cr_expect_eq(end, rows[i].end, "%s ends at %zu", rows[i].sql, end);
+        bytes_free(copy);
+    }
 }
 
 Test(sql_words, keywords_know_where_they_may_stand)

@@ -382,7 +382,7 @@ Test(statement, R13_a_string_is_cut_where_the_server_cuts_it)
     }
 }
 
-/* What statement_is_plain promises to be the same as. */
+/* What statement_is_plain must not claim of anything else. */
 static bool is_plain_by_next(struct span text, const struct sql_options *options)
 {
     struct statement s;
@@ -391,39 +391,38 @@ static bool is_plain_by_next(struct span text, const struct sql_options *options
     return plain && !statement_next(text, &offset, options, &s);
 }
 
-Test(statement, the_quick_way_says_what_the_slow_way_says_wherever_the_text_is_cut)
+Test(statement, the_quick_look_is_never_wrong_wherever_the_text_is_cut)
 {
-    /* clang-format off */
     static const char *const rows[] = {
         "SELECT abalance FROM pgbench_accounts WHERE aid = 12345;",
         "UPDATE pgbench_tellers SET tbalance = tbalance + -12 WHERE tid = 1; ",
         "INSERT INTO t VALUES ('it''s', E'\\'', $$;$$, \"x\", $1) -- done",
         "SELECT pg_notify('a', 'b'); SELECT set_config('pgatomic.request', 'x', true)",
+        "SELECT \"pg_notify\"('a', 'b'); SELECT/**/U&\"pg_notify\"('a', 'b'); SELECT\npg_catalog.pg_notify($1, $2)",
         "  /* x */ BEGIN ISOLATION LEVEL READ COMMITTED; COMMIT AND CHAIN",
         "CREATE OR REPLACE FUNCTION f() BEGIN ATOMIC SELECT 1; END; SELECT U&'x' UESCAPE '!', B'1''1'",
         "PREPARE p AS SELECT 1; EXECUTE p('a', 'b'); DEALLOCATE PREPARE ALL; SHOW pgatomic.request",
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; NOTIFY a, U&'\\0061' UESCAPE '\\'",
     };
-    /* clang-format on */
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t size = strlen(rows[i]);
         for (size_t from = 0; from <= size; from++) {
             for (size_t to = from; to <= size; to++) {
                 struct sql_options options = standard();
                 struct span text = bytes_exact(span_make(rows[i] + from, to - from));
-                cr_assert_eq(statement_is_plain(text, &options), is_plain_by_next(text, &options), "%.*s",
-                             (int)text.size, text.data);
+                cr_assert(!statement_is_plain(text, &options) || is_plain_by_next(text, &options), "%.*s",
+                          (int)text.size, text.data);
                 options.standard_conforming_strings = false;
                 options.encoding = encoding_find(span_of("GB18030"));
-                cr_assert_eq(statement_is_plain(text, &options), is_plain_by_next(text, &options), "%.*s",
-                             (int)text.size, text.data);
+                cr_assert(!statement_is_plain(text, &options) || is_plain_by_next(text, &options), "%.*s",
+                          (int)text.size, text.data);
                 bytes_free(text);
             }
         }
     }
 }
 
-Test(statement, the_quick_way_knows_what_is_plain)
+Test(statement, the_quick_look_is_enough_for_what_is_usual)
 {
     static const struct {
         const char *sql;
@@ -433,18 +432,28 @@ Test(statement, the_quick_way_knows_what_is_plain)
         { "SELECT 1;", true },
         { "SELECT 1; -- x", true },
         { "SELECT 1; ; ", true },
+        { "SELECT\n  1", true },
+        { "SELECT s.id, p.name FROM s, p", true },
+        { "SELECT * FROM t WHERE a = 'COMMIT; BEGIN'", true },
+        { "select pg_sleep(1)", true },
+        { "select sender from t", true },
+        { "/* x */ SELECT /* y */ set", true },
+        { "INSERT INTO t VALUES (1, 'a;b', -5, E'\\'')", true },
+        { "update t set a = b - 1 / 2", true },
+        { "DELETE FROM t WHERE a = $1", true },
+        { "WITH x AS (SELECT 1) SELECT * FROM x", true },
+        { "create rule r as on select to t do (a; b)", true },
+        { "vacuum", true },
+        { "/* x", true },
         { "SELECT 1;2", false },
         { "", false },
         { ";", false },
         { "-- SELECT", false },
         { "BEGIN", false },
-        { "BEGIN foo", true },
         { "SELECT pg_notify('a', 'b')", false },
-        { "SELECT pg_notify('a', 'b') FROM t", true },
         { "SELECT set_config('a', 'b', false)", false },
-        { "select pg_catalog.now()", true },
-        { "create rule r as on select to t do (a; b)", true },
-        { "/* x", true },
+        { "SELECT pg_catalog.set_config('a', 'b', false)", false },
+        { "SELECT \"pg_notify\"('a', 'b')", false },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct sql_options options = standard();
