@@ -7,7 +7,8 @@ from scenarios import SCENARIOS, Step
 BUILD = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "build", "drivers"))
 PYTHON = os.path.join(BUILD, "python", "bin", "python3")
 
-EVERYTHING = tuple(name for name in SCENARIOS if name != "pgbench")
+# What one driver plays is enough.
+EVERYTHING = tuple(name for name in SCENARIOS if name not in ("pgbench", "crowd"))
 
 
 class Program:
@@ -16,7 +17,7 @@ class Program:
 
     def __init__(self, *command, only=EVERYTHING, without=(), lacks=(), gives=None):
         self.command = command
-        self.scenarios = [name for name in only if name not in without]
+        self.scenarios = [name for name in SCENARIOS if name in only and name not in without]
         self.lacks = set(lacks)
         self.gives = gives or {}
 
@@ -37,14 +38,14 @@ PROGRAMS = {
     "psycopg": Program(PYTHON, "python/psycopg_program.py", without=("burst",)),
     "psycopg-async": Program(PYTHON, "python/psycopg_async_program.py",
                              only=("nested", "copy", "large", "cancel", "listen", "pool", "pipeline")),
-    "asyncpg": Program(PYTHON, "python/asyncpg_program.py", without=("burst",), gives={
+    "asyncpg": Program(PYTHON, "python/asyncpg_program.py", only=(*EVERYTHING, "crowd"), without=("burst",), gives={
         ("cancel", "sleep"): Step("sleep", "!25P02"),  # the statement after the one whose task was cancelled
     }),
     "node-pg": Program("node", "node/pg.js", without=("pipeline",)),
     "postgres.js": Program("node", "node/postgres.js", without=("pipeline",), lacks=[
         ("listen", "heard at once"), ("copy", "bad data"), ("copy", "rollback"),
     ]),
-    "pgx": Program(os.path.join(BUILD, "pgx"), without=("cursor", "burst")),
+    "pgx": Program(os.path.join(BUILD, "pgx"), only=(*EVERYTHING, "crowd"), without=("cursor", "burst")),
     "pgjdbc": Program("java", "-XX:+UseSerialGC", "-cp", os.path.join(BUILD, "java", "classes") + ":" + os.path.join(BUILD, "java", "lib", "*"),
                       "drivers.Main", without=("burst",)),
     "tokio-postgres": Program(os.path.join(BUILD, "rust", "debug", "tokio-postgres-program"), without=("pipeline",)),

@@ -488,6 +488,57 @@ func marks(p player) {
 	p.insert(1513)
 }
 
+// crowd: sixteen goroutines share eight connections. A connection that a request leaves without an outcome goes back as it is.
+func crowd() {
+	config, err := pgxpool.ParseConfig("")
+	die(err)
+	config.MaxConns = 8
+	p, err := pgxpool.NewWithConfig(ctx, config)
+	die(err)
+	defer p.Close()
+
+	numbers := make(chan int)
+	served := make(chan int, 200)
+	for range 16 {
+		go func() {
+			for number := range numbers {
+				c, err := p.Acquire(ctx)
+				die(err)
+				serve(c, number)
+				c.Release()
+				served <- number
+			}
+		}()
+	}
+	for number := 2000; number < 2200; number++ {
+		numbers <- number
+	}
+	close(numbers)
+	count := 0
+	for count < 200 {
+		<-served
+		count++
+	}
+	report(nil, "served", count, nil)
+}
+
+func serve(c *pgxpool.Conn, number int) {
+	must(c, "SELECT set_config('pgatomic.request', $1, false)", "/crowd")
+	_, err := insert(c, number)
+	die(err)
+	must(c, "SELECT pg_notify('crowd', $1)::text", fmt.Sprint(number))
+	if number%4 == 2 {
+		_, _ = query(c, "SELECT 1 / $1::int", 0)
+	}
+	if number%4 != 3 {
+		outcome := "commit"
+		if number%4 == 1 {
+			outcome = "rollback"
+		}
+		_, _ = query(c, "SELECT set_config('pgatomic.outcome', $1, false)", outcome)
+	}
+}
+
 func forgetful(p player) { p.insert(1601) }
 
 func stringsOfStatements(p player) {
@@ -529,6 +580,8 @@ func main() {
 	play("prepared", "", prepared)
 	play("pipeline", "", pipeline)
 	play("marks", "", marks)
+	scenario = "crowd"
+	crowd()
 	play("forgetful", "application_name=forgetful", forgetful)
 	play("strings", "", stringsOfStatements)
 }

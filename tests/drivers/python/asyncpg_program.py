@@ -456,6 +456,42 @@ async def marks():
     await c.close()
 
 
+async def crowd():
+    """Forty tasks share ten connections."""
+    next_number = iter(range(2000, 2200))
+    served = []
+
+    async def request(c, number):
+        await c.fetch("SELECT set_config('pgatomic.request', $1, false)", "/crowd")
+        await insert(c, number)
+        await c.fetch("SELECT pg_notify('crowd', $1)", str(number))
+        kind = ("commit", "rollback", "failure", "no outcome")[number % 4]
+        try:
+            if kind == "failure":
+                await c.fetch("SELECT 1 / $1::int", 0)
+        except asyncpg.DivisionByZeroError:
+            pass
+        if kind != "no outcome":
+            await c.fetch("SELECT set_config('pgatomic.outcome', $1, false)", "rollback" if kind == "rollback" else "commit")
+
+    async def client(p):
+        for number in next_number:
+            async with p.acquire() as c:
+                try:
+                    await request(c, number)
+                except asyncpg.InFailedSQLTransactionError:
+                    pass
+                served.append(number)
+
+    async with asyncpg.create_pool(min_size=10, max_size=10) as p:
+        await asyncio.gather(*(client(p) for _ in range(40)))
+
+    async def all_served():
+        return len(set(served))
+
+    await report.step_async("served", all_served)
+
+
 async def forgetful():
     c = await connect(server_settings={"application_name": "forgetful"})
     await report.step_async("insert 1601", lambda: insert(c, 1601), c)
@@ -479,7 +515,7 @@ async def strings():
 
 async def main():
     for scenario in (values, transaction, nested, errors, bare_error, deferred, copy, large, cancel, cursor, listen, tasks, pool, prepared,
-                     pipeline, marks, forgetful, strings):
+                     pipeline, marks, crowd, forgetful, strings):
         report.scenario(scenario.__name__)
         await scenario()
 
