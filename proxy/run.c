@@ -13,6 +13,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "protocol/memory.h"
+
 #include "proxy/net/dial.h"
 #include "proxy/net/listener.h"
 #include "proxy/ops/log.h"
@@ -54,9 +56,7 @@ static bool open_door(const struct listen_address *a)
         return false;
     }
     size_t size = strlen(a->text) + 1;
-    struct door *door = malloc(sizeof *door + size);
-    if (door == NULL)
-        abort();
+    struct door *door = or_abort(malloc(sizeof *door + size));
     door->listener = listener;
     memcpy(door->text, a->text, size);
     door->next = process.doors;
@@ -130,9 +130,7 @@ static struct config *read_again(const char *file)
 {
     char *text = NULL;
     size_t size = 0;
-    FILE *errors = open_memstream(&text, &size);
-    if (errors == NULL)
-        abort();
+    FILE *errors = or_abort(open_memstream(&text, &size));
     struct config *c = config_read(file, errors);
     fclose(errors);
     if (c == NULL)

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "protocol/memory.h"
+
 #include "proxy/ops/log.h"
 #include "proxy/pool/client.h"
 
@@ -23,13 +25,6 @@ static struct {
     unsigned ended;         /* of the others than the first; its thread counts them */
     atomic_size_t sessions; /* connections that have asked for a session */
 } workers;
-
-static void *or_abort(void *memory)
-{
-    if (memory == NULL)
-        abort();
-    return memory;
-}
 
 static void on_turn_end(void *context)
 {

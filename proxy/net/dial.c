@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "protocol/memory.h"
 #include "protocol/buffer.h"
 
 struct dial {
@@ -65,9 +66,7 @@ void dial_cancel(struct dial *d)
 
 static void watch(struct dial *d, short what, event_callback_fn on_event)
 {
-    d->event = event_new(d->loop->base, d->fd, what, on_event, d);
-    if (d->event == NULL)
-        abort();
+    d->event = or_abort(event_new(d->loop->base, d->fd, what, on_event, d));
 }
 
 /* Every address has failed. */
@@ -173,9 +172,7 @@ static void try_address(struct dial *d, const struct address *to)
 static void set_list(struct dial *d, const struct address *list, size_t count)
 {
     free(d->list);
-    d->list = malloc(count * sizeof *list);
-    if (d->list == NULL)
-        abort();
+    d->list = or_abort(malloc(count * sizeof *list));
     memcpy(d->list, list, count * sizeof *list);
     d->count = count;
     d->at = 0;
@@ -229,9 +226,7 @@ static void try_next(struct dial *d)
 
 static struct dial *dial_new(struct loop *l, dial_done *done, void *context)
 {
-    struct dial *d = calloc(1, sizeof *d);
-    if (d == NULL)
-        abort();
+    struct dial *d = or_abort(calloc(1, sizeof *d));
     d->loop = l;
     d->done = done;
     d->context = context;

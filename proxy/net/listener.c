@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "protocol/memory.h"
+
 enum { BACKLOG = 4096, ACCEPTS_AT_ONCE = 64, REST_US = 200 * 1000 };
 
 struct listener {
@@ -90,14 +92,10 @@ static int open_socket(const struct address *a)
 
 static struct listener *listener_new(struct loop *l, int fd, const struct address *address)
 {
-    struct listener *listener = malloc(sizeof *listener);
-    if (listener == NULL)
-        abort();
+    struct listener *listener = or_abort(malloc(sizeof *listener));
     *listener = (struct listener){ .fd = fd, .address = *address };
     listener->rest = timer_new(l, on_rested, listener);
-    listener->event = event_new(l->base, fd, EV_READ | EV_PERSIST, on_connections, listener);
-    if (listener->event == NULL)
-        abort();
+    listener->event = or_abort(event_new(l->base, fd, EV_READ | EV_PERSIST, on_connections, listener));
     event_add(listener->event, NULL);
     return listener;
 }

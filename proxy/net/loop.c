@@ -12,18 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "protocol/memory.h"
+
 struct loop_message {
     struct loop_message *next;
     void (*act)(void *context);
     void *context;
 };
-
-static void *or_abort(void *memory)
-{
-    if (memory == NULL)
-        abort();
-    return memory;
-}
 
 static void act_on_messages(struct loop *l)
 {

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/memory.h"
+
 enum { REMEMBER_US = 15 * 1000 * 1000, ADDRESSES_MAX = 16, ERROR_SIZE = 128 };
 
 struct answer {
@@ -52,13 +54,6 @@ struct resolver {
     struct loop *loop;
     struct entry *entries;
 };
-
-static void *or_abort(void *memory)
-{
-    if (memory == NULL)
-        abort();
-    return memory;
-}
 
 struct resolver *resolver_new(struct loop *l)
 {

@@ -13,16 +13,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "protocol/memory.h"
 #include "protocol/message.h"
 #include "proxy/net/conn.h"
 #include "proxy/net/dial.h"
-
-static void *or_abort(void *memory)
-{
-    if (memory == NULL)
-        abort();
-    return memory;
-}
 
 /* --- keys ---------------------------------------------------------------------------------------- */
 

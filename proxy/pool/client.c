@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 
+#include "protocol/memory.h"
 #include "protocol/message.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/login.h"
@@ -29,13 +30,9 @@ static void client_free(struct client *c);
 struct client *client_new(struct worker *w, int fd, const struct address *peer)
 {
     char name[ADDRESS_TEXT_SIZE];
-    struct client *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        abort();
+    struct client *c = or_abort(calloc(1, sizeof *c));
     c->worker = w;
-    c->name = strdup(address_format(peer, name));
-    if (c->name == NULL)
-        abort();
+    c->name = or_abort(strdup(address_format(peer, name)));
     c->login = login_new();
     conn_open(&c->conn, &w->loop, fd, on_client_ready, c);
     c->next = w->clients;

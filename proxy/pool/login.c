@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "protocol/memory.h"
 #include "protocol/message.h"
 #include "proxy/ops/uuid.h"
 #include "proxy/pool/client.h"
@@ -124,9 +125,7 @@ static void on_parameter(struct login *l, const struct frame *f)
         l->default_read_only = span_is(value, "on");
     } else if (span_is(name, "application_name")) {
         free(l->application);
-        l->application = strndup(value.data, value.size);
-        if (l->application == NULL)
-            abort();
+        l->application = memory_copy_span(value);
     }
 }
 

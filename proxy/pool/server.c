@@ -3,11 +3,11 @@
 
 #include <stdlib.h>
 
+#include "protocol/memory.h"
+
 struct server *server_new(struct loop *l, void (*on_ready)(void *owner, bool readable), void *owner)
 {
-    struct server *s = malloc(sizeof *s);
-    if (s == NULL)
-        abort();
+    struct server *s = or_abort(malloc(sizeof *s));
     *s = (struct server){ .conn = { .fd = -1 }, .loop = l, .on_ready = on_ready, .owner = owner };
     return s;
 }

@@ -11,23 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "protocol/memory.h"
 #include "protocol/message.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/startup_options.h"
 
-static char *copy_text(struct span s)
-{
-    char *copy = strndup(s.size > 0 ? s.data : "", s.size);
-    if (copy == NULL)
-        abort();
-    return copy;
-}
-
 struct login *login_new(void)
 {
-    struct login *l = calloc(1, sizeof *l);
-    if (l == NULL)
-        abort();
+    struct login *l = or_abort(calloc(1, sizeof *l));
     l->standard_conforming_strings = true;
     return l;
 }
@@ -93,7 +84,7 @@ static void read_label(struct login *l, struct span parameters)
     else if (startup_find(parameters, "options", &value))
         startup_option(value, "pgatomic.request", &label);
     if (label.size > 0)
-        l->label = copy_text(buffer_span(&label));
+        l->label = memory_copy_span(buffer_span(&label));
     buffer_free(&label);
 }
 
@@ -110,9 +101,9 @@ static bool read_parameters(struct client *c, struct span parameters)
         client_refuse(c, "28000", "no user name was given in the startup packet");
         return false;
     }
-    l->user = copy_text(user);
-    l->database = copy_text(database.size > 0 ? database : user);
-    l->application = copy_text(application);
+    l->user = memory_copy_span(user);
+    l->database = memory_copy_span(database.size > 0 ? database : user);
+    l->application = memory_copy_span(application);
     l->replication = startup_replication(replication);
     read_label(l, parameters);
     return true;

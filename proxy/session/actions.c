@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+#include "protocol/memory.h"
+
 enum { CHUNK_SIZE = 4096, FIRST_CAPACITY = 16 };
 
 struct arena_chunk {
@@ -18,13 +20,6 @@ struct arena_chunk {
     size_t size, capacity;
     char data[];
 };
-
-static void *or_abort(void *memory)
-{
-    if (memory == NULL)
-        abort();
-    return memory;
-}
 
 static struct arena_chunk *chunk_new(size_t capacity, struct arena_chunk *next)
 {

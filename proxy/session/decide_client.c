@@ -9,11 +9,14 @@ static int strictness(enum statement_isolation isolation)
     return isolation == STATEMENT_SERIALIZABLE ? 2 : isolation == STATEMENT_REPEATABLE_READ ? 1 : 0;
 }
 
-static bool isolation_fits(struct decision *d, const struct statement_modes *modes)
+static bool modes_fit(struct decision *d, const struct statement_modes *modes)
 {
-    if (!d->st.wrapper || strictness(modes->isolation) <= strictness(d->st.isolation))
+    if (d->st.wrapper && strictness(modes->isolation) > strictness(d->st.isolation))
+        decide_refuse(d, "25001", "a stricter isolation level than the request's cannot begin inside it");
+    else if (d->st.route && d->st.route->access == ACCESS_READ_ONLY && modes->access == STATEMENT_READ_WRITE)
+        decide_refuse(d, "25001", "cannot set transaction read-write mode inside a read-only transaction");
+    else
         return true;
-    decide_refuse(d, "25001", "a stricter isolation level than the request's cannot begin inside it");
     return false;
 }
 
@@ -27,7 +30,7 @@ void decide_virtual_begin(struct decision *d, const struct statement *st, struct
                       decision_begin_tag(st));
     } else if (now->mode == MODE_ATOMIC && now->route && now->route->nested == NESTED_REFUSE) {
         decide_refuse(d, "25001", "a durable transaction cannot be nested in an atomic request");
-    } else if (isolation_fits(d, &st->modes)) {
+    } else if (modes_fit(d, &st->modes)) {
         bool adopted = d->adopted;
         d->adopted = false;
         now->client = adopted ? CLIENT_OPEN : CLIENT_LAZY;
@@ -235,7 +238,7 @@ void decide_virtual_set_transaction(struct decision *d, const struct statement *
     } else if (now->client == CLIENT_NONE) {
         decision_warn(d, decision_local(d, EFFECT_NONE), "25P01",
                       "SET TRANSACTION can only be used in transaction blocks", "SET");
-    } else if (isolation_fits(d, &st->modes)) {
+    } else if (modes_fit(d, &st->modes)) {
         if (st->modes.isolation != STATEMENT_ISOLATION_DEFAULT)
             now->modes.isolation = st->modes.isolation;
         if (st->modes.access != STATEMENT_ACCESS_DEFAULT)
@@ -246,19 +249,25 @@ void decide_virtual_set_transaction(struct decision *d, const struct statement *
 
 /* --- savepoints (R8) --------------------------------------------------------------------------- */
 
-/* True when the string sets `name` in its client transaction before this statement. */
-static bool planned_savepoint(const struct decision *d, struct span name)
+/* The client transaction's own savepoints, as they will stand when the steps so far have succeeded. */
+static void replay_savepoints(const struct decision *d, struct txn *own)
 {
-    for (size_t i = d->plan->step_count; i > 0; i--) {
-        const struct step *step = &d->plan->steps[i - 1];
+    const struct txn *confirmed = &d->s->txn;
+    struct notification *none;
+    for (size_t i = txn_find(confirmed, span_of(SAVEPOINT_CLIENT)); i < confirmed->mark_count; i++)
+        txn_savepoint(own, span_of(confirmed->marks[i].name));
+    for (size_t i = 0; i < d->plan->step_count; i++) {
+        const struct step *step = &d->plan->steps[i];
+        struct span name = plan_span(d->plan, step->name);
         if (step->effect == EFFECT_CLIENT_BEGIN)
-            return false;
-        if (step->effect == EFFECT_SAVEPOINT && span_equal(plan_span(d->plan, step->name), name))
-            return true;
-        if (step->effect == EFFECT_RELEASE && span_equal(plan_span(d->plan, step->name), name))
-            return false;
+            txn_free(own);
+        else if (step->effect == EFFECT_SAVEPOINT)
+            txn_savepoint(own, name);
+        else if (step->effect == EFFECT_RELEASE)
+            txn_release(own, name);
+        else if (step->effect == EFFECT_ROLLBACK_TO)
+            txn_rollback_to(own, name, &none);
     }
-    return false;
 }
 
 /* A savepoint from before the client transaction would not exist for it on plain PostgreSQL. */
@@ -266,9 +275,11 @@ static bool savepoint_is_out_of_reach(const struct decision *d, struct span name
 {
     if (d->st.client == CLIENT_NONE || !state_is_virtual(&d->st))
         return false;
-    size_t place = txn_find(&d->s->txn, name);
-    size_t begun = txn_find(&d->s->txn, span_of(SAVEPOINT_CLIENT));
-    return place > 0 && place < begun && !planned_savepoint(d, name);
+    struct txn own = { 0 };
+    replay_savepoints(d, &own);
+    bool out = txn_find(&own, name) == 0;
+    txn_free(&own);
+    return out;
 }
 
 static void refuse_savepoint(struct decision *d, struct span name)
@@ -295,7 +306,8 @@ static void give_up_unit(struct decision *d)
 void decide_savepoint(struct decision *d, const struct statement *st, struct span slice, enum effect effect)
 {
     struct buffer name = { 0 };
-    if (!operand_decode(&st->name, &d->s->sql, &name)) {
+    bool lost = d->failed && effect != EFFECT_ROLLBACK_TO; /* 25P02 */
+    if (lost || !operand_decode(&st->name, &d->s->sql, &name)) {
         decide_prelude(d);
         decision_client(d, slice, EFFECT_NONE);
     } else if (statement_name_is_reserved(&st->name)) {

@@ -82,8 +82,8 @@ void decide_unmarked_end(struct decision *d)
 {
     enum discard_reason reason = d->failed ? DISCARD_ERROR : DISCARD_ROLLBACK;
     bool undone = d->st.client == CLIENT_OPEN;
-    bool commit = d->st.route && d->st.route->end == END_COMMIT && (!d->failed || undone) &&
-                  d->st.client != CLIENT_JOINED;
+    bool commit =
+        d->st.route && d->st.route->end == END_COMMIT && (!d->failed || undone) && d->st.client != CLIENT_JOINED;
     if (commit && undone)
         decide_roll_back_client(d, NULL);
     else if (commit && d->st.client == CLIENT_LAZY)

@@ -1,18 +1,6 @@
 #include "proxy/session/names.h"
 
-#include <stdlib.h>
-
-static void *must(void *memory)
-{
-    if (!memory)
-        abort();
-    return memory;
-}
-
-static char *copy_of(struct span s)
-{
-    return must(strndup(s.size ? s.data : "", s.size));
-}
+#include "protocol/memory.h"
 
 void prepared_release(struct prepared *p)
 {
@@ -29,9 +17,9 @@ struct prepared *names_prepare(struct names *n, struct span name, struct span te
 {
     if (name.size == 0)
         names_forget(n, name);
-    struct prepared *p = must(calloc(1, sizeof *p));
-    p->name = copy_of(name);
-    p->text = must(malloc(text.size + 1));
+    struct prepared *p = or_abort(calloc(1, sizeof *p));
+    p->name = memory_copy_span(name);
+    p->text = or_abort(malloc(text.size + 1));
     memcpy(p->text, text.data, text.size);
     p->text[text.size] = '\0';
     size_t at = 0;
@@ -144,8 +132,8 @@ void names_confirm(struct names *n, struct prepared *p)
 struct portal *names_bind(struct names *n, struct span name, struct prepared *prepared)
 {
     names_unbind(n, name);
-    struct portal *portal = must(calloc(1, sizeof *portal));
-    portal->name = copy_of(name);
+    struct portal *portal = or_abort(calloc(1, sizeof *portal));
+    portal->name = memory_copy_span(name);
     portal->prepared = prepared;
     prepared->references++;
     portal->next = n->portals;
@@ -217,8 +205,8 @@ void names_drop_cursor(struct names *n, struct span name)
 void names_add_cursor(struct names *n, struct span name, bool in_client, bool at_sync)
 {
     names_drop_cursor(n, name);
-    struct cursor *c = must(calloc(1, sizeof *c));
-    c->name = copy_of(name);
+    struct cursor *c = or_abort(calloc(1, sizeof *c));
+    c->name = memory_copy_span(name);
     c->in_client = in_client;
     c->at_sync = at_sync;
     c->next = n->cursors;

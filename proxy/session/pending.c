@@ -2,13 +2,13 @@
 
 #include <stdlib.h>
 
+#include "protocol/memory.h"
+
 void pending_push(struct pending_queue *q, struct pending entry)
 {
     if (q->count == q->capacity) {
         size_t capacity = q->capacity ? q->capacity * 2 : 8;
-        struct pending *ring = malloc(capacity * sizeof *ring);
-        if (!ring)
-            abort();
+        struct pending *ring = or_abort(malloc(capacity * sizeof *ring));
         for (size_t i = 0; i < q->count; i++)
             ring[i] = *pending_at(q, i);
         free(q->ring);

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "protocol/memory.h"
+
 void plan_reset(struct plan *p)
 {
     buffer_clear(&p->bytes);
@@ -21,20 +23,9 @@ void plan_free(struct plan *p)
     free(p);
 }
 
-static void *grow(void *array, size_t *capacity, size_t count, size_t size)
-{
-    if (count < *capacity)
-        return array;
-    *capacity = *capacity ? *capacity * 2 : 4;
-    void *grown = realloc(array, *capacity * size);
-    if (!grown)
-        abort();
-    return grown;
-}
-
 struct step *plan_add(struct plan *p, enum step_kind kind)
 {
-    p->steps = grow(p->steps, &p->step_capacity, p->step_count, sizeof *p->steps);
+    p->steps = memory_grow(p->steps, &p->step_capacity, p->step_count, sizeof *p->steps);
     struct step *step = &p->steps[p->step_count++];
     *step = (struct step){ .kind = kind };
     return step;
@@ -58,7 +49,7 @@ static void close_statement(struct plan *p)
 void plan_append_client(struct plan *p, struct span slice, size_t client_characters)
 {
     close_statement(p);
-    p->segments = grow(p->segments, &p->segment_capacity, p->segment_count, sizeof *p->segments);
+    p->segments = memory_grow(p->segments, &p->segment_capacity, p->segment_count, sizeof *p->segments);
     p->segments[p->segment_count++] = (struct segment){ p->text.size, slice.size, client_characters };
     buffer_append_span(&p->text, slice);
     p->open_ended = true;

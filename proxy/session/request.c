@@ -126,6 +126,7 @@ static struct notification *fold(struct notification *first)
 static void publish(struct session *s, bool sandbox)
 {
     struct notification *first = fold(txn_take(&s->txn));
+    settings_release(&s->settings, 0);
     if (!first)
         return;
     for (struct notification *e = first; e; e = e->next)
@@ -192,9 +193,16 @@ static void hold_event(struct session *s, const struct plan *plan, const struct 
 static void roll_back_events_to(struct session *s, struct span name, enum discard_reason reason)
 {
     struct notification *cut = NULL;
-    txn_rollback_to(&s->txn, name, &cut);
+    if (txn_rollback_to(&s->txn, name, &cut))
+        settings_rollback_to(&s->settings, s->txn.mark_count);
     discard(s, cut, reason);
     buffer_clear(&s->failure); /* what failed behind the savepoint has failed nothing else (R3) */
+}
+
+static void release(struct session *s, struct span name)
+{
+    txn_release(&s->txn, name);
+    settings_release(&s->settings, s->txn.mark_count);
 }
 
 static void end_client_transaction(struct session *s, bool committed)
@@ -202,7 +210,7 @@ static void end_client_transaction(struct session *s, bool committed)
     struct span name = span_of(SAVEPOINT_CLIENT);
     if (!committed)
         roll_back_events_to(s, name, DISCARD_ROLLBACK);
-    txn_release(&s->txn, name);
+    release(s, name);
     s->close_cursors = s->names.cursors != NULL;
     if (committed && s->now.mode == MODE_SANDBOX && !s->now.marked)
         publish(s, true);
@@ -286,20 +294,20 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         txn_savepoint(&s->txn, name);
         break;
     case EFFECT_RELEASE:
-        txn_release(&s->txn, name);
+        release(s, name);
         break;
     case EFFECT_ROLLBACK_TO:
         roll_back_events_to(s, name, step->discard);
         break;
     case EFFECT_IMPLICIT_COMMIT:
-        txn_release(&s->txn, name);
+        release(s, name);
         publish(s, true);
         break;
     case EFFECT_HOLD:
         hold_event(s, plan, step);
         break;
     case EFFECT_SETTING:
-        settings_remember(&s->settings, name, plan_span(plan, step->payload));
+        settings_remember(&s->settings, name, plan_span(plan, step->payload), s->txn.mark_count);
         break;
     case EFFECT_CURSOR:
         names_add_cursor(&s->names, name, true, false);

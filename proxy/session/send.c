@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "protocol/memory.h"
+
 /* --- plans ------------------------------------------------------------------------------------- */
 
 struct plan *session_plan(struct session *s)
@@ -12,9 +14,7 @@ struct plan *session_plan(struct session *s)
         s->free_plans = plan->next;
         return plan;
     }
-    plan = calloc(1, sizeof *plan);
-    if (!plan)
-        abort();
+    plan = or_abort(calloc(1, sizeof *plan));
     return plan;
 }
 

@@ -276,10 +276,11 @@ static void note_error(struct session *s, const struct message_error *error, con
         s->undo = step->undo;
     if (step && step->effect == EFFECT_REQUEST_COMMIT && (s->client_gone || s->ending))
         request_tell_commit_failed(s, error->message);
-    if (pending_head(&s->pending)->kind == PENDING_QUERY && step && step->kind == STEP_OURS && step->swallow &&
-        !s->now.wrapper && !s->now.outer)
+    const struct pending *head = pending_head(&s->pending);
+    if (head->kind == PENDING_QUERY && step && step->kind == STEP_OURS && step->swallow && !s->now.wrapper &&
+        !s->now.outer)
         s->begin_failed = true;
-    if (span_is(error->sqlstate, "26000"))
+    if (head->swallow && head->kind == PENDING_BIND && span_is(error->sqlstate, "26000"))
         s->own_begin_prepared = false;
     remember_failure(s, error, step);
     s->failed_seen = false;
@@ -451,6 +452,8 @@ static void settle_unit(struct session *s, bool local)
     bool sandbox = s->now.mode == MODE_SANDBOX && !s->now.marked && (local || !s->now.outer);
     if ((own || sandbox) && s->now.client == CLIENT_NONE)
         request_settle_implicit(s);
+    if (s->settings.count > 0)
+        settings_end_unit(&s->settings, s->unit_failed);
     s->unit_failed = false;
     if (s->unsynced == 0)
         s->unit_ran = false;

@@ -3,25 +3,17 @@
 
 #include <stdlib.h>
 
-static char *copy_of(const char *text)
-{
-    char *copy = strdup(text ? text : "");
-    if (!copy)
-        abort();
-    return copy;
-}
+#include "protocol/memory.h"
 
 struct session *session_new(const struct session_start *start)
 {
-    struct session *s = calloc(1, sizeof *s);
-    if (!s)
-        abort();
+    struct session *s = or_abort(calloc(1, sizeof *s));
     s->config = config_retain(start->config);
-    s->database = copy_of(start->database);
-    s->user = copy_of(start->user);
-    s->application = copy_of(start->application);
-    s->client = copy_of(start->client);
-    s->label = start->label ? copy_of(start->label) : NULL;
+    s->database = memory_copy_text(start->database);
+    s->user = memory_copy_text(start->user);
+    s->application = memory_copy_text(start->application);
+    s->client = memory_copy_text(start->client);
+    s->label = start->label ? memory_copy_text(start->label) : NULL;
     s->sql.encoding = encoding_find(start->client_encoding);
     s->server_encoding = encoding_find(start->server_encoding);
     s->sql.standard_conforming_strings = start->standard_conforming_strings;
@@ -94,9 +86,7 @@ void session_set_config(struct session *s, struct config *config)
 void session_rename(struct session *s, struct span application)
 {
     free(s->application);
-    s->application = strndup(application.size ? application.data : "", application.size);
-    if (!s->application)
-        abort();
+    s->application = memory_copy_span(application);
     s->rules_stale = true; /* for requests that begin from now on */
 }
 

@@ -2,13 +2,7 @@
 
 #include <stdlib.h>
 
-static char *copy_of(struct span s)
-{
-    char *copy = strndup(s.size ? s.data : "", s.size);
-    if (!copy)
-        abort();
-    return copy;
-}
+#include "protocol/memory.h"
 
 static void drop(struct settings *s, size_t i)
 {
@@ -18,19 +12,54 @@ static void drop(struct settings *s, size_t i)
     memmove(&s->list[i], &s->list[i + 1], (s->count - i) * sizeof *s->list);
 }
 
-void settings_remember(struct settings *s, struct span name, struct span sql)
+/* The older ones for the name of the last, made at its depth or deeper; of fresh ones only. */
+static void drop_replaced(struct settings *s, size_t last, bool fresh_only)
+{
+    const struct setting *newest = &s->list[last];
+    if (newest->name[0] == '\0')
+        return;
+    for (size_t i = last; i > 0; i--) {
+        const struct setting *older = &s->list[i - 1];
+        if (older->depth >= newest->depth && (older->fresh || !fresh_only) && strcmp(older->name, newest->name) == 0) {
+            drop(s, i - 1);
+            newest = &s->list[--last];
+        }
+    }
+}
+
+void settings_remember(struct settings *s, struct span name, struct span sql, size_t depth)
+{
+    s->list = memory_grow(s->list, &s->capacity, s->count, sizeof *s->list);
+    s->list[s->count++] = (struct setting){ memory_copy_span(name), memory_copy_span(sql), depth, true };
+    drop_replaced(s, s->count - 1, true);
+}
+
+void settings_end_unit(struct settings *s, bool failed)
+{
+    for (size_t i = s->count; i-- > 0;) {
+        if (i >= s->count || !s->list[i].fresh)
+            continue;
+        if (failed) {
+            drop(s, i);
+        } else {
+            s->list[i].fresh = false;
+            drop_replaced(s, i, false);
+        }
+    }
+}
+
+void settings_release(struct settings *s, size_t depth)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->list[i].depth > depth)
+            s->list[i].depth = depth;
+}
+
+void settings_rollback_to(struct settings *s, size_t depth)
 {
     for (size_t i = s->count; i > 0; i--)
-        if (name.size > 0 && span_is(name, s->list[i - 1].name))
+        if (s->list[i - 1].depth >= depth)
             drop(s, i - 1);
-
-    if (s->count == s->capacity) {
-        s->capacity = s->capacity ? s->capacity * 2 : 4;
-        s->list = realloc(s->list, s->capacity * sizeof *s->list);
-        if (!s->list)
-            abort();
-    }
-    s->list[s->count++] = (struct setting){ copy_of(name), copy_of(sql) };
 }
 
 void settings_forget(struct settings *s)

@@ -2,16 +2,7 @@
 
 #include <stdlib.h>
 
-static void *grow(void *array, size_t *capacity, size_t count, size_t size)
-{
-    if (count < *capacity)
-        return array;
-    *capacity = *capacity ? *capacity * 2 : 8;
-    void *grown = realloc(array, *capacity * size);
-    if (!grown)
-        abort();
-    return grown;
-}
+#include "protocol/memory.h"
 
 static void drop_marks_from(struct txn *t, size_t first)
 {
@@ -41,17 +32,14 @@ void txn_free(struct txn *t)
 
 void txn_hold(struct txn *t, struct notification *take)
 {
-    t->events = grow(t->events, &t->event_capacity, t->event_count, sizeof *t->events);
+    t->events = memory_grow(t->events, &t->event_capacity, t->event_count, sizeof *t->events);
     t->events[t->event_count++] = take;
 }
 
 void txn_savepoint(struct txn *t, struct span name)
 {
-    t->marks = grow(t->marks, &t->mark_capacity, t->mark_count, sizeof *t->marks);
-    char *copy = strndup(name.size ? name.data : "", name.size);
-    if (!copy)
-        abort();
-    t->marks[t->mark_count++] = (struct txn_mark){ copy, t->event_count };
+    t->marks = memory_grow(t->marks, &t->mark_capacity, t->mark_count, sizeof *t->marks);
+    t->marks[t->mark_count++] = (struct txn_mark){ memory_copy_span(name), t->event_count };
 }
 
 size_t txn_find(const struct txn *t, struct span name)
