@@ -348,7 +348,7 @@ static enum session_result execute_special(struct session *s, const struct frame
         client_note_statement(s);
     note_extended_begin(s, st);
     note_run(s, st->kind);
-    portal->done = st->as_row && execute->max_rows == 1 && plan->step_count == 1 && plan->steps[0].kind == STEP_LOCAL;
+    portal->done = st->as_row; /* a second Execute finds no row left, and does nothing */
     if (state_is_virtual(&s->front) || mark)
         plan->controls = true;
     bool fails = plan->step_count > 0 && plan->steps[plan->step_count - 1].fails &&
