@@ -538,10 +538,15 @@ static void on_parameter_status(struct session *s, const struct frame *f)
     forward(s, f);
 }
 
-/* PostgreSQL warns of nothing that pgatomic's own statements do; what it says of them is not for the client. */
+/* What the server says of statements that the client never sent is not for the client; but a deferred trigger may speak at a COMMIT. */
 static void on_notice(struct session *s, const struct frame *f)
 {
-    forward_unless_hidden(s, f);
+    const struct pending *head = pending_head(&s->pending);
+    const struct step *step = current_step(head);
+    if (head && (head->swallow || (step && step->swallow)))
+        s->out->rest = REST_DROP;
+    else
+        forward(s, f);
 }
 
 /* COPY FROM STDIN reads past every Sync up to the end of its data (libpq sends one behind each Execute): those were not the end
