@@ -7,9 +7,10 @@ PREFIX  ?= /usr/local
 B       := build/$(MODE)
 PKGS    := libevent libevent_pthreads openssl libpq libconfuse jansson
 
-# The program is optimized as a whole; the tests link the same objects the quick way.
-CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -flto=auto -ffat-lto-objects
-WHOLE_release  := -O2 -flto=auto
+# gcc optimizes the program as a whole; the tests link the same objects the quick way.
+WHOLE          := $(if $(findstring clang,$(CC)),,-flto=auto)
+CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 $(WHOLE) $(WHOLE:-flto=auto=-ffat-lto-objects)
+WHOLE_release  := -O2 $(WHOLE)
 CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS_asan   := -fsanitize=address,undefined
