@@ -9,7 +9,7 @@ PKGS    := libevent libevent_pthreads openssl libpq libconfuse jansson
 
 # gcc optimizes the program as a whole; the tests link the same objects the quick way.
 WHOLE          := $(if $(findstring clang,$(CC)),,-flto=auto)
-CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 $(WHOLE) $(WHOLE:-flto=auto=-ffat-lto-objects)
+CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 $(WHOLE) $(if $(WHOLE),-ffat-lto-objects)
 WHOLE_release  := -O2 $(WHOLE)
 CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
