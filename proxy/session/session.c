@@ -47,6 +47,8 @@ void session_free(struct session *s)
     if (s->request)
         request_release(s->request);
     config_release(s->config);
+    if (s->next_config)
+        config_release(s->next_config);
     free(s->database);
     free(s->user);
     free(s->application);
