@@ -36,22 +36,14 @@ static inline void copy_character(struct decoder *d, struct span s, size_t *at)
     *at += size;
 }
 
-/* --- code points ------------------------------------------------------------------------------------------ */
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = sql_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+/* --- code points ------------------------------------------------------------------------------ */
 
 /* `count` hexadecimal digits at `at`. False when there are fewer. */
 static bool read_hex(struct span s, size_t at, size_t count, uint32_t *value)
 {
     *value = 0;
     for (size_t i = 0; i < count; i++) {
-        int digit = at + i < s.size ? hex_digit(s.data[at + i]) : -1;
+        int digit = at + i < s.size ? sql_hex_digit(s.data[at + i]) : -1;
         if (digit < 0)
             return false;
         *value = *value << 4 | (uint32_t)digit;
@@ -105,7 +97,7 @@ static bool add_escaped(struct decoder *d, escape_reader read, struct span s, ch
     return add_code_point(d, c);
 }
 
-/* --- the inside of quotes ---------------------------------------------------------------------------------- */
+/* --- the inside of quotes --------------------------------------------------------------------- */
 
 /* \uXXXX and \UXXXXXXXX, in E''. */
 static bool read_e_unicode(struct span s, char escape, size_t *at, uint32_t *value)
@@ -124,7 +116,7 @@ static bool add_numbered_byte(struct decoder *d, size_t *at, unsigned bits, size
 {
     unsigned value = 0;
     for (; digits > 0; digits--, ++*at) {
-        int digit = hex_digit(byte_at(d, *at));
+        int digit = sql_hex_digit(byte_at(d, *at));
         if (digit < 0 || digit >> bits)
             break;
         value = value << bits | (unsigned)digit;
@@ -141,7 +133,7 @@ static bool decode_backslash(struct decoder *d, size_t *at)
     ++*at;
     if (c >= '0' && c <= '7')
         return add_numbered_byte(d, at, 3, 3);
-    if (c == 'x' && hex_digit(byte_at(d, *at + 1)) >= 0) {
+    if (c == 'x' && sql_hex_digit(byte_at(d, *at + 1)) >= 0) {
         ++*at;
         return add_numbered_byte(d, at, 4, 2);
     }
@@ -192,7 +184,7 @@ static bool decode_dollar(struct decoder *d)
     return true;
 }
 
-/* --- U& ------------------------------------------------------------------------------------------------------ */
+/* --- U& --------------------------------------------------------------------------------------- */
 
 /* \XXXX and \+XXXXXX, in U&''. */
 static bool read_u_unicode(struct span s, char escape, size_t *at, uint32_t *value)
@@ -220,7 +212,7 @@ static char read_uescape(const struct decoder *d, size_t at)
     if (!sql_word_is(word.text, "uescape") || string.text.size != 3 || string.text.data[0] != '\'')
         return 0;
     char c = string.text.data[1];
-    bool refused = hex_digit(c) >= 0 || strchr("+'\" \t\n\v\f\r", c) || (unsigned char)c >= 0x80;
+    bool refused = sql_hex_digit(c) >= 0 || strchr("+'\" \t\n\v\f\r", c) || (unsigned char)c >= 0x80;
     return refused ? 0 : c;
 }
 
@@ -249,7 +241,7 @@ static bool decode_unicode(struct decoder *d)
     return true;
 }
 
-/* --- operands --------------------------------------------------------------------------------------------------- */
+/* --- operands --------------------------------------------------------------------------------- */
 
 static bool decode_text(struct decoder *d)
 {
@@ -376,43 +368,26 @@ bool operand_decode(const struct operand *operand, const struct sql_options *opt
     return true;
 }
 
-/* The value of what is not written at more length than this, in `room`. */
-enum { PEEK_SIZE = 256 };
-
-static bool peek_value(const struct operand *operand, const struct sql_options *options, char room[PEEK_SIZE],
-                       struct span *value)
+/* Compares with a short text. What is written at more than this length is not looked into. */
+static bool value_is(const struct operand *operand, const struct sql_options *options, const char *text,
+                     bool (*equal)(struct span, const char *))
 {
-    value->data = room;
-    return operand->raw.size <= PEEK_SIZE && decode_into(operand, options, room, &value->size);
-}
-
-/* A name of just as many bytes has no quotes in it. Nearly every comparison ends here, without a value. */
-static bool is_bare(const struct operand *operand, const char *text)
-{
-    return operand->raw.size <= strlen(text);
-}
-
-static bool bare_is(const struct operand *operand, const char *text)
-{
-    return operand->kind == OPERAND_NAME && sql_word_is(operand->raw, text);
+    char room[256];
+    struct span value = { .data = room };
+    /* Quotes and escapes take room: what is no longer than the text has none, and nearly every comparison ends here. */
+    if (operand->raw.size <= strlen(text))
+        return operand->kind == OPERAND_NAME && sql_word_is(operand->raw, text);
+    return operand->raw.size <= sizeof room && decode_into(operand, options, room, &value.size) && equal(value, text);
 }
 
 bool operand_is(const struct operand *operand, const struct sql_options *options, const char *text)
 {
-    char room[PEEK_SIZE];
-    struct span value;
-    if (is_bare(operand, text))
-        return bare_is(operand, text);
-    return peek_value(operand, options, room, &value) && span_is(value, text);
+    return value_is(operand, options, text, span_is);
 }
 
 bool operand_is_ignoring_case(const struct operand *operand, const struct sql_options *options, const char *text)
 {
-    char room[PEEK_SIZE];
-    struct span value;
-    if (is_bare(operand, text))
-        return bare_is(operand, text);
-    return peek_value(operand, options, room, &value) && sql_word_is(value, text);
+    return value_is(operand, options, text, sql_word_is);
 }
 
 /* Ours have no quote and no escape in them, so that only a U& name has to be decoded to be known. */

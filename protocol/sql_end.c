@@ -12,7 +12,7 @@
 #include <emmintrin.h>
 #endif
 
-/* --- special bytes ------------------------------------------------------------------------------- */
+/* --- special bytes ---------------------------------------------------------------------------- */
 
 /* Whether `c` begins something or is a semicolon, by the byte behind it: - alone and / alone are operators, $1 is a parameter. */
 static inline bool is_beginning(char c, char next)
@@ -104,7 +104,7 @@ static size_t find_special(const struct sql_lexer *l, size_t at)
     return at;
 }
 
-/* --- statements ---------------------------------------------------------------------------------- */
+/* --- statements ------------------------------------------------------------------------------- */
 
 /* What has been passed on the way to the end. */
 struct walk {
@@ -236,7 +236,7 @@ bool sql_next_comment(const struct sql_lexer *l, size_t *at, struct span *commen
     return false;
 }
 
-/* --- CREATE ------------------------------------------------------------------------------------------------ */
+/* --- CREATE ----------------------------------------------------------------------------------- */
 
 /* How far the words CREATE [OR REPLACE] FUNCTION have been read. */
 enum create_head { HEAD_START, HEAD_CREATE, HEAD_OR, HEAD_REPLACE, HEAD_ROUTINE, HEAD_BEGIN, HEAD_OTHER };

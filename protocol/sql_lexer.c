@@ -11,7 +11,7 @@ void sql_lexer_init(struct sql_lexer *l, struct span text, const struct sql_opti
     l->wide = encoding_is_ascii_safe(options->encoding) ? NULL : options->encoding;
 }
 
-/* --- between tokens ------------------------------------------------------------------------------ */
+/* --- between tokens --------------------------------------------------------------------------- */
 
 size_t sql_skip_blank(const struct sql_lexer *l, size_t at)
 {
@@ -33,7 +33,7 @@ size_t sql_skip_empty(const struct sql_lexer *l, size_t at)
     return at;
 }
 
-/* --- tokens -------------------------------------------------------------------------------------- */
+/* --- tokens ----------------------------------------------------------------------------------- */
 
 size_t sql_skip_word(const struct sql_lexer *l, size_t at)
 {
@@ -156,7 +156,7 @@ struct sql_token sql_lexer_next(struct sql_lexer *l)
     return token;
 }
 
-/* --- words --------------------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------ */
 
 bool sql_word_is(struct span text, const char *word)
 {

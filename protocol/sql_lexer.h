@@ -89,4 +89,13 @@ static inline char sql_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
+/* The value of a hexadecimal digit, or -1. */
+static inline int sql_hex_digit(char c)
+{
+    char lower = sql_lower(c);
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
 #endif

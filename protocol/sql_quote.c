@@ -31,7 +31,7 @@ static inline size_t find(const struct sql_lexer *l, size_t at, char c)
     return at;
 }
 
-/* --- comments ------------------------------------------------------------------------------------ */
+/* --- comments --------------------------------------------------------------------------------- */
 
 static size_t skip_line_comment(const struct sql_lexer *l, size_t at)
 {
@@ -64,7 +64,7 @@ size_t sql_skip_comment(const struct sql_lexer *l, size_t at)
     return l->text.data[at] == '-' ? skip_line_comment(l, at) : skip_block_comment(l, at);
 }
 
-/* --- literals ------------------------------------------------------------------------------------ */
+/* --- literals --------------------------------------------------------------------------------- */
 
 size_t sql_next_piece(const struct sql_lexer *l, size_t at)
 {
@@ -150,7 +150,7 @@ size_t sql_skip_name(const struct sql_lexer *l, size_t at)
     }
 }
 
-/* --- dollar quotes --------------------------------------------------------------------------------- */
+/* --- dollar quotes ---------------------------------------------------------------------------- */
 
 size_t sql_dollar_delimiter(const struct sql_lexer *l, size_t at)
 {

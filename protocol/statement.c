@@ -9,7 +9,7 @@
 
 #include "protocol/statement_reader.h"
 
-/* --- the first word ------------------------------------------------------------------------------ */
+/* --- the first word --------------------------------------------------------------------------- */
 
 /* The reader for statements that begin with the word of `size` bytes; NULL when all of them are OTHER. */
 static statement_read *reader_of(uint64_t key, size_t size)
@@ -128,7 +128,7 @@ static struct head look_at_head(const struct sql_lexer *l, size_t at)
     return h;
 }
 
-/* --- statements ---------------------------------------------------------------------------------- */
+/* --- statements ------------------------------------------------------------------------------- */
 
 static enum statement_kind read_kind(const struct head *h, const struct sql_options *options, struct statement *out)
 {

@@ -27,8 +27,8 @@ enum statement_kind {
     STATEMENT_SET_TRANSACTION, /* SET [LOCAL|SESSION] TRANSACTION …, but not SNAPSHOT (that is OTHER): modes */
 
     /* session commands (R1): they need no transaction */
-    STATEMENT_SET, /* SET [SESSION] x = …, SET TIME ZONE, SET ROLE, …: name; not LOCAL. Without a name: SET SESSION
-                          * CHARACTERISTICS AS TRANSACTION: modes */
+    STATEMENT_SET,   /* SET [SESSION] x = …, SET TIME ZONE, SET ROLE, …: name; not LOCAL. Without a name, it is
+                      * SET SESSION CHARACTERISTICS AS TRANSACTION: modes */
     STATEMENT_RESET, /* name */
     STATEMENT_RESET_ALL,
     STATEMENT_SHOW,    /* name; none for ALL */
@@ -51,7 +51,7 @@ enum statement_kind {
 
     /* marks: SET pgatomic.request and SET pgatomic.outcome, or, as_row, SELECT set_config(…): column, cast_text, and in args[1] the
      * third argument when it is a parameter (then it is a mark only if false is bound). Marks that are local are none. */
-    STATEMENT_MARK_REQUEST, /* args[0] the label, NULL only as_row */
+    STATEMENT_MARK_REQUEST, /* args[0] the label; a NULL, only as_row, is none */
     STATEMENT_MARK_OUTCOME, /* args[0] 'commit' or 'rollback', or what is not allowed */
     STATEMENT_SHOW_REQUEST, /* SHOW pgatomic.request: name */
 
@@ -121,7 +121,8 @@ bool statement_is_plain(struct span text, const struct sql_options *options);
 bool statement_name_is_reserved(const struct operand *name);
 
 /* Appends the value of a NAME (folded to lower case unless quoted, cut to 63 bytes), TEXT or WORD (folded) operand, in client
- * encoding. False when the literal is not well formed (a bad escape): then leave the statement to the server, and `out` is as it was. */
+ * encoding. False when it is not well formed, as with a bad escape, or when the server alone knows what it stands for, as with bytes
+ * above 0x7F that are written as escapes: then leave the statement to the server; `out` is as it was. */
 bool operand_decode(const struct operand *operand, const struct sql_options *options, struct buffer *out);
 
 /* The route that a sqlcommenter comment in `text` names, URL-decoded and appended. The last comment that has one counts.

@@ -4,15 +4,7 @@
  * Rails' older comments are written k:v. */
 #include "protocol/statement.h"
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = sql_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* --- one comment ------------------------------------------------------------------------------------------------- */
+/* --- one comment ------------------------------------------------------------------------------ */
 
 static size_t skip_spaces(struct span s, size_t at)
 {
@@ -31,8 +23,8 @@ static char read_byte(struct span s, size_t *at)
         return c;
     if (*at < s.size && s.data[*at] == '%')
         ++*at;
-    int high = *at + 1 < s.size ? hex_digit(s.data[*at]) : -1;
-    int low = high >= 0 ? hex_digit(s.data[*at + 1]) : -1;
+    int high = *at + 1 < s.size ? sql_hex_digit(s.data[*at]) : -1;
+    int low = high >= 0 ? sql_hex_digit(s.data[*at + 1]) : -1;
     if (low < 0)
         return c;
     *at += 2;
@@ -51,11 +43,11 @@ static size_t value_end(struct span s, size_t at, bool quoted)
     return at < s.size ? at : s.size;
 }
 
-/* A key and its value, which ends at *next. */
 struct pair {
-    struct span key, value;
+    struct span key, value; /* encoded */
 };
 
+/* The pair at *at, which moves to the end of its value. False, with *at at a comma or the end: there is none. */
 static bool read_pair(struct span s, size_t *at, struct pair *out)
 {
     size_t start = *at = skip_spaces(s, *at);
@@ -77,20 +69,22 @@ static bool read_pair(struct span s, size_t *at, struct pair *out)
     return true;
 }
 
+/* Leaves *route as it is when the comment names none. */
 static bool find_route(struct span comment, struct span *route)
 {
     struct pair pair;
-    for (size_t at = 0; at < comment.size; at++) { /* past the comma */
+    for (size_t at = 0; at < comment.size; at++) {
         if (read_pair(comment, &at, &pair) && sql_word_is(pair.key, "route") && pair.value.size > 0) {
             *route = pair.value;
             return true;
         }
         const char *comma = at < comment.size ? memchr(comment.data + at, ',', comment.size - at) : NULL;
-        at = comma ? (size_t)(comma - comment.data) : comment.size;
+        at = comma ? (size_t)(comma - comment.data) : comment.size; /* and past it */
     }
     return false;
 }
 
+/* False, and nothing appended, for a route with a NUL in it. */
 static bool decode_route(struct span route, struct buffer *out)
 {
     char *to = buffer_reserve(out, route.size);
@@ -104,11 +98,11 @@ static bool decode_route(struct span route, struct buffer *out)
     return true;
 }
 
-/* --- all comments --------------------------------------------------------------------------------------------------- */
+/* --- all comments ----------------------------------------------------------------------------- */
 
 bool statement_route_comment(struct span text, const struct sql_options *options, struct buffer *out)
 {
-    if (!memmem(text.data, text.size, "/*", 2))
+    if (text.size == 0 || !memmem(text.data, text.size, "/*", 2))
         return false;
     struct sql_lexer l;
     sql_lexer_init(&l, text, options);

@@ -68,7 +68,7 @@ static enum statement_kind read_pg_notify(struct statement_reader *r, struct sta
     return whole ? STATEMENT_PG_NOTIFY : STATEMENT_OTHER;
 }
 
-/* --- set_config ------------------------------------------------------------------------------------------------ */
+/* --- set_config ------------------------------------------------------------------------------- */
 
 static bool is_one_of(const struct operand *o, const struct sql_options *options, const char *const *words)
 {

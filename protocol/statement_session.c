@@ -1,7 +1,7 @@
 /* Session commands, prepared statements, cursors, and NOTIFY. */
 #include "protocol/statement_reader.h"
 
-/* --- SHOW, RESET, DISCARD ------------------------------------------------------------------------------------ */
+/* --- SHOW, RESET, DISCARD --------------------------------------------------------------------- */
 
 /* A parameter by its name, or by words of its own. */
 static bool accept_parameter(struct statement_reader *r, struct operand *name)
@@ -51,7 +51,7 @@ enum statement_kind statement_read_discard(struct statement_reader *r, struct st
     return reader_at_end(r) ? kind : STATEMENT_OTHER;
 }
 
-/* --- LISTEN, UNLISTEN, NOTIFY ----------------------------------------------------------------------------------- */
+/* --- LISTEN, UNLISTEN, NOTIFY ----------------------------------------------------------------- */
 
 enum statement_kind statement_read_listen(struct statement_reader *r, struct statement *s)
 {
@@ -80,7 +80,7 @@ enum statement_kind statement_read_notify(struct statement_reader *r, struct sta
     return reader_at_end(r) ? STATEMENT_NOTIFY : STATEMENT_OTHER;
 }
 
-/* --- PREPARE, EXECUTE, DEALLOCATE ---------------------------------------------------------------------------------- */
+/* --- PREPARE, EXECUTE, DEALLOCATE ------------------------------------------------------------- */
 
 /* From an opening parenthesis to behind the one that closes it. */
 static bool accept_parentheses(struct statement_reader *r)
@@ -193,7 +193,7 @@ enum statement_kind statement_read_deallocate(struct statement_reader *r, struct
     return reader_accept_name(r, &s->name) && reader_at_end(r) ? STATEMENT_DEALLOCATE : STATEMENT_OTHER;
 }
 
-/* --- cursors ----------------------------------------------------------------------------------------------------- */
+/* --- cursors ---------------------------------------------------------------------------------- */
 
 static void accept_cursor_options(struct statement_reader *r)
 {

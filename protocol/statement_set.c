@@ -2,7 +2,7 @@
 #include "protocol/sql_words.h"
 #include "protocol/statement_reader.h"
 
-/* --- SET name = value ---------------------------------------------------------------------------------------- */
+/* --- SET name = value ------------------------------------------------------------------------- */
 
 /* -1, 2.5, +3e4 */
 static bool accept_number(struct statement_reader *r, struct operand *out)
@@ -50,16 +50,21 @@ static bool accept_values_and_end(struct statement_reader *r, struct operand *fi
     return reader_at_end(r);
 }
 
-/* SET of a mark, with one value; any other form of SET is what it always is. */
+static enum statement_kind kind_of_parameter(const struct statement_reader *r, const struct operand *name)
+{
+    if (operand_is_ignoring_case(name, r->options, "pgatomic.request"))
+        return STATEMENT_MARK_REQUEST;
+    if (operand_is_ignoring_case(name, r->options, "pgatomic.outcome"))
+        return STATEMENT_MARK_OUTCOME;
+    return STATEMENT_SET;
+}
+
+/* SET to `value`, or to a list of values when that is NONE, which no mark can be set to. */
 static enum statement_kind mark_or_set(const struct statement_reader *r, struct statement *s,
                                        const struct operand *value)
 {
-    enum statement_kind kind = STATEMENT_SET;
-    if (operand_is_ignoring_case(&s->name, r->options, "pgatomic.request"))
-        kind = STATEMENT_MARK_REQUEST;
-    else if (operand_is_ignoring_case(&s->name, r->options, "pgatomic.outcome"))
-        kind = STATEMENT_MARK_OUTCOME;
-    else
+    enum statement_kind kind = kind_of_parameter(r, &s->name);
+    if (kind == STATEMENT_SET)
         return STATEMENT_SET;
     if (value->kind == OPERAND_NONE)
         return STATEMENT_OTHER;
@@ -85,16 +90,21 @@ static enum statement_kind read_assignment(struct statement_reader *r, struct st
     return mark_or_set(r, s, &value);
 }
 
-/* --- the forms with words of their own ---------------------------------------------------------------------------- */
+/* --- the forms with words of their own -------------------------------------------------------- */
 
 static struct operand parameter_called(const char *name)
 {
     return (struct operand){ .kind = OPERAND_NAME, .raw = span_of(name) };
 }
 
-/* What stands behind these words goes into a parameter of another name; what exactly may stand there is the server's to say. */
+/* What stands behind these words goes into a parameter of another name; what exactly may stand there is the server's to say. NAMES
+ * alone may have nothing behind it. */
 static bool accept_parameter_words(struct statement_reader *r, struct operand *name)
 {
+    if (reader_accept_word(r, "names")) {
+        *name = parameter_called("client_encoding");
+        return true;
+    }
     if (reader_accept_words(r, "time", "zone"))
         *name = parameter_called("timezone");
     else if (reader_accept_words(r, "session", "authorization"))
@@ -110,21 +120,10 @@ static bool accept_parameter_words(struct statement_reader *r, struct operand *n
     return !reader_at_end(r);
 }
 
-static bool accept_names(struct statement_reader *r, struct operand *name)
-{
-    *name = parameter_called("client_encoding");
-    return reader_accept_word(r, "names");
-}
-
-static enum statement_kind read_transaction(struct statement_reader *r, struct statement *s)
-{
-    return reader_accept_modes(r, true, &s->modes) ? STATEMENT_SET_TRANSACTION : STATEMENT_OTHER;
-}
-
 static enum statement_kind read_special(struct statement_reader *r, struct statement *s, bool local)
 {
     if (reader_accept_word(r, "transaction"))
-        return read_transaction(r, s);
+        return reader_accept_modes(r, true, &s->modes) ? STATEMENT_SET_TRANSACTION : STATEMENT_OTHER;
     if (local)
         return STATEMENT_OTHER;
     if (reader_accept_words(r, "session", "characteristics")) {
@@ -132,9 +131,7 @@ static enum statement_kind read_special(struct statement_reader *r, struct state
         bool whole = reader_accept_words(r, "as", "transaction") && reader_accept_modes(r, true, &s->modes);
         return whole ? STATEMENT_SET : STATEMENT_OTHER;
     }
-    if (accept_parameter_words(r, &s->name) || accept_names(r, &s->name))
-        return STATEMENT_SET;
-    return STATEMENT_OTHER;
+    return accept_parameter_words(r, &s->name) ? STATEMENT_SET : STATEMENT_OTHER;
 }
 
 /* A parameter's name and what is done with it; what only begins like that is left for the other forms. */

@@ -1,7 +1,7 @@
 /* Transaction control: BEGIN to ROLLBACK PREPARED, and the modes that BEGIN and SET TRANSACTION take. */
 #include "protocol/statement_reader.h"
 
-/* --- modes -------------------------------------------------------------------------------------------------- */
+/* --- modes ------------------------------------------------------------------------------------ */
 
 static bool accept_isolation(struct statement_reader *r, struct statement_modes *m)
 {
@@ -54,7 +54,7 @@ bool reader_accept_modes(struct statement_reader *r, bool required, struct state
     return true;
 }
 
-/* --- transactions ---------------------------------------------------------------------------------------------- */
+/* --- transactions ----------------------------------------------------------------------------- */
 
 static void accept_work(struct statement_reader *r)
 {
@@ -117,7 +117,7 @@ enum statement_kind statement_read_abort(struct statement_reader *r, struct stat
     return read_end(r, s, STATEMENT_ROLLBACK);
 }
 
-/* --- savepoints ---------------------------------------------------------------------------------------------------- */
+/* --- savepoints ------------------------------------------------------------------------------- */
 
 static enum statement_kind read_named(struct statement_reader *r, struct statement *s, enum statement_kind kind)
 {

@@ -32,7 +32,7 @@ static bool is_blank(char c)
     return c == ' ' || c == '\n' || c == '\t';
 }
 
-/* --- mild --------------------------------------------------------------------------------------------------------- */
+/* --- mild ------------------------------------------------------------------------------------- */
 
 static void change_blank(struct random *r, struct buffer *text)
 {
@@ -65,7 +65,7 @@ static void make_mild_change(struct random *r, struct buffer *text)
         change_blank(r, text);
 }
 
-/* --- rough ---------------------------------------------------------------------------------------------------------- */
+/* --- rough ------------------------------------------------------------------------------------ */
 
 static void cut(struct random *r, struct buffer *text)
 {

@@ -53,7 +53,7 @@ static char *copy_of(struct span s)
     return copy;
 }
 
-/* --- tokens ------------------------------------------------------------------------------------------------------ */
+/* --- tokens ----------------------------------------------------------------------------------- */
 
 static bool is_class(enum sql_token_kind kind, enum peer_class class)
 {
@@ -189,7 +189,7 @@ static bool semicolons_agree(const char *text, const struct peer_tokens *peer)
     return !more;
 }
 
-/* --- statements ------------------------------------------------------------------------------------------------------ */
+/* --- statements ------------------------------------------------------------------------------- */
 
 /* Comments and white space only. */
 static bool is_empty(const char *text, size_t start, size_t end)
@@ -307,7 +307,7 @@ static bool compare(const char *text)
     return agree;
 }
 
-/* --- texts -------------------------------------------------------------------------------------------------------------- */
+/* --- texts ------------------------------------------------------------------------------------ */
 
 static char *read_file(const char *directory, const char *name, size_t *size)
 {

@@ -21,7 +21,7 @@ void ranges_add(struct ranges *r, size_t start, size_t end)
     r->list[r->count++] = (struct range){ start, end };
 }
 
-/* --- tokens ------------------------------------------------------------------------------------------------------ */
+/* --- tokens ----------------------------------------------------------------------------------- */
 
 static uint64_t read_varint(struct span *s)
 {

@@ -6,7 +6,7 @@
 
 #include "tests/oracle/peer.h"
 
-/* --- JSON ------------------------------------------------------------------------------------------------------- */
+/* --- JSON ------------------------------------------------------------------------------------- */
 
 /* Takes `text` if it stands at *json. */
 static bool eat(const char **json, const char *text)
@@ -73,7 +73,7 @@ static void append_field(struct buffer *out, const char *json, const char *key)
         buffer_append_text(out, "-");
 }
 
-/* --- SELECT pg_notify and set_config ---------------------------------------------------------------------------- */
+/* --- SELECT pg_notify and set_config ---------------------------------------------------------- */
 
 enum { ARGUMENTS_MAX = 3 };
 
@@ -235,7 +235,7 @@ static void describe_select(const char *json, struct buffer *out)
         buffer_free(&c.arguments[i]);
 }
 
-/* --- the other statements ------------------------------------------------------------------------------------------------ */
+/* --- the other statements --------------------------------------------------------------------- */
 
 void append_modes(struct buffer *out, const struct statement_modes *m)
 {

@@ -1,6 +1,6 @@
 #include "tests/unit/statements.h"
 
-/* --- kinds ------------------------------------------------------------------------------------------------------- */
+/* --- kinds ------------------------------------------------------------------------------------ */
 
 Test(statement, R7_transaction_control_is_known_in_every_form)
 {
@@ -154,7 +154,7 @@ Test(statement, R1_session_commands_are_known)
     EXPECT_KINDS(rows);
 }
 
-/* --- names, modes and the rest ----------------------------------------------------------------------------------------- */
+/* --- names, modes and the rest ---------------------------------------------------------------- */
 
 Test(statement, R8_names_are_folded_unless_quoted)
 {
@@ -343,7 +343,7 @@ Test(statement, E1_literal_arguments_of_EXECUTE_are_taken)
     }
 }
 
-/* --- boundaries ------------------------------------------------------------------------------------------------------------ */
+/* --- boundaries ------------------------------------------------------------------------------- */
 
 Test(statement, R13_a_string_is_cut_where_the_server_cuts_it)
 {
@@ -461,7 +461,7 @@ Test(statement, the_quick_look_is_enough_for_what_is_usual)
     }
 }
 
-/* --- comments --------------------------------------------------------------------------------------------------------------- */
+/* --- comments --------------------------------------------------------------------------------- */
 
 Test(statement, a_sqlcommenter_comment_names_the_route)
 {

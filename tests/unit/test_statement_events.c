@@ -1,6 +1,6 @@
 #include "tests/unit/statements.h"
 
-/* --- events ------------------------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 Test(statement_events, E1_NOTIFY_has_a_channel_and_perhaps_a_payload)
 {
@@ -151,7 +151,7 @@ Test(statement_events, E1_backslashes_are_escapes_without_standard_conforming_st
     buffer_free(&b);
 }
 
-/* --- marks ---------------------------------------------------------------------------------------------------------------- */
+/* --- marks ------------------------------------------------------------------------------------ */
 
 Test(statement_events, marks_are_known_in_both_forms)
 {
