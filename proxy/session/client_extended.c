@@ -129,6 +129,24 @@ static bool is_single_special(const struct session *s, struct span text, struct 
            !statement_next(text, &at, &s->sql, &second);
 }
 
+/* A portal without rows runs once, whoever answered it. */
+static void decide_second_run(struct decision *d, const struct portal *portal)
+{
+    struct buffer text = { 0 };
+    buffer_format(&text, "portal \"%s\" cannot be run", portal->name);
+    buffer_append_u8(&text, '\0');
+    decide_refuse(d, "55000", text.data);
+    buffer_free(&text);
+}
+
+static bool is_local(const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->step_count; i++)
+        if (plan->steps[i].kind != STEP_LOCAL)
+            return false;
+    return true;
+}
+
 static bool is_reset(enum statement_kind kind)
 {
     return kind == STATEMENT_DISCARD_ALL || kind == STATEMENT_RESET_ALL;
@@ -326,7 +344,7 @@ static enum session_result execute_special(struct session *s, const struct frame
         resolved.kind = portal->kind;
         st = &resolved;
     }
-    if (portal->done)
+    if (portal->done && st->as_row)
         return execute_done_row(s);
     if (st->kind == STATEMENT_EXECUTE && client_resolve_execute(s, st, &resolved)) {
         st = &resolved;
@@ -338,7 +356,10 @@ static enum session_result execute_special(struct session *s, const struct frame
     struct decision d;
     decide_init(&d, s, plan, false);
     d.max_rows = execute->max_rows;
-    decide_statement(&d, st, (struct span){ 0 }, &arguments);
+    if (portal->done)
+        decide_second_run(&d, portal);
+    else
+        decide_statement(&d, st, (struct span){ 0 }, &arguments);
     if (!may_execute_now(s, plan, st->kind)) {
         session_plan_done(s, plan);
         return client_hold(s);
@@ -348,7 +369,7 @@ static enum session_result execute_special(struct session *s, const struct frame
         client_note_statement(s);
     note_extended_begin(s, st);
     note_run(s, st->kind);
-    portal->done = st->as_row; /* a second Execute finds no row left, and does nothing */
+    portal->done = st->as_row || is_local(plan); /* a second Execute finds no row left, or fails */
     if (state_is_virtual(&s->front) || mark)
         plan->controls = true;
     bool fails = plan->step_count > 0 && plan->steps[plan->step_count - 1].fails &&
