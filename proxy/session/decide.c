@@ -306,7 +306,7 @@ static void decide_plain_end(struct decision *d, const struct statement *st, str
     }
     decision_client(d, slice, effect)->chains = st->chain;
     d->plain_ended = !st->chain;
-    d->ran = false;
+    d->ran = d->failed = false;
 }
 
 /* --- the table --------------------------------------------------------------------------------- */
