@@ -92,7 +92,8 @@ static void open_wrapper(struct decision *d)
 static void open_unit(struct decision *d)
 {
     struct state *st = &d->st;
-    if (st->unit == UNIT_DONE) {
+    bool inside = st->client == CLIENT_OPEN || st->client == CLIENT_JOINED;
+    if (st->unit == UNIT_DONE && !inside) { /* not while what began within it is open */
         st->unit = UNIT_NONE;
         decision_name(d, decision_hidden(d, "RELEASE SAVEPOINT " SAVEPOINT_UNIT, EFFECT_RELEASE),
                       span_of(SAVEPOINT_UNIT));
@@ -187,8 +188,8 @@ bool state_needs_prelude(const struct session *s, const struct state *st)
     if (!state_is_virtual(st))
         return st->client == CLIENT_LAZY;
     return st->stale_begin || st->client == CLIENT_LAZY || (st->mode == MODE_SANDBOX ? !st->outer : false) ||
-           ((st->mode == MODE_ATOMIC || st->marked) && !st->wrapper) || st->unit == UNIT_DONE ||
-           (session_wants_units(st) && st->client == CLIENT_NONE && st->unit == UNIT_NONE);
+           ((st->mode == MODE_ATOMIC || st->marked) && !st->wrapper) ||
+           (st->client == CLIENT_NONE && (st->unit == UNIT_DONE || (session_wants_units(st) && st->unit == UNIT_NONE)));
 }
 
 /* --- session commands and the rest ------------------------------------------------------------- */

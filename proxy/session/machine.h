@@ -153,6 +153,8 @@ void request_finish_committed(struct session *s);
 void request_finish_rolled_back(struct session *s, enum discard_reason reason);
 void request_discard_all(struct session *s, enum discard_reason reason);
 void request_settle_implicit(struct session *s);
+/* Nothing will go back to the savepoint of the unit, though it may still stand (UNIT_DONE). */
+void request_end_unit(struct session *s);
 void request_arm_timers(struct session *s);
 void request_count_statement(struct session *s);
 

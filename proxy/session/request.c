@@ -255,6 +255,14 @@ static void forget_statements(struct session *s)
     s->own_begin_prepared = false;
 }
 
+/* A client's BEGIN that has run nothing outlives the request around it: what comes is still behind it. */
+static void keep_client_begin(struct session *s)
+{
+    struct span name = span_of(SAVEPOINT_CLIENT);
+    if (s->now.client == CLIENT_LAZY && txn_find(&s->txn, name) == 0)
+        txn_savepoint(&s->txn, name);
+}
+
 void request_apply(struct session *s, const struct plan *plan, const struct step *step, struct span tag)
 {
     struct span name = plan_span(plan, step->name);
@@ -331,6 +339,17 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         break;
     }
     s->now = step->after;
+    keep_client_begin(s);
+}
+
+/* A client's BEGIN may stand behind the unit already, but is not within it while the server has not heard of it. */
+void request_end_unit(struct session *s)
+{
+    size_t place = txn_find(&s->txn, span_of(SAVEPOINT_UNIT));
+    if (place == 0 || s->now.client == CLIENT_OPEN || s->now.client == CLIENT_JOINED)
+        return;
+    txn_forget(&s->txn, place);
+    settings_release(&s->settings, place - 1);
 }
 
 /* The end of an implicit transaction: ReadyForQuery after a Query or Sync, with no transaction open (E3). */

@@ -59,6 +59,13 @@ bool txn_release(struct txn *t, struct span name)
     return true;
 }
 
+void txn_forget(struct txn *t, size_t place)
+{
+    free(t->marks[place - 1].name);
+    t->mark_count--;
+    memmove(&t->marks[place - 1], &t->marks[place], (t->mark_count - (place - 1)) * sizeof *t->marks);
+}
+
 bool txn_rollback_to(struct txn *t, struct span name, struct notification **cut)
 {
     size_t place = txn_find(t, name);

@@ -34,6 +34,9 @@ bool txn_rollback_to(struct txn *t, struct span name, struct notification **cut)
 /* All events, in order, as a list; the transaction is empty afterwards. */
 struct notification *txn_take(struct txn *t);
 
+/* Forgets the savepoint at `place` (txn_find) alone; those behind it stay. */
+void txn_forget(struct txn *t, size_t place);
+
 /* The place of the newest savepoint `name` in the stack, counted from 1; 0 if it is unknown. */
 size_t txn_find(const struct txn *t, struct span name);
 
