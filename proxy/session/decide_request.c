@@ -226,7 +226,8 @@ static void decide_commit_outcome(struct decision *d, const struct statement *st
         decide_refuse(d, "25P01", "no request is open");
     } else if (d->failed || d->s->expiry != EXPIRY_NONE) {
         refuse_commit(d);
-    } else if (d->st.client == CLIENT_OPEN || d->st.client == CLIENT_JOINED || client_transaction_is_used(d)) {
+    } else if (client_transaction_is_used(d)) {
+        d->st.client = CLIENT_NONE;
         decision_fail(d, decide_end(d, false, DISCARD_ERROR), "25001",
                       "request was rolled back: a transaction is still open inside it", (struct span){ 0 });
     } else {
@@ -242,6 +243,8 @@ static void decide_rollback_outcome(struct decision *d, const struct statement *
     }
     if (d->s->expiry != EXPIRY_NONE)
         decision_local(d, EFFECT_REQUEST_OVER)->swallow = true;
+    if (client_transaction_is_used(d))
+        d->st.client = CLIENT_NONE;
     reply_to_mark(d, decide_end(d, false, DISCARD_OUTCOME), st, value);
 }
 
