@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "protocol/memory.h"
-
 #include "proxy/ops/log.h"
 #include "proxy/pool/client.h"
 

@@ -315,6 +315,8 @@ static void client_free(struct client *c)
 
 void client_drop(struct client *c)
 {
+    if (c->state == CLIENT_SESSION && server_is_open(c->server))
+        traffic_cut(c);
     client_free(c);
 }
 

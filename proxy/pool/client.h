@@ -60,7 +60,7 @@ static inline struct client *client_next(const struct client *c)
 void client_drain(struct client *c);
 /* Ends it now, whatever it does (FATAL 57P01). May free it. */
 void client_shut_down(struct client *c);
-/* Frees it without a word. */
+/* Frees it, whatever it waits for. */
 void client_drop(struct client *c);
 /* The worker's config is a new one. */
 void client_reload(struct client *c);

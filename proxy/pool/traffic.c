@@ -424,6 +424,13 @@ void traffic_shut_down(struct client *c)
     traffic_perform(c);
 }
 
+void traffic_cut(struct client *c)
+{
+    set_time(c);
+    lose_server(c, "the process ends");
+    traffic_perform(c);
+}
+
 bool traffic_is_between_requests(const struct client *c)
 {
     return c->stream.left == 0 && !c->held && !c->lost && session_is_between_requests(c->session);

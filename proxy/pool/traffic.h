@@ -19,6 +19,8 @@ void traffic_on_client_input(struct client *c);
 void traffic_on_server_input(struct client *c);
 void traffic_on_deadline(struct client *c, uint64_t deadline_us);
 void traffic_shut_down(struct client *c);
+/* Closes the server without waiting for anything; its request and events are settled. */
+void traffic_cut(struct client *c);
 /* It may be closed now, for nothing of its would be lost. */
 bool traffic_is_between_requests(const struct client *c);
 

@@ -90,6 +90,16 @@ def shell_sigint_does_not_wait_for_an_upstream_that_is_stuck(server):
             proxy.process = None
 
 
+def shell_sigint_settles_the_requests_of_a_stuck_upstream_before_it_gives_up(server):
+    with Upstream(lambda wire: (welcome(wire), wire.socket.settimeout(None), wire.take(1 << 30))) as upstream:
+        with Proxy(upstream.port, ATOMIC) as proxy, proxy.log_in() as client:
+            client.send(query("INSERT INTO t VALUES (1)"))
+            proxy.wait_for_log(msg="request_begun")
+            proxy.process.send_signal(signal.SIGINT)
+            assert ended(proxy) == 0
+            assert proxy.log_where(msg="request_rolled_back")
+
+
 def shell_sighup_brings_new_rules_to_requests_that_begin_after_it(server):
     with Proxy(server) as proxy, proxy.log_in() as client:
         client.ask("SELECT 1")
