@@ -40,13 +40,9 @@ class Relay:
     def round_trips(self):
         return struct.unpack_from("Q", self.counters, 0)[0]
 
-    def wait_until_unused(self, seconds=10):
+    def wait_until_unused(self):
         """All that was sent has arrived, and all connections are closed."""
-        deadline = time.monotonic() + seconds
-        while struct.unpack_from("Q", self.counters, 8)[0] > 0:
-            if time.monotonic() > deadline:
-                sys.exit("a connection over the slow link stays open")
-            time.sleep(0.0002)
+        harness.wait_until(lambda: struct.unpack_from("Q", self.counters, 8)[0] == 0, "the connections over the slow link to close")
 
 
 class Connection:

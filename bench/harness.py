@@ -10,32 +10,27 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "lib"))
+from postgres import free_port
+from waiting import wait_until
+
 WORK = ROOT / "build" / "bench"
 PGATOMIC = os.environ.get("PGATOMIC", str(ROOT / "build/pgatomic"))
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_for_port(port, process, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def wait_for_port(port, process):
+    def listens():
         if process.poll() is not None:
             raise SystemExit(f"{process.args[0]} ended with status {process.returncode} before it listened; see {WORK}")
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise SystemExit(f"{process.args[0]} does not listen on port {port}")
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listens, f"{process.args[0]} to listen on port {port}", seconds=60)
 
 
 def newest_client_program(name):
@@ -201,17 +196,16 @@ class SystemCalls:
             return
         # perf says nothing. It has attached when it holds an event descriptor for each thread of the process.
         threads = len(os.listdir(f"/proc/{pid}/task"))
-        while self.tracer.poll() is None:
-            descriptors = pathlib.Path(f"/proc/{self.tracer.pid}/fd")
-            links = []
-            for descriptor in descriptors.iterdir():
-                try:
-                    links.append(os.readlink(descriptor))
-                except OSError:
-                    pass
-            if sum("[perf_event]" in link for link in links) >= threads:
-                return
-            time.sleep(0.005)
+        wait_until(lambda: self.tracer.poll() is not None or self.event_descriptors() >= threads, "perf to attach")
+
+    def event_descriptors(self):
+        links = []
+        for descriptor in pathlib.Path(f"/proc/{self.tracer.pid}/fd").iterdir():
+            try:
+                links.append(os.readlink(descriptor))
+            except OSError:
+                pass  # closed in the meantime
+        return sum("[perf_event]" in link for link in links)
 
     def count(self):
         self.tracer.send_signal(signal.SIGINT)
