@@ -66,7 +66,7 @@ bool client_must_wait(const struct session *s)
 {
     if (s->going_ahead)
         return !client_is_settled(s);
-    if (s->controls || s->expiry != EXPIRY_NONE || s->cancelling || s->finishing || s->rollback_owed)
+    if (s->controls || s->begin_failed || s->expiry != EXPIRY_NONE || s->cancelling || s->finishing || s->rollback_owed)
         return !client_is_settled(s);
     if (s->unsynced > 0 || s->pending.count == 0)
         return false;
