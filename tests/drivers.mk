@@ -5,12 +5,16 @@ SUITES += test-e2e
 DRIVERS  := build/drivers
 PROGRAMS := $(DRIVERS)/python/ready $(DRIVERS)/node/ready $(DRIVERS)/pgx $(DRIVERS)/java/ready $(DRIVERS)/rust/ready
 
-test-drivers: build $(PROGRAMS) ## run psql, pgbench and the drivers of five languages through pgatomic (ONLY='pgx psycopg')
+test-drivers: ## run psql, pgbench and the drivers of five languages through pgatomic (ONLY='pgx psycopg')
 	@tools/packages build postgres
+	@tests/drivers/tools python node go java rust
+	$(AGAIN) build $(PROGRAMS)
 	@tests/drivers/run.py --version default --version 18=psql,psycopg,asyncpg,pgx $(ONLY)
 
-test-e2e: build $(DRIVERS)/python/ready ## the race of the story, reload, and what pgatomic events tells
-	@$(DRIVERS)/python/bin/python3 tests/e2e/run.py
+test-e2e: ## the race of the story, reload, and what pgatomic events tells
+	@tools/packages build postgres
+	$(AGAIN) build $(DRIVERS)/python/ready
+	@$(DRIVERS)/python/bin/python3 tests/e2e/run.py $(ONLY)
 
 $(DRIVERS)/python/ready: tests/drivers/python/requirements.txt
 	@tests/drivers/tools python
@@ -32,7 +36,7 @@ $(DRIVERS)/pgx: $(wildcard tests/drivers/go/*)
 $(DRIVERS)/java/ready: tests/drivers/java/pom.xml $(wildcard tests/drivers/java/src/main/java/drivers/*)
 	@tests/drivers/tools java
 	@echo "mvn process-classes"
-	mvn --quiet --batch-mode --no-transfer-progress -Dstyle.color=never -f $< process-classes
+	mvn --quiet --batch-mode --no-transfer-progress -f $< process-classes >$(@D).log || { cat $(@D).log; exit 1; }
 	touch $@
 
 $(DRIVERS)/rust/ready: $(wildcard tests/drivers/rust/Cargo.* tests/drivers/rust/src/*)

@@ -40,7 +40,7 @@ channel "crowd"   { forward = off  sink = {"log"} }
 sink "log"        { type = log }
 """
 ATOMIC = ("atomic", "lenient")
-PROGRAM_SECONDS = 60
+PROGRAM_SECONDS = 150
 
 
 class Run:
