@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """make bench-atomic: what a whole request costs over a slow link, in round trips and in milliseconds.
 
-    direct     client ───────── slow link ─── PostgreSQL     BEGIN, the statements, COMMIT
-    marked     client ─ pgatomic ─ slow link ─ PostgreSQL    SET pgatomic.request, the statements, SET pgatomic.outcome
-    unmarked   client ─ pgatomic ─ slow link ─ PostgreSQL    the statements, then Terminate
+    direct          client ────────── slow link ─ PostgreSQL     BEGIN, the statements, COMMIT
+    marked          client ─ pgatomic ─ slow link ─ PostgreSQL   SET pgatomic.request, the statements, SET pgatomic.outcome
+    direct, anew    as direct, each request on a new connection
+    unmarked        as marked, but the new connection is the request: the statements, then Terminate
 
 pgatomic runs beside the application, so the slow link is the one between it and PostgreSQL. The link is bench/relay.c, which counts
-the round trips that its near side waits for. A request is timed from its first message to its last reply; logins are not counted. In
-the unmarked case COMMIT follows Terminate: it crosses the link when nobody waits for it any more. There each request also has a new
-connection, and so a new backend, which takes longer over its first statement than one that has done the like before.
+the round trips that its near side waits for. A request is timed from its first message to its last reply; logins are not counted. An
+unmarked request's COMMIT follows Terminate: it crosses the link when nobody waits for it any more. A new backend takes longer over its
+first statements than an old one, so that requests on new connections are compared with each other.
 
 Every request inserts its statements' rows with their transaction id, so the tables also prove that it was one transaction.
 """
@@ -84,19 +85,25 @@ class Connection:
 
 
 class System:
-    """One way to run a request; `request` is timed, what comes before it is not."""
+    """One way to run a request. What is sent in `request` is timed, what comes before it is not."""
 
-    first = last = None
-
-    def __init__(self, name, port, relay):
+    def __init__(self, name, port, relay, first=None, last=None, anew=False, against=None):
         self.name = name
         self.port = port
         self.relay = relay
+        self.first = first  # sent ahead of the statements
+        self.last = last  # and behind them
+        self.anew = anew  # each request has a connection of its own
+        self.against = against or self
         self.connection = Connection(port)
         self.samples = {}  # statements → [(milliseconds, round trips)]
 
     def prepare(self):
-        pass
+        """A connection of its own, after all that the last one sent has arrived: its COMMIT does not count for this request."""
+        if self.anew:
+            self.connection.terminate()
+            self.relay.wait_until_unused()
+            self.connection = Connection(self.port)
 
     def request(self, statements):
         if self.first:
@@ -113,22 +120,8 @@ class System:
         sample = (time.perf_counter() - began) * 1e3, self.relay.round_trips() - trips
         self.samples.setdefault(statements, []).append(sample)
 
-
-class Direct(System):
-    first, last = "BEGIN", "COMMIT"
-
-
-class Marked(System):
-    first, last = "SET pgatomic.request = '/bench'", "SET pgatomic.outcome = 'commit'"
-
-
-class Unmarked(System):
-    """A connection is a request, so each has its own, and the last one's COMMIT has crossed the link before the next one is measured."""
-
-    def prepare(self):
-        self.connection.terminate()
-        self.relay.wait_until_unused()
-        self.connection = Connection(self.port)
+    def median_ms(self, statements):
+        return statistics.median(ms for ms, _ in self.samples[statements])
 
 
 def main():
@@ -142,33 +135,36 @@ def main():
     postgres.sql("DROP TABLE IF EXISTS bench_requests; CREATE TABLE bench_requests "
                  "(system text, transaction xid8 NOT NULL DEFAULT pg_current_xact_id())")
     delay_us = int(arguments.delay * 1000)
-    relays = [Relay(name, postgres.port, delay_us) for name in ("direct", "marked", "unmarked")]
-    proxies = [harness.PgAtomic(postgres, relay_name, "mode = atomic  end = commit", relay.port).start()
-               for relay_name, relay in zip(("marked", "unmarked"), relays[1:])]
-    systems = [Direct("direct", relays[0].port, relays[0]), Marked("marked", proxies[0].port, relays[1]),
-               Unmarked("unmarked", proxies[1].port, relays[2])]
+    names = ("direct", "marked", "direct, anew", "unmarked")
+    relays = {name: Relay(name, postgres.port, delay_us) for name in names}
+    proxies = {name: harness.PgAtomic(postgres, name, "mode = atomic  end = commit", relays[name].port).start()
+               for name in ("marked", "unmarked")}
+    direct = System("direct", relays["direct"].port, relays["direct"], "BEGIN", "COMMIT")
+    marked = System("marked", proxies["marked"].port, relays["marked"], "SET pgatomic.request = '/bench'",
+                    "SET pgatomic.outcome = 'commit'", against=direct)
+    anew = System("direct, anew", relays["direct, anew"].port, relays["direct, anew"], "BEGIN", "COMMIT", anew=True)
+    unmarked = System("unmarked", proxies["unmarked"].port, relays["unmarked"], anew=True, against=anew)
+    systems = (direct, marked, anew, unmarked)
 
     for _ in range(arguments.requests):
         for statements in arguments.statements:
             for system in systems:
                 system.measure(statements)
-    systems[-1].prepare()  # ends the last unmarked request
+    unmarked.prepare()  # ends the last request
     report(arguments, systems)
     check_transactions(arguments, postgres, systems)
 
 
 def report(arguments, systems):
     print(f"Requests over a link that holds bytes back for {arguments.delay} ms each way. {arguments.requests} requests of each kind, interleaved.\n")
-    print("| statements | system | round trips | p50 ms | p99 ms | p50 against direct |\n|--:|---|--:|--:|--:|--:|")
+    print("| statements | system | round trips | p50 ms | p99 ms | p50, ratio |\n|--:|---|--:|--:|--:|--:|")
     for statements in arguments.statements:
-        base = None
         for system in systems:
             times = sorted(ms for ms, _ in system.samples[statements])
             trips = {trips for _, trips in system.samples[statements]}
-            median = statistics.median(times)
-            base = base or median
-            print(f"| {statements} | {system.name} | {' or '.join(map(str, sorted(trips)))} | {median:.2f} | "
-                  f"{times[int(len(times) * 0.99)]:.2f} | {median / base:.2f} |")
+            ratio = f"{system.median_ms(statements) / system.against.median_ms(statements):.2f} of {system.against.name}"
+            print(f"| {statements} | {system.name} | {' or '.join(map(str, sorted(trips)))} | {system.median_ms(statements):.2f} | "
+                  f"{times[int(len(times) * 0.99)]:.2f} | {ratio if system.against != system else ''} |")
 
 
 def check_transactions(arguments, postgres, systems):
