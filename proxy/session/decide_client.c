@@ -87,24 +87,6 @@ void decide_undo(struct decision *d, enum undo undo)
     }
 }
 
-void decide_expiry(struct decision *d)
-{
-    struct state *st = &d->st;
-    const char *sql = "ROLLBACK";
-    if (st->mode == MODE_SANDBOX && st->wrapper)
-        sql = "ROLLBACK TO SAVEPOINT " SAVEPOINT_REQUEST;
-    else if (st->mode == MODE_SANDBOX && st->client == CLIENT_OPEN)
-        sql = "ROLLBACK TO SAVEPOINT " SAVEPOINT_CLIENT;
-    else
-        st->outer = false;
-    bool sandboxed = st->outer && st->wrapper;
-    st->wrapper = sandboxed; /* its savepoint stays, and is as good as new */
-    st->client = CLIENT_NONE;
-    st->unit = UNIT_NONE;
-    struct step *step = decision_hidden(d, sql, EFFECT_REQUEST_ROLLBACK);
-    decision_discard(step, DISCARD_TIMEOUT);
-}
-
 /* COMMIT or ROLLBACK of a request that has failed outside a client transaction. */
 static void decide_end_of_failed(struct decision *d)
 {

@@ -105,6 +105,26 @@ void decide_end_open(struct decision *d)
         decide_request_end(d, d->st.route && d->st.route->end == END_COMMIT, DISCARD_ROLLBACK, (struct span){ 0 });
 }
 
+/* What the request did goes; in a sandbox that goes on, with its savepoint, which stays and is as good as new. */
+void decide_expiry(struct decision *d)
+{
+    struct state *st = &d->st;
+    struct state next = *st;
+    request_rules(d->s, d->s->label, &next);
+    bool inside = st->mode == MODE_SANDBOX && !sandbox_ends_with(d, &next);
+    const char *sql = "ROLLBACK";
+    if (inside && st->wrapper)
+        sql = "ROLLBACK TO SAVEPOINT " SAVEPOINT_REQUEST;
+    else if (inside && st->client == CLIENT_OPEN)
+        sql = "ROLLBACK TO SAVEPOINT " SAVEPOINT_CLIENT;
+    else
+        st->outer = false;
+    st->wrapper = st->outer && st->wrapper;
+    st->client = CLIENT_NONE;
+    st->unit = UNIT_NONE;
+    decision_discard(decision_hidden(d, sql, EFFECT_REQUEST_ROLLBACK), DISCARD_TIMEOUT);
+}
+
 void decide_failure(struct decision *d)
 {
     decide_prelude(d);
