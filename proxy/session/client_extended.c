@@ -17,15 +17,17 @@ static enum session_result pass(struct session *s, const struct frame *f, struct
 static enum session_result answer(struct session *s, struct buffer *made)
 {
     s->unsynced++;
-    send_local_bytes(s, made);
+    send_local_bytes(s, made, NULL);
     return client_taken(s, REST_DROP);
 }
 
-static enum session_result answer_empty(struct session *s, char type)
+static enum session_result answer_empty(struct session *s, char type, struct prepared *prepared)
 {
     struct buffer made = { 0 };
     message_add_empty(&made, type);
-    return answer(s, &made);
+    s->unsynced++;
+    send_local_bytes(s, &made, prepared);
+    return client_taken(s, REST_DROP);
 }
 
 /* An error that the server has no part in; everything up to Sync is skipped. */
@@ -107,8 +109,7 @@ static enum session_result parse_special(struct session *s, const struct frame *
     struct prepared *p = names_prepare(&s->names, parse->name, parse->text, &s->sql);
     p->unit = s->unit;
     if (client_answers(s, kind) && !(sound && session_is_failed(s))) {
-        p->confirmed = true;
-        return answer_empty(s, '1');
+        return answer_empty(s, '1', p);
     }
     p->on_server = true;
     p->references++;
@@ -222,7 +223,7 @@ static enum session_result bind_special(struct session *s, const struct frame *f
         return pass(s, f, (struct pending){ .kind = PENDING_BIND });
     }
     if (!p->on_server)
-        return answer_empty(s, '2');
+        return answer_empty(s, '2', NULL);
     portal->on_server = true;
     return pass(s, f, (struct pending){ .kind = PENDING_BIND });
 }
@@ -410,12 +411,11 @@ static enum session_result on_close(struct session *s, const struct frame *f)
     struct pending entry = { .kind = PENDING_CLOSE };
     if (close.kind == 'S') {
         struct prepared *p = names_find(&s->names, close.name);
-        if (p && !p->on_server) {
-            names_forget(&s->names, close.name);
-            return answer_empty(s, '3');
-        }
-        if (p) {
+        if (p)
             prepared_close(p, s->unit);
+        if (p && !p->on_server)
+            return answer_empty(s, '3', p);
+        if (p) {
             p->references++;
             entry.prepared = p;
         }
@@ -425,7 +425,7 @@ static enum session_result on_close(struct session *s, const struct frame *f)
         names_unbind(&s->names, close.name);
         names_drop_cursor(&s->names, close.name);
         if (here)
-            return answer_empty(s, '3');
+            return answer_empty(s, '3', NULL);
     }
     return pass(s, f, entry);
 }

@@ -242,7 +242,8 @@ void send_flush(struct session *s);
 void send_close_portal(struct session *s, struct span name);
 /* Replies of our own, in their place: now, or when what is owed before them has come. Takes the plan. */
 void send_local(struct session *s, struct plan *take);
-void send_local_bytes(struct session *s, struct buffer *made);
+/* The same of whole messages; `prepared`, if not NULL, is the statement whose Parse or Close they answer. */
+void send_local_bytes(struct session *s, struct buffer *made, struct prepared *prepared);
 void send_ready(struct session *s);
 /* Performs what is local and whose turn has come. */
 void send_due(struct session *s);

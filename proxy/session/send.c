@@ -119,6 +119,18 @@ static void do_local_steps(struct session *s, struct plan *plan)
             return;
 }
 
+/* The reply of our own to a Parse or Close was given, so that is done. */
+static void name_is_answered(struct session *s, struct prepared *prepared)
+{
+    if (!prepared)
+        return;
+    if (prepared->closing)
+        names_forget_one(&s->names, prepared);
+    else
+        names_confirm(&s->names, prepared);
+    prepared_release(prepared);
+}
+
 void send_due(struct session *s)
 {
     for (struct pending *head = pending_head(&s->pending); head; head = pending_head(&s->pending)) {
@@ -128,30 +140,40 @@ void send_due(struct session *s)
         head = pending_head(&s->pending);
         if (!head || head->kind != PENDING_LOCAL)
             return;
+        struct prepared *prepared = head->prepared;
         pending_pop(&s->pending);
         session_plan_done(s, plan);
+        name_is_answered(s, prepared);
     }
 }
 
-void send_local(struct session *s, struct plan *take)
+static void send_local_of(struct session *s, struct plan *take, struct prepared *prepared)
 {
     plan_is_out(s, take);
+    if (prepared)
+        prepared->references++;
     if (s->pending.count > 0) {
-        pending_push(&s->pending, (struct pending){ .kind = PENDING_LOCAL, .plan = take });
+        pending_push(&s->pending, (struct pending){ .kind = PENDING_LOCAL, .plan = take, .prepared = prepared });
         return;
     }
     do_local_steps(s, take);
     session_plan_done(s, take);
+    name_is_answered(s, prepared);
 }
 
-void send_local_bytes(struct session *s, struct buffer *made)
+void send_local(struct session *s, struct plan *take)
+{
+    send_local_of(s, take, NULL);
+}
+
+void send_local_bytes(struct session *s, struct buffer *made, struct prepared *prepared)
 {
     struct plan *plan = session_plan(s);
     struct step *step = plan_add(plan, STEP_LOCAL);
     step->after = s->front;
     step->reply = plan_keep(plan, buffer_span(made));
     buffer_free(made);
-    send_local(s, plan);
+    send_local_of(s, plan, prepared);
 }
 
 /* --- the simple protocol ----------------------------------------------------------------------- */
