@@ -205,7 +205,8 @@ static bool is_empty(const char *text, size_t start, size_t end)
 }
 
 /* What makes PostgreSQL's tree the same as that of a form that the scanner knows, while the scanner leaves it to the server: parentheses, ALL and
- * other kinds of casts around a call and its arguments; and $1 as a value of SET, which only libpg_query takes. */
+ * other kinds of casts around a call and its arguments; $1 as a value of SET, which only libpg_query takes; and the number of a parameter that
+ * no integer holds. */
 static bool is_written_otherwise(const char *statement)
 {
     struct peer_tokens tokens = { 0 };
@@ -221,7 +222,7 @@ static bool is_written_otherwise(const char *statement)
         otherwise = otherwise || sql_word_is(token, "all") || sql_word_is(token, "cast") ||
                     (sql_word_is(token, "text") && before_string) ||
                     ((sql_word_is(token, "true") || sql_word_is(token, "false")) && before_cast) ||
-                    (is_set && tokens.list[i].class == PEER_PARAMETER);
+                    (tokens.list[i].class == PEER_PARAMETER && (is_set || token.size > sizeof "$999999999" - 1));
     }
     free(tokens.list);
     return otherwise || parentheses > 1;
