@@ -52,7 +52,7 @@ struct step *decide_end(struct decision *d, bool commit, enum discard_reason rea
 {
     enum effect effect = commit ? EFFECT_REQUEST_COMMIT : EFFECT_REQUEST_ROLLBACK;
     bool own = !state_is_virtual(&d->st) && d->s->server_status != 'I' && !d->plain_ended && !d->st.stale_begin;
-    bool open = d->st.wrapper || (own && (d->s->tx_used || !commit));
+    bool open = d->st.wrapper || (own && (d->s->tx_used || session_is_failed(d->s)));
     bool sandbox = d->st.mode == MODE_SANDBOX;
     struct step *step;
     if (open && sandbox) {
