@@ -66,11 +66,11 @@ bool client_must_wait(const struct session *s)
 {
     if (s->going_ahead)
         return !client_is_settled(s);
-    if (s->controls || s->begin_failed || s->expiry != EXPIRY_NONE || s->cancelling || s->finishing || s->rollback_owed)
+    if (s->controls || s->expiry != EXPIRY_NONE || s->cancelling || s->finishing || s->rollback_owed)
         return !client_is_settled(s);
     if (s->unsynced > 0 || s->pending.count == 0)
         return false;
-    return session_is_opening(s) || session_wants_units(&s->front);
+    return session_is_opening(s) || session_wants_units(&s->front) || session_has_more_to_say(s);
 }
 
 /* A statement without a request of its own may name one in a comment (sqlcommenter). */

@@ -125,6 +125,12 @@ static inline bool session_is_opening(const struct session *s)
            (s->now.client == CLIENT_LAZY && s->front.client == CLIENT_NONE);
 }
 
+/* Something of ours comes right behind the ReadyForQuery that is owed: the client's next unit must not be there before it. */
+static inline bool session_has_more_to_say(const struct session *s)
+{
+    return s->close_cursors || s->begin_failed || (s->settings.count > 0 && !s->now.wrapper && !s->now.outer);
+}
+
 /* What a character is, when the server counts them for an error's position: SQL_ASCII converts nothing. */
 static inline const struct encoding *session_counts_in(const struct session *s)
 {

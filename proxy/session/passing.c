@@ -29,7 +29,7 @@ static bool client_is_calm(const struct session *s)
              s->ending | s->copy_in | s->going_ahead | s->ahead_failed | s->rules_stale) &&
            s->expiry == EXPIRY_NONE && s->server_status != 'E' && !session_is_opening(s) &&
            s->front.mode != MODE_REQUIRED && !s->front.read_only_sent && has_no_deadline(s) &&
-           !session_wants_units(&s->front) && !state_needs_prelude(s, &s->front);
+           !session_wants_units(&s->front) && !session_has_more_to_say(s) && !state_needs_prelude(s, &s->front);
 }
 
 /* A comment may choose the route of the request that a statement opens. */
