@@ -270,6 +270,19 @@ static void tell_error(struct session *s, const struct frame *f, const struct me
         forward_error(s, f, error);
 }
 
+/* A string that was to open the wrapper did not come so far: its BEGIN was next, or nothing of it was parsed. */
+static bool failed_before_begin(const struct pending *head, const struct message_error *error)
+{
+    if (head->kind != PENDING_QUERY || !head->plan)
+        return false;
+    for (size_t i = head->plan->at; i < head->plan->step_count; i++) {
+        const struct step *step = &head->plan->steps[i];
+        if (step->kind == STEP_OURS && step->swallow)
+            return i == head->plan->at || is_code(error, "42601");
+    }
+    return false;
+}
+
 static void note_error(struct session *s, const struct message_error *error, const struct step *step)
 {
     if (step && step->undo != UNDO_NONE)
@@ -277,8 +290,7 @@ static void note_error(struct session *s, const struct message_error *error, con
     if (step && step->effect == EFFECT_REQUEST_COMMIT && (s->client_gone || s->ending))
         request_tell_commit_failed(s, error->message);
     const struct pending *head = pending_head(&s->pending);
-    if (head->kind == PENDING_QUERY && step && step->kind == STEP_OURS && step->swallow && !s->now.wrapper &&
-        !s->now.outer)
+    if (!s->now.wrapper && !s->now.outer && failed_before_begin(head, error))
         s->begin_failed = true;
     if (head->swallow && head->kind == PENDING_BIND && span_is(error->sqlstate, "26000"))
         s->own_begin_prepared = false;
