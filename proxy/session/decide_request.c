@@ -59,11 +59,16 @@ struct step *decide_end(struct decision *d, bool commit, enum discard_reason rea
         step = end_sandbox_request(d, commit, effect);
     } else {
         decide_leave(d);
-        step = open ? decision_ours(d, commit ? "COMMIT" : "ROLLBACK", effect) : decision_local(d, effect);
+        bool stale =
+            d->st.stale_begin && d->st.client == CLIENT_NONE; /* the client has ended what the server still holds */
+        d->st.stale_begin &= !stale;
+        step = open || stale ? decision_ours(d, commit && open ? "COMMIT" : "ROLLBACK", effect)
+                             : decision_local(d, effect);
     }
     decision_discard(step, reason);
     d->failed = false;
     d->ran = false;
+    d->request_moves = true;
     return step;
 }
 
@@ -215,6 +220,7 @@ void decide_mark_request(struct decision *d, const struct statement *st, const s
     }
     d->st = next;
     d->failed = false;
+    d->request_moves = true;
     d->wants_unit = session_wants_units(&d->st);
     struct step *step = decision_local(d, EFFECT_REQUEST_BEGIN);
     decision_name(d, step, arguments->first);
