@@ -458,7 +458,7 @@ enum session_result client_on_sync(struct session *s, const struct frame *f)
         send_to_server(s, f->bytes);
         return client_taken(s, REST_FORWARD);
     }
-    s->skipping = s->failure_owed = false;
+    s->skipping = s->failure_owed = s->unit_ran = false;
     s->unsynced = 0;
     close_portals_of_unit(s);
     if (local) {

@@ -122,7 +122,7 @@ static bool pass_sync(struct session *s, struct span body)
         return false;
     s->unnamed_portal_stale = state_is_virtual(&s->front) && s->front.client == CLIENT_NONE;
     s->unsynced = s->unsynced_sent = 0;
-    s->flushed = false;
+    s->flushed = s->unit_ran = false;
     s->unit++;
     pending_push(&s->pending, (struct pending){ .kind = PENDING_SYNC });
     return true;
@@ -205,8 +205,6 @@ static bool pass_ready(struct session *s, struct pending *head, char *body, size
     s->server_status = body[0];
     if (body[0] == 'I')
         s->tx_used = false;
-    if (s->unsynced == 0)
-        s->unit_ran = false;
     s->unit_done++;
     body[0] = seen;
     pending_pop(&s->pending);

@@ -469,8 +469,6 @@ static void settle_unit(struct session *s, bool local)
     if (s->settings.count > 0)
         settings_end_unit(&s->settings, s->unit_failed);
     s->unit_failed = false;
-    if (s->unsynced == 0)
-        s->unit_ran = false;
 }
 
 void server_end_local_unit(struct session *s)
