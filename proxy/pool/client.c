@@ -104,6 +104,7 @@ static void on_timer(void *context)
 
 void client_end_timer(struct client *c)
 {
+    buffer_free(&c->deferred);
     timer_free(c->timer);
     c->timer = NULL;
     c->deadline_us = 0;
@@ -307,6 +308,7 @@ static void client_free(struct client *c)
     login_free(c->login);
     if (c->session != NULL)
         session_free(c->session);
+    buffer_free(&c->deferred);
     timer_free(c->timer);
     free(c->name);
     free(c);

@@ -31,6 +31,7 @@ struct client {
     char *name; /* "127.0.0.1:53122" */
     struct conn conn;
     struct stream stream;          /* of the client's messages */
+    struct buffer deferred;        /* for the server, behind the message that is under way */
     struct server *server;         /* NULL until one is needed */
     struct login *login;           /* CLIENT_STARTUP to CLIENT_LOGIN; NULL later */
     struct session *session;       /* from CLIENT_SESSION on */

@@ -234,12 +234,22 @@ static size_t pass_client(struct client *c, struct span input)
     return passed;
 }
 
+/* Its message has ended. */
+static void send_deferred(struct client *c)
+{
+    struct actions *a = &c->worker->actions;
+    actions_to_server(a, actions_keep(a, buffer_span(&c->deferred)));
+    buffer_free(&c->deferred);
+}
+
 /* Hands the client's bytes to the session; how many of them are done with. */
 static size_t feed_client(struct client *c, struct span input)
 {
     size_t used = stream_take(&c->stream, input);
     if (used > 0 && c->stream.rest == REST_FORWARD)
         actions_to_server(&c->worker->actions, span_make(input.data, used));
+    if (c->deferred.size > 0 && c->stream.left == 0)
+        send_deferred(c);
     used += pass_client(c, span_make(input.data + used, input.size - used));
     while (used < input.size && !c->held) {
         struct frame f;
@@ -303,12 +313,28 @@ static size_t feed_server(struct client *c, struct span input)
     return used;
 }
 
+/* The session has something of its own for the server, but a message of the client is on its way there and not all of it has
+ * come: it waits for that message's end. */
+static void defer_inside_message(struct client *c)
+{
+    struct actions *a = &c->worker->actions;
+    if (!stream_is_inside_message(&c->stream))
+        return;
+    for (size_t i = 0; i < a->count; i++) {
+        if (a->list[i].kind != ACTION_TO_SERVER)
+            continue;
+        buffer_append_span(&c->deferred, a->list[i].bytes);
+        a->list[i].bytes.size = 0;
+    }
+}
+
 /* The end of every batch but the client's own: something has changed, so what the session would not take is offered again. */
 static void resume_and_perform(struct client *c)
 {
     struct span kept = conn_kept(&c->conn);
     size_t used = 0;
     bool was_held = c->held;
+    defer_inside_message(c);
     if (was_held) {
         c->held = false;
         used = feed_client(c, kept);

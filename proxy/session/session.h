@@ -10,7 +10,8 @@
  * - after SESSION_HOLD the shell keeps the frame and stops reading the client; it hands the same frame in again after every
  *   session_on_server, session_on_cancelled and session_on_time, until it is taken;
  * - after SESSION_WHOLE it hands the same frame in again when frame.left is 0;
- * - when a frame with left > 0 was taken, the bytes that follow go where actions.rest says. */
+ * - when a frame with left > 0 was taken, the bytes that follow go where actions.rest says; what the session has for the server in the
+ *   meantime waits until they have all gone. */
 #ifndef PROXY_SESSION_SESSION_H
 #define PROXY_SESSION_SESSION_H
 
