@@ -146,12 +146,12 @@ static enum session_result on_copy(struct session *s, const struct frame *f)
     return client_taken(s, REST_FORWARD);
 }
 
-void session_break_copy(struct session *s)
+void session_break_copy(struct session *s, const char *why)
 {
     if (!s->copy_in)
         return;
     struct buffer made = { 0 };
-    message_add_copy_fail(&made, span_of("the client has gone"));
+    message_add_copy_fail(&made, span_of(why));
     send_to_server(s, actions_keep(s->out, buffer_span(&made)));
     buffer_free(&made);
     s->copy_in = false;
@@ -160,7 +160,7 @@ void session_break_copy(struct session *s)
 /* Terminate takes its place in order, after what was sent before it (R5). */
 static enum session_result on_terminate(struct session *s)
 {
-    session_break_copy(s);
+    session_break_copy(s, "the client has gone");
     s->skipping = false;
     if (!client_is_settled(s))
         return client_hold(s);
@@ -177,6 +177,8 @@ static bool is_extended(char type)
 
 enum session_result client_frame(struct session *s, const struct frame *f)
 {
+    if (is_extended(f->type) || f->type == 'F') /* must not wait for a COPY that waits for the client */
+        session_break_copy(s, "a message came that is no part of it");
     if (s->skipping && f->type != 'S' && f->type != 'X') {
         if (!s->failure_owed)
             return client_taken(s, REST_DROP);

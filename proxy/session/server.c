@@ -585,6 +585,8 @@ static void on_copy_in(struct session *s)
     }
     q->count = kept;
     s->copy_in = !ended;
+    if (s->client_gone || s->rollback_owed)
+        session_break_copy(s, "the client has gone, or the request has timed out");
 }
 
 void server_frame(struct session *s, const struct frame *f)

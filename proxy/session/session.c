@@ -139,13 +139,31 @@ static void abandon(struct session *s, enum discard_reason reason)
     close_both(s);
 }
 
+/* A Query or a Sync is being answered: an implicit transaction may end with it. */
+static bool end_of_unit_is_out(struct session *s)
+{
+    for (size_t i = 0; i < s->pending.count; i++) {
+        enum pending_kind kind = pending_at(&s->pending, i)->kind;
+        if (kind == PENDING_SYNC || kind == PENDING_QUERY)
+            return true;
+    }
+    return false;
+}
+
 /* The server may have committed already, or may be about to: only its reply can tell (E4, R12). */
-static bool commit_is_out(const struct session *s)
+static bool commit_is_out(struct session *s)
 {
     if (s->commits_in_flight > 0 || s->ending)
         return true;
-    bool implicit = !state_is_virtual(&s->now) && s->server_status == 'I' && s->pending.count > 0;
+    bool implicit = !state_is_virtual(&s->now) && s->server_status == 'I' && end_of_unit_is_out(s);
     return implicit && (s->events_in_flight > 0 || s->txn.event_count > 0);
+}
+
+/* Nothing that the client has not sent may stand between us and that reply. */
+static void ask_for_the_reply(struct session *s)
+{
+    session_break_copy(s, "the client has gone");
+    send_flush(s);
 }
 
 static void client_is_gone(struct session *s, enum discard_reason reason)
@@ -154,8 +172,10 @@ static void client_is_gone(struct session *s, enum discard_reason reason)
         return;
     s->client_gone = true;
     s->gone_reason = reason;
-    if (commit_is_out(s))
+    if (commit_is_out(s)) {
+        ask_for_the_reply(s);
         return;
+    }
     if (session_is_settled(s) || s->server_gone) {
         abandon(s, reason);
         return;
@@ -227,7 +247,7 @@ void session_on_time(struct session *s, struct actions *a)
     s->failed_seen = false;
     s->rollback_owed = true;
     if (s->pending.count > 0) {
-        session_break_copy(s);
+        session_break_copy(s, "the request has timed out");
         s->cancelling = true;
         actions_add(a, ACTION_CANCEL_SERVER);
     }
