@@ -66,7 +66,7 @@ static enum statement_access route_access(const struct route *route)
 static void open_wrapper(struct decision *d)
 {
     struct state *st = &d->st;
-    if (st->mode == MODE_ATOMIC)
+    if (st->mode == MODE_ATOMIC && !d->moved)
         request_ensure(d->s);
     if (st->mode == MODE_SANDBOX) {
         if (!st->outer) {
@@ -86,7 +86,7 @@ static void open_wrapper(struct decision *d)
     if (st->client == CLIENT_LAZY && st->modes.isolation > isolation)
         isolation = st->modes.isolation;
     st->isolation = isolation;
-    decision_begin(d, "BEGIN", isolation, route_access(st->route), false, EFFECT_NONE);
+    decision_begin(d, "BEGIN", isolation, route_access(st->route), false, EFFECT_REQUEST_OPEN);
 }
 
 static void open_unit(struct decision *d)

@@ -68,7 +68,7 @@ struct step *decide_end(struct decision *d, bool commit, enum discard_reason rea
     decision_discard(step, reason);
     d->failed = false;
     d->ran = false;
-    d->request_moves = true;
+    d->moved = true;
     return step;
 }
 
@@ -220,7 +220,7 @@ void decide_mark_request(struct decision *d, const struct statement *st, const s
     }
     d->st = next;
     d->failed = false;
-    d->request_moves = true;
+    d->moved = true;
     d->wants_unit = session_wants_units(&d->st);
     struct step *step = decision_local(d, EFFECT_REQUEST_BEGIN);
     decision_name(d, step, arguments->first);

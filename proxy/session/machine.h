@@ -184,6 +184,7 @@ struct decision {
     bool adopted;      /* SAVEPOINT_CLIENT was set ahead of the string's earlier statements */
     bool stopped;      /* the last step fails, so nothing behind it will run */
     bool plain_ended;  /* the string has ended the client's own transaction */
+    bool moved;        /* the string has ended a request, or begun one */
     uint32_t max_rows; /* of an Execute; 0: no limit */
     size_t client_characters;
 };
@@ -257,7 +258,8 @@ void send_due(struct session *s);
 /* --- client.c, server.c, session.c --------------------------------------------------------------- */
 
 enum session_result client_frame(struct session *s, const struct frame *f);
-void session_break_copy(struct session *s);
+/* The server need not wait for the rest of a COPY. */
+void session_break_copy(struct session *s, const char *why);
 void server_frame(struct session *s, const struct frame *f);
 /* The end of a Query, or of the messages up to a Sync, that was settled without the server. */
 void server_end_local_unit(struct session *s);

@@ -53,6 +53,7 @@ enum step_kind { STEP_CLIENT, STEP_OURS, STEP_LOCAL };
 enum effect {
     EFFECT_NONE,
     EFFECT_REQUEST_BEGIN,    /* name: the label; the mark's request begins */
+    EFFECT_REQUEST_OPEN,     /* the wrapper's BEGIN: an unmarked request begins, unless one has */
     EFFECT_REQUEST_COMMIT,   /* COMMIT of the wrapper, or of a request that never opened one */
     EFFECT_REQUEST_ROLLBACK, /* discard */
     EFFECT_CLIENT_BEGIN,     /* a virtual client transaction begins here */
@@ -125,7 +126,7 @@ struct step *plan_add(struct plan *p, enum step_kind kind);
 struct range plan_keep(struct plan *p, struct span s);
 static inline struct span plan_span(const struct plan *p, struct range r)
 {
-    return span_make(p->bytes.data + r.at, r.size);
+    return r.size > 0 ? span_make(p->bytes.data + r.at, r.size) : (struct span){ 0 };
 }
 /* Simple protocol: the client's own slice, or a statement of ours, behind what plan.text already holds. */
 void plan_append_client(struct plan *p, struct span slice, size_t client_characters);

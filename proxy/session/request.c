@@ -267,7 +267,7 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
 {
     struct span name = plan_span(plan, step->name);
     enum effect effect = step->effect;
-    if (effect == EFFECT_REQUEST_BEGIN) /* under its own rules, with its own label */
+    if (effect == EFFECT_REQUEST_BEGIN || effect == EFFECT_REQUEST_OPEN) /* under its own rules */
         s->now = step->after;
 
     switch (effect) {
@@ -275,6 +275,9 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         break;
     case EFFECT_REQUEST_BEGIN:
         begin_marked(s, name);
+        break;
+    case EFFECT_REQUEST_OPEN:
+        request_ensure(s);
         break;
     case EFFECT_REQUEST_COMMIT:
         request_finish_committed(s);
