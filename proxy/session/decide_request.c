@@ -176,8 +176,8 @@ static bool client_transaction_is_used(const struct decision *d)
     const struct session *s = d->s;
     if (d->st.client == CLIENT_OPEN || d->st.client == CLIENT_JOINED)
         return true;
-    if (d->st.client == CLIENT_LAZY && state_is_virtual(&d->st))
-        return lazy_has_events(d);
+    if (d->st.client == CLIENT_LAZY && lazy_has_events(d))
+        return true;
     if (state_is_virtual(&d->st) || d->st.stale_begin)
         return false;
     bool in_plain = s->server_status != 'I' && !d->plain_ended;
