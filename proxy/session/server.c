@@ -209,8 +209,10 @@ static void forward_error(struct session *s, const struct frame *f, const struct
 /* Kept for the DETAIL of a commit that comes too late (R3): what the client was told. */
 static void remember_failure(struct session *s, const struct message_error *error, const struct step *step)
 {
-    if (!s->now.marked || s->failure.size > 0)
+    bool follows = session_is_failed(s) || (step && step->kind == STEP_OURS && step->swallow);
+    if (!s->now.marked || (follows && s->failure.size > 0))
         return;
+    buffer_clear(&s->failure); /* an earlier one was rolled back, or failed nothing */
     struct span words = error->message;
     struct message_error told;
     if (step && step->refusal_is_success) {
