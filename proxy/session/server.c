@@ -94,6 +94,21 @@ static void complete_step(struct session *s, struct pending *entry, struct step 
         s->skipping = s->unsynced > 0; /* unless its Sync is out already */
 }
 
+/* A COPY is complete, and with it the end of its data is answered: a string may hold another. */
+static void forget_copy_end(struct session *s)
+{
+    struct pending_queue *q = &s->pending;
+    size_t at = 1;
+    s->copying = false;
+    while (at < q->count && pending_at(q, at)->kind != PENDING_COPY_END)
+        at++;
+    if (at >= q->count)
+        return;
+    for (; at + 1 < q->count; at++)
+        *pending_at(q, at) = *pending_at(q, at + 1);
+    q->count--;
+}
+
 /* CommandComplete, EmptyQueryResponse, PortalSuspended. */
 static void on_complete(struct session *s, const struct frame *f)
 {
@@ -104,6 +119,8 @@ static void on_complete(struct session *s, const struct frame *f)
     else if (!is_hidden(head))
         forward(s, f);
     s->copy_in = false;
+    if (s->copying)
+        forget_copy_end(s);
     if (head && head->kind == PENDING_EXECUTE)
         drop_entry(s);
     after_reply(s);
@@ -333,6 +350,7 @@ static void on_error(struct session *s, const struct frame *f)
     }
     s->unit_failed = true;
     s->ahead_failed |= s->going_ahead;
+    s->copying = false;
     s->copy_in = false;
     if (head->kind == PENDING_QUERY)
         fail_steps(head, s);
@@ -563,30 +581,42 @@ static void on_notice(struct session *s, const struct frame *f)
         forward(s, f);
 }
 
-/* COPY FROM STDIN reads past every Sync up to the end of its data (libpq sends one behind each Execute): those were not the end
- * of the unit. */
+/* COPY FROM STDIN reads what was sent behind it. It passes over a Sync (libpq sends one behind each Execute), which was not the end of
+ * the unit then; anything else that is not its data ends it with an error, and is lost. */
+static void lose_in_copy(struct session *s, const struct pending *entry, bool extended)
+{
+    if (entry->kind == PENDING_SYNC || entry->kind == PENDING_QUERY)
+        s->unit--;
+    if (entry->kind == PENDING_SYNC && extended) {
+        s->unsynced++;
+        s->unsynced_sent++;
+    }
+    if (entry->prepared)
+        prepared_release(entry->prepared);
+    session_plan_done(s, entry->plan);
+}
+
 static void on_copy_in(struct session *s)
 {
     struct pending_queue *q = &s->pending;
+    s->copying = true;
     s->copy_in = true;
     if (q->count == 0)
         return;
     bool extended = pending_head(q)->kind == PENDING_EXECUTE;
     size_t kept = 1;
-    bool ended = false;
     for (size_t i = 1; i < q->count; i++) {
         struct pending entry = *pending_at(q, i);
-        ended |= entry.kind == PENDING_COPY_END;
-        if (entry.kind == PENDING_SYNC && extended && !ended) {
-            s->unit--;
-            s->unsynced++;
-            s->unsynced_sent++;
-        } else {
+        if (entry.kind == PENDING_COPY_END)
+            s->copy_in = false;
+        if (!s->copy_in || entry.kind == PENDING_LOCAL) {
             *pending_at(q, kept++) = entry;
+            continue;
         }
+        s->copy_in = entry.kind == PENDING_SYNC;
+        lose_in_copy(s, &entry, extended);
     }
     q->count = kept;
-    s->copy_in = !ended;
     if (s->client_gone || s->rollback_owed)
         session_break_copy(s, "the client has gone, or the request has timed out");
 }
