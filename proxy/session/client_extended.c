@@ -449,15 +449,15 @@ static void close_portals_of_unit(struct session *s)
 
 enum session_result client_on_sync(struct session *s, const struct frame *f)
 {
+    if (s->copy_in) { /* COPY reads past it */
+        send_to_server(s, f->bytes);
+        return client_taken(s, REST_FORWARD);
+    }
     bool local = s->unsynced_sent == 0 && s->pending.count == 0;
     if (s->unsynced == 0 && client_must_wait(s)) /* a unit of its own, if an empty one */
         return client_hold(s);
     if (s->cancelling || s->finishing || (local && s->rollback_owed))
         return SESSION_HOLD;
-    if (s->copy_in) { /* COPY reads past it */
-        send_to_server(s, f->bytes);
-        return client_taken(s, REST_FORWARD);
-    }
     s->skipping = s->failure_owed = s->unit_ran = false;
     s->unsynced = 0;
     close_portals_of_unit(s);
