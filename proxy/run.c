@@ -259,6 +259,8 @@ static void watch_signals(struct signal_watch *watches[3])
 {
     struct loop *first = workers_first_loop();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGTERM, SIG_IGN); /* what holds again once nobody watches: a second one must not cut the end short */
+    signal(SIGINT, SIG_IGN);
     watches[0] = loop_watch_signal(first, SIGHUP, on_hangup, NULL);
     watches[1] = loop_watch_signal(first, SIGTERM, on_terminate, NULL);
     watches[2] = loop_watch_signal(first, SIGINT, on_interrupt, NULL);

@@ -75,6 +75,7 @@ struct session {
     bool unit_failed;          /* an error came in the unit that is being answered */
     bool unit_ran;             /* the pipeline has run something since it began, or since its last COMMIT or ROLLBACK */
     bool controls;             /* a plan is out that moves the transaction: decide nothing before its end */
+    bool copying;              /* a COPY FROM STDIN has begun and is not complete */
     bool copy_in;              /* the server waits for CopyData */
     bool own_begin_prepared;   /* STATEMENT_OWN_BEGIN exists on the server */
     bool unnamed_portal_stale; /* it would be gone on plain PostgreSQL (R14) */
