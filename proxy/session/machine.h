@@ -56,6 +56,7 @@ struct session {
     char server_status; /* of the last ReadyForQuery, or of a step behind it that changed it: I, T, E */
     struct txn txn;
     struct request *request; /* NULL: none is open */
+    bool request_told;       /* its beginning was */
     struct names names;
     struct settings settings;
     struct buffer failure;           /* the first error of a failed marked request, for its DETAIL */

@@ -48,14 +48,19 @@ static struct action *tell(struct session *s, enum action_kind kind, enum discar
     return action;
 }
 
-/* Autocommit transactions are requests too, but only those with events are worth a line in the log. */
-static bool is_told(const struct session *s)
+static void tell_begun(struct session *s)
 {
-    return s->request && (s->now.mode == MODE_ATOMIC || s->now.marked || s->request->events > 0);
+    if (!s->request_told)
+        tell(s, ACTION_REQUEST_BEGUN, DISCARD_ROLLBACK);
+    s->request_told = true;
 }
 
-static void forget_request(struct session *s)
+/* A beginning that was told has an end that is told. */
+static void forget_request(struct session *s, enum action_kind end, enum discard_reason reason)
 {
+    if (s->request_told)
+        tell(s, end, reason);
+    s->request_told = false;
     if (s->request)
         request_release(s->request);
     s->request = NULL;
@@ -64,6 +69,13 @@ static void forget_request(struct session *s)
     buffer_clear(&s->failure);
 }
 
+/* Whatever it has done is done already. */
+static void leave_request(struct session *s)
+{
+    forget_request(s, ACTION_REQUEST_COMMITTED, DISCARD_ROLLBACK);
+}
+
+/* Autocommit transactions are requests too, but only those with events are worth a line in the log. */
 static void begin_request(struct session *s, const char *label)
 {
     unsigned char id[EVENT_ID_SIZE];
@@ -76,7 +88,7 @@ static void begin_request(struct session *s, const char *label)
                                    .client = s->client };
     s->request = request_new(id, &names, s->config, s->now_us);
     if (s->now.mode == MODE_ATOMIC || s->now.marked)
-        tell(s, ACTION_REQUEST_BEGUN, DISCARD_ROLLBACK);
+        tell_begun(s);
 }
 
 struct request *request_ensure(struct session *s)
@@ -88,7 +100,7 @@ struct request *request_ensure(struct session *s)
 
 void request_begin_labelled(struct session *s, const char *label)
 {
-    forget_request(s);
+    leave_request(s);
     begin_request(s, label);
 }
 
@@ -98,34 +110,9 @@ void request_count_statement(struct session *s)
         s->request->statements++;
 }
 
-static bool is_repeated(const struct notification *first, const struct notification *e)
-{
-    for (const struct notification *f = first; f != e; f = f->next)
-        if (f->payload_size == e->payload_size && strcmp(f->name, e->name) == 0 &&
-            memcmp(f->payload, e->payload, e->payload_size) == 0)
-            return true;
-    return false;
-}
-
-/* E11: where its channel asks for it, the second of two equal events goes. */
-static struct notification *fold(struct notification *first)
-{
-    for (struct notification **at = &first; *at;) {
-        struct notification *e = *at;
-        if (e->channel->duplicates == DUPLICATES_FOLD && is_repeated(first, e)) {
-            *at = e->next;
-            e->next = NULL;
-            notification_free(e);
-        } else {
-            at = &e->next;
-        }
-    }
-    return first;
-}
-
 static void publish(struct session *s, bool sandbox)
 {
-    struct notification *first = fold(txn_take(&s->txn));
+    struct notification *first = txn_take(&s->txn);
     settings_release(&s->settings, 0);
     if (!first)
         return;
@@ -159,18 +146,14 @@ void request_tell_commit_failed(struct session *s, struct span words)
 void request_finish_committed(struct session *s)
 {
     publish(s, s->now.mode == MODE_SANDBOX);
-    if (is_told(s))
-        tell(s, ACTION_REQUEST_COMMITTED, DISCARD_ROLLBACK);
     settings_forget(&s->settings);
-    forget_request(s);
+    leave_request(s);
 }
 
 void request_finish_rolled_back(struct session *s, enum discard_reason reason)
 {
     request_discard_all(s, reason);
-    if (is_told(s))
-        tell(s, ACTION_REQUEST_ROLLED_BACK, reason);
-    forget_request(s);
+    forget_request(s, ACTION_REQUEST_ROLLED_BACK, reason);
 }
 
 /* --- effects ----------------------------------------------------------------------------------- */
@@ -178,12 +161,13 @@ void request_finish_rolled_back(struct session *s, enum discard_reason reason)
 static void hold_event(struct session *s, const struct plan *plan, const struct step *step)
 {
     unsigned char id[EVENT_ID_SIZE];
+    struct span name = plan_span(plan, step->name), payload = plan_span(plan, step->payload);
+    if (step->channel->duplicates == DUPLICATES_FOLD && txn_holds(&s->txn, name, payload))
+        return; /* E11 */
     struct request *request = request_ensure(s);
-    if (!is_told(s))
-        tell(s, ACTION_REQUEST_BEGUN, DISCARD_ROLLBACK);
+    tell_begun(s);
     s->new_id(s->context, id);
-    struct notification *event =
-        notification_new(id, request, step->channel, plan_span(plan, step->name), plan_span(plan, step->payload));
+    struct notification *event = notification_new(id, request, step->channel, name, payload);
     event->held_us = s->now_us;
     request->events++;
     txn_hold(&s->txn, event);
@@ -205,6 +189,17 @@ static void release(struct session *s, struct span name)
     settings_release(&s->settings, s->txn.mark_count);
 }
 
+/* As its COMMIT or ROLLBACK would end the request that it is, were it not in a sandbox. */
+static void end_sandbox_transaction(struct session *s, bool committed, enum discard_reason reason)
+{
+    if (committed) {
+        publish(s, true);
+        leave_request(s);
+    } else {
+        request_finish_rolled_back(s, reason);
+    }
+}
+
 static void end_client_transaction(struct session *s, bool committed)
 {
     struct span name = span_of(SAVEPOINT_CLIENT);
@@ -212,8 +207,8 @@ static void end_client_transaction(struct session *s, bool committed)
         roll_back_events_to(s, name, DISCARD_ROLLBACK);
     release(s, name);
     s->close_cursors = s->names.cursors != NULL;
-    if (committed && s->now.mode == MODE_SANDBOX && !s->now.marked)
-        publish(s, true);
+    if (s->now.mode == MODE_SANDBOX && !s->now.marked)
+        end_sandbox_transaction(s, committed, DISCARD_ROLLBACK);
 }
 
 /* The end of a transaction that is the client's own. It is a request by itself, unless a mark has said where that ends. */
@@ -234,7 +229,7 @@ static void begin_marked(struct session *s, struct span label)
 {
     struct buffer name = { 0 };
     buffer_append_string(&name, label);
-    forget_request(s);
+    leave_request(s);
     begin_request(s, name.data);
     buffer_free(&name);
 }
@@ -309,10 +304,12 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         break;
     case EFFECT_ROLLBACK_TO:
         roll_back_events_to(s, name, step->discard);
+        if (s->now.mode == MODE_SANDBOX && !s->now.marked && span_is(name, SAVEPOINT_UNIT))
+            end_sandbox_transaction(s, false, step->discard);
         break;
     case EFFECT_IMPLICIT_COMMIT:
         release(s, name);
-        publish(s, true);
+        end_sandbox_transaction(s, true, DISCARD_ROLLBACK);
         break;
     case EFFECT_HOLD:
         hold_event(s, plan, step);
@@ -338,7 +335,7 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         break;
     case EFFECT_REQUEST_OVER:
         s->expiry = EXPIRY_NONE;
-        forget_request(s);
+        request_finish_rolled_back(s, DISCARD_TIMEOUT);
         break;
     }
     s->now = step->after;
@@ -361,7 +358,7 @@ void request_settle_implicit(struct session *s)
     if (s->request && (s->unit_failed || s->txn.event_count > 0))
         end_own_transaction(s, !s->unit_failed, DISCARD_ERROR);
     else if (s->request && !s->now.marked)
-        forget_request(s);
+        leave_request(s);
     s->tx_used = false;
 }
 

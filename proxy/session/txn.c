@@ -36,6 +36,16 @@ void txn_hold(struct txn *t, struct notification *take)
     t->events[t->event_count++] = take;
 }
 
+bool txn_holds(const struct txn *t, struct span name, struct span payload)
+{
+    for (size_t i = 0; i < t->event_count; i++) {
+        const struct notification *e = t->events[i];
+        if (span_equal(span_make(e->payload, e->payload_size), payload) && span_is(name, e->name))
+            return true;
+    }
+    return false;
+}
+
 void txn_savepoint(struct txn *t, struct span name)
 {
     t->marks = memory_grow(t->marks, &t->mark_capacity, t->mark_count, sizeof *t->marks);

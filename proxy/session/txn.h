@@ -25,6 +25,8 @@ void txn_free(struct txn *t);
 
 /* Takes the event. */
 void txn_hold(struct txn *t, struct notification *take);
+/* An equal one is held already. */
+bool txn_holds(const struct txn *t, struct span name, struct span payload);
 void txn_savepoint(struct txn *t, struct span name);
 /* Forgets the newest savepoint `name` and all after it; their events stay. False, and no change, if it is unknown. */
 bool txn_release(struct txn *t, struct span name);
