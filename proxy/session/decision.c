@@ -137,13 +137,8 @@ static bool server_is_out_of_it(const struct decision *d)
            (!d->simple || d->plan->text.size == 0);
 }
 
-void decide_refusal(struct decision *d, const char *sqlstate, const char *message, struct span detail)
+static void refuse_on_server(struct decision *d, const char *sqlstate, const char *message, struct span detail)
 {
-    if (server_is_out_of_it(d)) {
-        decision_fail(d, decision_local(d, EFFECT_NONE), sqlstate, message, detail);
-        return;
-    }
-    decide_prelude(d);
     struct buffer made = { 0 };
     message_add_error(&made, &(struct message_fault){ "ERROR", sqlstate, span_of(message), detail, { 0 } });
     struct step *step = decision_ours(d, "ROLLBACK TO SAVEPOINT " PORTAL_REFUSED, EFFECT_NONE);
@@ -152,7 +147,28 @@ void decide_refusal(struct decision *d, const char *sqlstate, const char *messag
     d->stopped = true;
 }
 
+void decide_refusal(struct decision *d, const char *sqlstate, const char *message, struct span detail)
+{
+    if (server_is_out_of_it(d)) {
+        decision_fail(d, decision_local(d, EFFECT_NONE), sqlstate, message, detail);
+        return;
+    }
+    if (d->st.wrapper || d->st.outer || d->st.marked || d->st.client != CLIENT_NONE)
+        decide_prelude(d);
+    refuse_on_server(d, sqlstate, message, detail);
+}
+
 void decide_refuse(struct decision *d, const char *sqlstate, const char *message)
+{
+    if (!state_is_virtual(&d->st) || d->s->expiry != EXPIRY_NONE) {
+        decide_refusal(d, sqlstate, message, (struct span){ 0 });
+        return;
+    }
+    decide_prelude(d);
+    refuse_on_server(d, sqlstate, message, (struct span){ 0 });
+}
+
+void decide_refuse_mark(struct decision *d, const char *sqlstate, const char *message)
 {
     decide_refusal(d, sqlstate, message, (struct span){ 0 });
 }

@@ -32,8 +32,11 @@ void decision_reply_row(struct decision *d, struct step *step, const struct stat
 void decision_warn(struct decision *d, struct step *step, const char *sqlstate, const char *text, const char *tag);
 /* The step succeeds, but its reply is an error, and nothing behind it runs. */
 void decision_fail(struct decision *d, struct step *step, const char *sqlstate, const char *text, struct span detail);
-/* The client's statement fails: here when the server has no part in it, else there (R15). */
+/* The client's statement fails on the server (R15), and with it the request, even one that it would have been the first of. Outside of
+ * requests it may fail here, when the server has no part in it. */
 void decide_refuse(struct decision *d, const char *sqlstate, const char *message);
+/* A mark fails: it is no statement of a request, and opens none in order to fail it. */
+void decide_refuse_mark(struct decision *d, const char *sqlstate, const char *message);
 /* "BEGIN" or "START TRANSACTION", as the client said it. */
 const char *decision_begin_tag(const struct statement *st);
 
