@@ -27,7 +27,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 
 from pgatomic import Pgatomic  # noqa: E402
 from postgres import ROOT, Postgres  # noqa: E402
-from programs import ENVIRONMENT, PROGRAMS  # noqa: E402
+from programs import PROGRAMS  # noqa: E402
 from scenarios import ANY, SAME, SCENARIOS  # noqa: E402
 
 ROUTES = """\
@@ -53,7 +53,7 @@ class Run:
         with open(os.path.join(HERE, "schema.sql"), encoding="utf-8") as schema:
             server.create_database(self.database, schema.read())
         port = server.port if route == "direct" else proxy.port
-        environment = {**os.environ, **ENVIRONMENT, **server.environment(port, self.database)}
+        environment = {**os.environ, **self.program.environment, **server.environment(port, self.database)}
         self.path = os.path.join(output, f"{name}.{route}.jsonl")
         with open(self.path, "w", encoding="utf-8") as out:
             try:
@@ -155,7 +155,7 @@ def check_kept(run):
     """The rows that a look from outside finds."""
     for scenario in run.program.scenarios:
         rules = SCENARIOS[scenario]
-        want = rules.kept_by_route.get(run.route, rules.kept)
+        want = run.program.leaves.get(scenario, rules.kept_by_route.get(run.route, rules.kept))
         have = run.kept_of(rules.kept)
         if want != have:
             yield f"{scenario}: rows left {have}, expected {want} ({rules.why})"

@@ -222,6 +222,18 @@ SCENARIOS = {
     "crowd": Scenario("R2 to R4: requests of many clients at once keep apart", [
         Step("served", 200),
     ], kept=range(2000, 2200), kept_atomic=range(2000, 2200, 4), kept_lenient=range(2000, 2200, 2), events=list(crowd_fates())),
+    "isolation": Scenario("R7: a request has one isolation level: the first block's, and no stricter one later; READ ONLY holds for its block", [
+        Step("serializable", [["serializable"]]),
+        Step("read only", "!25006"),
+        Step("afterwards", [["read committed"]], atomic=[["serializable"]], lenient=[["serializable"]]),
+        Step("too late", [["serializable"]], atomic="!25001", lenient="!25001"),
+    ]),
+    "large_object": Scenario("R1, P1: function calls of the protocol are statements as well", [
+        Step("written and read", [3000000, hashlib.md5(b"pgatomic" * 375000).hexdigest()]),
+        Step("no such object", "!42704"),
+        Step("rollback", None),
+        Step("usable", [[1]]),
+    ]),
     "forgetful": Scenario("R5: an unmarked request ends as its route says", [
         Step("insert 1601", 1),
     ], kept=[1601], kept_atomic=[], kept_lenient=[]),

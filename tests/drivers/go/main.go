@@ -6,6 +6,7 @@ import (
 	"crypto/md5"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -27,8 +28,11 @@ type queryer interface {
 	Begin(context.Context) (pgx.Tx, error)
 }
 
+// driverOptions are options of pgx, such as default_query_exec_mode=exec.
+var driverOptions = os.Getenv("DRIVER_OPTIONS")
+
 func connect(options string) *pgx.Conn {
-	c, err := pgx.Connect(ctx, options)
+	c, err := pgx.Connect(ctx, strings.TrimSpace(options+" "+driverOptions))
 	die(err)
 	return c
 }
@@ -357,7 +361,7 @@ func tasks(p player) {
 
 // pool: a connection that comes back in a transaction is closed by pgxpool, and a new one takes its place.
 func pool() {
-	config, err := pgxpool.ParseConfig("")
+	config, err := pgxpool.ParseConfig(driverOptions)
 	die(err)
 	config.MaxConns = 1
 	p, err := pgxpool.NewWithConfig(ctx, config)
@@ -490,7 +494,7 @@ func marks(p player) {
 
 // crowd: sixteen goroutines share eight connections. A connection that a request leaves without an outcome goes back as it is.
 func crowd() {
-	config, err := pgxpool.ParseConfig("")
+	config, err := pgxpool.ParseConfig(driverOptions)
 	die(err)
 	config.MaxConns = 8
 	p, err := pgxpool.NewWithConfig(ctx, config)
@@ -539,6 +543,29 @@ func serve(c *pgxpool.Conn, number int) {
 	}
 }
 
+func isolation(p player) {
+	block := func(c *pgx.Conn, options pgx.TxOptions, sql string) (found [][]any, err error) {
+		err = pgx.BeginTxFunc(ctx, c, options, func(tx pgx.Tx) error {
+			found, err = query(tx, sql)
+			return err
+		})
+		return found, err
+	}
+	const shown = "SHOW transaction_isolation"
+
+	got, err := block(p.Conn, pgx.TxOptions{IsoLevel: pgx.Serializable}, shown)
+	report(p, "serializable", got, err)
+	_, err = block(p.Conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, "INSERT INTO item (id) VALUES (1801)")
+	report(p, "read only", nil, err)
+	got, err = block(p.Conn, pgx.TxOptions{}, shown)
+	report(p, "afterwards", got, err)
+	late := connect("")
+	must(late, "SELECT 1")
+	got, err = block(late, pgx.TxOptions{IsoLevel: pgx.Serializable}, shown)
+	report(nil, "too late", got, err)
+	die(late.Close(ctx))
+}
+
 func forgetful(p player) { p.insert(1601) }
 
 func stringsOfStatements(p player) {
@@ -582,6 +609,7 @@ func main() {
 	play("marks", "", marks)
 	scenario = "crowd"
 	crowd()
+	play("isolation", "", isolation)
 	play("forgetful", "application_name=forgetful", forgetful)
 	play("strings", "", stringsOfStatements)
 }

@@ -492,6 +492,25 @@ async def crowd():
     await report.step_async("served", all_served)
 
 
+async def isolation():
+    async def block(action, **options):
+        async with c.transaction(**options):
+            return await action()
+
+    async def shown():
+        return await query(c, "SHOW transaction_isolation")
+
+    c = await connect()
+    await report.step_async("serializable", lambda: block(shown, isolation="serializable"), c)
+    await report.step_async("read only", lambda: block(lambda: insert(c, 1801), isolation="read_committed", readonly=True), c)
+    await report.step_async("afterwards", lambda: block(shown), c)
+    await c.close()
+    c = await connect()
+    await c.fetch("SELECT 1")
+    await report.step_async("too late", lambda: block(shown, isolation="serializable"))
+    await c.close()
+
+
 async def forgetful():
     c = await connect(server_settings={"application_name": "forgetful"})
     await report.step_async("insert 1601", lambda: insert(c, 1601), c)
@@ -515,7 +534,7 @@ async def strings():
 
 async def main():
     for scenario in (values, transaction, nested, errors, bare_error, deferred, copy, large, cancel, cursor, listen, tasks, pool, prepared,
-                     pipeline, marks, crowd, forgetful, strings):
+                     pipeline, marks, crowd, isolation, forgetful, strings):
         report.scenario(scenario.__name__)
         await scenario()
 

@@ -393,6 +393,23 @@ def marks():
     c.close()
 
 
+def large_object():
+    """libpq reaches large objects by function calls of the protocol."""
+
+    def written_and_read():
+        made = c.lobject(0, "wb")
+        made.write(b"pgatomic" * 375000)
+        c.commit()
+        text = c.lobject(made.oid, "r").read()
+        return [len(text), md5(text)]
+
+    c = connect()
+    report.step("written and read", written_and_read, c)
+    report.step("rollback", c.rollback, c)
+    report.step("usable", lambda: query(c, "SELECT 1"), c)
+    c.close()
+
+
 def forgetful():
     c = connect(autocommit=True, application_name="forgetful")
     report.step("insert 1601", lambda: insert(c, 1601), c)
@@ -414,7 +431,7 @@ def strings():
     c.close()
 
 
-for scenario in (values, transaction, nested, errors, bare_error, deferred, copy, large, cancel, cursor, listen, tasks, pool, marks, forgetful,
+for scenario in (values, transaction, nested, errors, bare_error, deferred, copy, large, cancel, cursor, listen, tasks, pool, marks, large_object, forgetful,
                  strings):
     report.scenario(scenario.__name__)
     scenario()

@@ -411,6 +411,27 @@ def marks():
         report.step("insert 1513", lambda: insert(c, 1513), c)
 
 
+def isolation():
+    def shown(c):
+        return query(c, "SHOW transaction_isolation")
+
+    def block(c, action):
+        with c.transaction():
+            return action(c)
+
+    with connect() as c:
+        c.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+        report.step("serializable", lambda: block(c, shown), c)
+        c.isolation_level, c.read_only = psycopg.IsolationLevel.READ_COMMITTED, True
+        report.step("read only", lambda: block(c, lambda c: insert(c, 1801)), c)
+        c.isolation_level, c.read_only = None, None
+        report.step("afterwards", lambda: block(c, shown), c)
+    with connect() as c:
+        query(c, "SELECT 1")
+        c.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+        report.step("too late", lambda: block(c, shown))
+
+
 def forgetful():
     with connect(application_name="forgetful") as c:
         report.step("insert 1601", lambda: insert(c, 1601), c)
@@ -431,6 +452,6 @@ def strings():
 
 
 for scenario in (values, transaction, nested, errors, bare_error, deferred, copy, large, cancel, cursor, listen, tasks, pool, prepared,
-                 pipeline, marks, forgetful, strings):
+                 pipeline, marks, isolation, forgetful, strings):
     report.scenario(scenario.__name__)
     scenario()

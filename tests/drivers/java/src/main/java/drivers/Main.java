@@ -22,10 +22,14 @@ import java.util.Arrays;
 import java.util.List;
 import org.postgresql.PGConnection;
 import org.postgresql.PGNotification;
+import org.postgresql.largeobject.LargeObject;
+import org.postgresql.largeobject.LargeObjectManager;
 
 /** pgjdbc: autocommit on and off, savepoints, batches, server-prepared statements, fetch sizes, COPY, notifications, cancel; HikariCP. */
 public final class Main {
     private static final String LARGE_TEXT = "pgatomic".repeat(20 * 1024 * 1024 / 8);
+    /** Of the driver's: "autosave=always" for example. */
+    private static final String OPTIONS = System.getenv().getOrDefault("DRIVER_OPTIONS", "");
     private static final String INSERT = "INSERT INTO item (id) VALUES (?)";
     private static final String SLEEPS = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
         + "AND wait_event = 'PgSleep'";
@@ -34,7 +38,7 @@ public final class Main {
 
     private static String url() {
         return "jdbc:postgresql://" + System.getenv("PGHOST") + ":" + System.getenv("PGPORT") + "/" + System.getenv("PGDATABASE")
-            + "?ApplicationName=" + application;
+            + "?ApplicationName=" + application + "&" + OPTIONS;
     }
 
     private static String application = "pgjdbc";
@@ -534,6 +538,27 @@ public final class Main {
         step("insert " + id, c, () -> insert(c, id));
     }
 
+    /** The driver reaches large objects by function calls of the protocol. */
+    private static void largeObject(Connection c) throws Exception {
+        LargeObjectManager objects = c.unwrap(PGConnection.class).getLargeObjectAPI();
+        c.setAutoCommit(false);
+        step("written and read", c, () -> {
+            long oid = objects.createLO();
+            try (LargeObject object = objects.open(oid, LargeObjectManager.WRITE)) {
+                object.write("pgatomic".repeat(375_000).getBytes(StandardCharsets.US_ASCII));
+            }
+            c.commit();
+            try (LargeObject object = objects.open(oid, LargeObjectManager.READ)) {
+                String text = new String(object.read(4_000_000), StandardCharsets.US_ASCII);
+                return List.of(text.length(), md5(text));
+            }
+        });
+        step("no such object", c, () -> objects.open(4_000_000_000L, LargeObjectManager.READ));
+        step("rollback", c, () -> rollback(c));
+        step("usable", c, () -> query(c, "SELECT 1"));
+        c.commit();
+    }
+
     private static void forgetful(Connection c) throws Exception {
         insertion(c, 1601);
     }
@@ -578,8 +603,11 @@ public final class Main {
         Report.scenario = "pool";
         pool();
         play("prepared", Main::prepared);
-        play("pipeline", Main::pipeline);
+        if (!OPTIONS.contains("preferQueryMode=simple")) { // where a batch is no pipeline
+            play("pipeline", Main::pipeline);
+        }
         play("marks", Main::marks);
+        play("large_object", Main::largeObject);
         application = "forgetful";
         play("forgetful", Main::forgetful);
         application = "pgjdbc";
