@@ -244,7 +244,7 @@ static void decide_reset(struct decision *d, const struct statement *st, struct 
         decide_prelude(d);
     else
         decide_end_for_reset(d);
-    decision_client(d, slice, st->kind == STATEMENT_DISCARD_ALL ? EFFECT_DISCARD_ALL : EFFECT_NONE);
+    decision_client(d, slice, st->kind == STATEMENT_DISCARD_ALL ? EFFECT_DISCARD_ALL : EFFECT_RESET_ALL);
 }
 
 static void decide_prepare_transaction(struct decision *d, struct span slice)

@@ -126,6 +126,15 @@ static void commit_client(struct decision *d)
     decision_reply_tag(d, decision_ours(d, "RELEASE SAVEPOINT " SAVEPOINT_CLIENT, EFFECT_CLIENT_COMMIT), "COMMIT");
 }
 
+/* The server has not heard of it; or it holds its BEGIN still, from before the mark. */
+static void end_empty_client(struct decision *d, enum effect effect, const char *tag)
+{
+    bool stale = d->st.stale_begin;
+    d->st.client = CLIENT_NONE;
+    d->st.stale_begin = false;
+    decision_reply_tag(d, stale ? decision_ours(d, "ROLLBACK", effect) : decision_local(d, effect), tag);
+}
+
 void decide_virtual_commit(struct decision *d, const struct statement *st)
 {
     switch (d->st.client) {
@@ -138,8 +147,7 @@ void decide_virtual_commit(struct decision *d, const struct statement *st)
         }
         return;
     case CLIENT_LAZY:
-        d->st.client = CLIENT_NONE;
-        decision_reply_tag(d, decision_local(d, EFFECT_CLIENT_COMMIT), "COMMIT");
+        end_empty_client(d, EFFECT_CLIENT_COMMIT, "COMMIT");
         break;
     case CLIENT_JOINED:
         if (d->failed) {
@@ -196,8 +204,7 @@ void decide_virtual_rollback(struct decision *d, const struct statement *st)
         }
         return;
     case CLIENT_LAZY:
-        d->st.client = CLIENT_NONE;
-        decision_reply_tag(d, decision_local(d, EFFECT_CLIENT_ROLLBACK), "ROLLBACK");
+        end_empty_client(d, EFFECT_CLIENT_ROLLBACK, "ROLLBACK");
         break;
     case CLIENT_JOINED:
         if (d->failed)

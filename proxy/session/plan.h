@@ -71,6 +71,7 @@ enum effect {
     EFFECT_PREPARE,         /* name, payload: the body of a SQL-level PREPARE */
     EFFECT_DEALLOCATE,      /* name */
     EFFECT_DEALLOCATE_ALL,
+    EFFECT_RESET_ALL,
     EFFECT_DISCARD_ALL,
     EFFECT_FAILED_SEEN, /* the client was told ROLLBACK for a failed request */
     EFFECT_REQUEST_OVER /* a request that had timed out, and whose client knows it now */

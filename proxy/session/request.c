@@ -326,8 +326,14 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
     case EFFECT_DEALLOCATE:
         names_forget(&s->names, name);
         break;
-    case EFFECT_DEALLOCATE_ALL:
+    case EFFECT_RESET_ALL:
+        settings_forget(&s->settings);
+        break;
     case EFFECT_DISCARD_ALL:
+        settings_forget(&s->settings);
+        forget_statements(s);
+        break;
+    case EFFECT_DEALLOCATE_ALL:
         forget_statements(s);
         break;
     case EFFECT_FAILED_SEEN:

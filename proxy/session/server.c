@@ -423,7 +423,7 @@ static bool must_fail_late(struct session *s)
 {
     bool early = s->begin_failed;
     s->begin_failed = false;
-    return early && state_is_virtual(&s->now) && s->server_status == 'I' && s->expiry == EXPIRY_NONE &&
+    return early && state_is_virtual(&s->now) && (s->server_status == 'I' || s->now.stale_begin) && s->expiry == EXPIRY_NONE &&
            !s->client_gone && (!session_wants_units(&s->now) || s->now.client != CLIENT_NONE);
 }
 
@@ -444,7 +444,7 @@ static bool has_last_words(struct session *s)
     struct decision d;
     decide_init(&d, s, plan, false);
     d.st = s->now;
-    d.failed = s->server_status == 'E';
+    d.failed = s->server_status == 'E' && !fail;
     s->undoing = undo != UNDO_NONE;
     if (s->undoing)
         decide_undo(&d, undo);
