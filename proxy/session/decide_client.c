@@ -112,9 +112,9 @@ static bool refuse_chain_outside(struct decision *d, const struct statement *st)
 {
     if (!st->chain)
         return false;
-    decide_refuse(d, "25P01",
-                  st->kind == STATEMENT_COMMIT ? "COMMIT AND CHAIN can only be used in transaction blocks"
-                                               : "ROLLBACK AND CHAIN can only be used in transaction blocks");
+    decide_refuse_lightly(d, "25P01",
+                          st->kind == STATEMENT_COMMIT ? "COMMIT AND CHAIN can only be used in transaction blocks"
+                                                       : "ROLLBACK AND CHAIN can only be used in transaction blocks");
     return true;
 }
 

@@ -188,7 +188,7 @@ void decide_mark_request(struct decision *d, const struct statement *st, const s
 {
     struct session *s = d->s;
     if (client_transaction_is_used(d)) {
-        decide_refuse_mark(d, "25001", "a request cannot begin inside a transaction that has run something");
+        decide_refuse_lightly(d, "25001", "a request cannot begin inside a transaction that has run something");
         return;
     }
     bool adopts =
@@ -208,7 +208,7 @@ void decide_mark_request(struct decision *d, const struct statement *st, const s
     }
     if (next.mode == MODE_REQUIRED && d->several) {
         buffer_free(&label);
-        decide_refuse_mark(
+        decide_refuse_lightly(
             d, "0A000", "a request of a route with mode = required cannot begin inside a string of several statements");
         return;
     }
@@ -249,7 +249,7 @@ static void refuse_commit(struct decision *d)
 static void decide_commit_outcome(struct decision *d, const struct statement *st, struct span value)
 {
     if (!d->st.marked) {
-        decide_refuse_mark(d, "25P01", "no request is open");
+        decide_refuse_lightly(d, "25P01", "no request is open");
     } else if (d->failed || d->s->expiry != EXPIRY_NONE) {
         refuse_commit(d);
     } else if (client_transaction_is_used(d)) {
@@ -286,7 +286,7 @@ void decide_mark_outcome(struct decision *d, const struct statement *st, const s
     else if (is_word(arguments->first, "rollback"))
         decide_rollback_outcome(d, st, arguments->first);
     else
-        decide_refuse_mark(d, "22023", "pgatomic.outcome must be 'commit' or 'rollback'");
+        decide_refuse_lightly(d, "22023", "pgatomic.outcome must be 'commit' or 'rollback'");
 }
 
 void decide_show_request(struct decision *d)

@@ -168,7 +168,7 @@ void decide_refuse(struct decision *d, const char *sqlstate, const char *message
     refuse_on_server(d, sqlstate, message, (struct span){ 0 });
 }
 
-void decide_refuse_mark(struct decision *d, const char *sqlstate, const char *message)
+void decide_refuse_lightly(struct decision *d, const char *sqlstate, const char *message)
 {
     decide_refusal(d, sqlstate, message, (struct span){ 0 });
 }

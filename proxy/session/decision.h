@@ -35,8 +35,8 @@ void decision_fail(struct decision *d, struct step *step, const char *sqlstate, 
 /* The client's statement fails on the server (R15), and with it the request, even one that it would have been the first of. Outside of
  * requests it may fail here, when the server has no part in it. */
 void decide_refuse(struct decision *d, const char *sqlstate, const char *message);
-/* A mark fails: it is no statement of a request, and opens none in order to fail it. */
-void decide_refuse_mark(struct decision *d, const char *sqlstate, const char *message);
+/* The same of a mark, or of the end of a transaction that is not there: they open no request only to fail it. */
+void decide_refuse_lightly(struct decision *d, const char *sqlstate, const char *message);
 /* "BEGIN" or "START TRANSACTION", as the client said it. */
 const char *decision_begin_tag(const struct statement *st);
 
