@@ -319,6 +319,7 @@ static bool query_statement(struct backend *b, struct fault *f)
     b->rules->start(b);
     if (b->query.several)
         b->rules->begin_implicit(b);
+    b->rules->read(b, c);
     if (!sql_is_control(c))
         return query_work(b, f);
     take_unnamed_portal(b);
@@ -348,9 +349,11 @@ static unsigned count_statements(struct backend *b, struct fault *f)
     unsigned count = 0;
     struct command c;
     for (size_t at = 0; sql_next(buffer_span(&b->query.text), &at, &c); count++) {
+        if (c.kind != COMMAND_WRONG)
+            continue;
         b->rules->read(b, &c);
-        if (c.kind == COMMAND_WRONG && !execute_analyse(b, &c, buffer_span(&b->query.text), f))
-            return 0;
+        execute_analyse(b, &c, buffer_span(&b->query.text), f);
+        return 0;
     }
     return count;
 }
@@ -746,6 +749,10 @@ static void on_copy_message(struct backend *b, const struct frame *m)
         return;
     case 'H':
     case 'S':
+        return;
+    case 'X':
+        b->rules->terminate(b);
+        b->closed = true;
         return;
     default:
         fault_set(&f, "08P01", "unexpected message type 0x%02X during COPY from stdin", (unsigned char)m->type);

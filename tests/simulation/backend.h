@@ -35,7 +35,7 @@ struct transaction_rules {
     /* Around each statement of a string of several, and at the end of its last. */
     void (*begin_implicit)(struct backend *b);
     void (*end_implicit)(struct backend *b);
-    /* The text of `c` has arrived; that it will run, or is even well formed, is not said yet. */
+    /* `c` is looked at: it will run, unless it turns out to be wrong. */
     void (*read)(struct backend *b, const struct command *c);
     /* The transaction has failed, and `c` does not get it out of there. */
     bool (*refuses)(struct backend *b, const struct command *c, struct fault *f);

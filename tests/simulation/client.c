@@ -53,7 +53,8 @@ static void write_control(struct client *c, struct text *t)
         write_savepoint(c, t);
         return;
     }
-    if (inside == chance_percent(&c->chance, 90)) {
+    bool likely = chance_percent(&c->chance, 90) || (inside && c->habits.marks > 0);
+    if (inside == likely) {
         const char *end = chance_percent(&c->chance, 60)
                               ? PICK(c, "COMMIT", "COMMIT", "END", "COMMIT WORK", "COMMIT AND NO CHAIN")
                               : PICK(c, "ROLLBACK", "ROLLBACK", "ABORT", "ROLLBACK TRANSACTION");
@@ -159,7 +160,8 @@ static void write_work(struct client *c, struct text *t)
         break;
     case 7:
         snprintf(t->s, sizeof t->s, "%s",
-                 PICK(c, "SET CONSTRAINTS ALL IMMEDIATE", "EXECUTE q", "VACUUM d", "SELECT count(*) FROM d"));
+                 PICK(c, "SET CONSTRAINTS ALL IMMEDIATE", "EXECUTE q", "SELECT count(*) FROM d",
+                      c->pipelining && !c->habits.careless ? "SELECT 8" : "VACUUM d"));
         break;
     default:
         snprintf(t->s, sizeof t->s, "SELECT count(*) FROM t");
@@ -360,31 +362,33 @@ static void send_extended_statement(struct client *c, struct buffer *out)
     foresee(c, plain.s);
     dress(c, &plain, &sql);
     const char *statement = PICK(c, "", "", "", "s1", "s2"), *portal = PICK(c, "", "", "", "", "p1");
-    bool odd = chance_percent(&c->chance, 6);
+    bool odd = c->habits.careless && chance_percent(&c->chance, 6);
     bool binds = !odd || chance_percent(&c->chance, 70);
     if (!binds) /* PostgreSQL 15 crashes when it is asked to execute the unnamed portal of a Query that failed */
         portal = "p1";
-    if (statement[0] && chance_percent(&c->chance, 80))
+    bool closes = !c->habits.careless || chance_percent(&c->chance, 80);
+    if (statement[0] && closes)
         message_add_close(out, 'S', span_of(statement));
     if (!odd || chance_percent(&c->chance, 70))
         message_add_parse(out, span_of(statement), span_of(sql.s));
     if (chance_percent(&c->chance, 25))
         message_add_describe(out, 'S', span_of(statement));
-    if (portal[0] && chance_percent(&c->chance, 80))
+    if (portal[0] && closes)
         message_add_close(out, 'P', span_of(portal));
     if (binds)
         add_bind_values(out, portal, statement, bound, parameters, chance_below(&c->chance, 4) % 3);
     if (binds && chance_percent(&c->chance, 50))
         message_add_describe(out, 'P', span_of(portal));
     message_add_execute(out, span_of(portal), chance_percent(&c->chance, 10) ? 1 + chance_below(&c->chance, 2) : 0);
-    if (strstr(sql.s, "FROM STDIN") || strstr(sql.s, "from stdin"))
+    if (strcasestr(sql.s, "FROM STDIN"))
         send_copy_data(c, out);
-    if (chance_percent(&c->chance, 5))
+    if (c->habits.repeats && chance_percent(&c->chance, 5))
         message_add_execute(out, span_of(portal), 0);
 }
 
 static void send_pipeline(struct client *c, struct buffer *out)
 {
+    c->pipelining = true;
     unsigned count = chance_percent(&c->chance, 60) ? 1 : 1 + chance_below(&c->chance, 5);
     for (unsigned i = 0; i < count; i++) {
         send_extended_statement(c, out);
@@ -398,6 +402,7 @@ static void send_pipeline(struct client *c, struct buffer *out)
         message_add_flush(out);
     else
         message_add_sync(out);
+    c->pipelining = false;
 }
 
 /* --- turns --------------------------------------------------------------------------------------- */

@@ -23,6 +23,8 @@ struct client_habits {
     unsigned resets;          /* percent of turns that are DISCARD ALL or RESET ALL */
     bool controls_in_strings; /* BEGIN, COMMIT, … among the statements of a string */
     bool listens;             /* LISTEN among the session commands */
+    bool careless;            /* forgets a Parse, a Bind or a Close */
+    bool repeats;             /* executes a portal again */
     bool flushes;             /* turns that end in Flush */
 };
 
@@ -30,8 +32,10 @@ struct client {
     struct chance chance;
     struct client_habits habits;
     unsigned next_row, next_payload;
-    char status;     /* of the last ReadyForQuery; told by whoever drives it */
-    bool copying;    /* the server waits for COPY data */
+    char status;  /* of the last ReadyForQuery; told by whoever drives it */
+    bool copying; /* the server waits for COPY data */
+    bool
+        pipelining; /* writes a pipeline, where PostgreSQL knows of statements that a proxy answered, and its own VACUUM does not */
     bool open_ended; /* the last turn ended in Flush, not Sync */
 };
 

@@ -26,7 +26,7 @@ struct conversation {
     size_t model_given, model_taken;
     size_t checked, matched;                   /* of shell.to_client; of oracle->output: compared, and equal */
     size_t notified_checked, notified_matched; /* NotificationResponses seen on either side */
-    bool client_gone, server_gone;
+    bool client_gone, server_gone;             /* what it is sent is nobody's business any more */
     FILE *story;
     size_t told_to_server, told_from_server, told_to_client;
     struct verdict verdict;
@@ -77,10 +77,18 @@ static struct span message_at(const struct buffer *b, size_t at)
     return f.bytes;
 }
 
+/* Statements that do nothing outside of a transaction block: the server warns when it is told one alone, even if the client's string held
+ * more that the proxy answered. */
+static bool is_idle_warning(struct span message)
+{
+    static const char words[] = "can only be used in transaction blocks";
+    return message.data[0] == 'N' && memmem(message.data, message.size, words, sizeof words - 1);
+}
+
 /* ParameterStatus and NotificationResponse come when they come. */
 static bool comes_any_time(struct span message)
 {
-    return message.size > 0 && (message.data[0] == 'S' || message.data[0] == 'A');
+    return message.size > 0 && (message.data[0] == 'S' || message.data[0] == 'A' || is_idle_warning(message));
 }
 
 static struct span skip_any_time(const struct buffer *b, size_t *at, size_t *notified)
@@ -121,6 +129,8 @@ static bool is_farewell(const struct conversation *v, struct span got)
 
 static void check_client(struct conversation *v)
 {
+    if (v->client_gone)
+        return;
     for (;;) {
         struct span got = skip_any_time(&v->shell.to_client, &v->checked, &v->notified_checked);
         if (got.size == 0)
@@ -268,9 +278,7 @@ static void check(struct conversation *v)
 static void check_at_rest(struct conversation *v)
 {
     struct span next = skip_any_time(&v->oracle->output, &v->matched, &v->notified_matched);
-    if (v->client_gone || v->server_gone)
-        return;
-    if (v->matched < v->oracle->must_be_out) {
+    if (!v->client_gone && v->matched < v->oracle->must_be_out) {
         struct buffer text = { 0 };
         notes_print_bytes(FROM_SERVER, next, &text);
         fail(v, "the client is not sent %.*s", (int)text.size, text.data);
@@ -282,7 +290,7 @@ static void check_at_rest(struct conversation *v)
              v->promised.rows.count, v->kept.notes.count, v->promised.notes.count);
     if (released_count(v) < v->promised.events.count)
         fail(v, "only %zu of %zu events are released", released_count(v), v->promised.events.count);
-    if (v->model->wait != v->oracle->wait)
+    if (!v->client_gone && v->model->wait != v->oracle->wait)
         fail(v, "the server waits for something else than it should");
 }
 
@@ -333,13 +341,24 @@ static bool move_from_model(struct conversation *v)
     return true;
 }
 
+/* The server has gone, by a FATAL of its own, and all that it said has arrived. */
+static bool lose_dead_server(struct conversation *v)
+{
+    if (!v->model->closed || v->model_taken < v->model->output.size || v->shell.closed || v->server_gone)
+        return false;
+    v->server_gone = true;
+    shell_server_lost(&v->shell, span_of("the server has gone"));
+    return true;
+}
+
 /* One piece somewhere. False: nothing is on its way. */
 static bool move(struct conversation *v)
 {
-    static bool (*const moves[])(struct conversation *) = { move_from_client, move_to_model, move_from_model };
+    static bool (*const moves[])(struct conversation *) = { move_from_client, move_to_model, move_from_model,
+                                                            lose_dead_server };
     unsigned first = chance_below(&v->network, 3);
-    for (unsigned i = 0; i < 3; i++) {
-        if (moves[(first + i) % 3](v)) {
+    for (unsigned i = 0; i < 4; i++) {
+        if (moves[(first + i) % 4](v)) {
             check(v);
             return true;
         }
@@ -393,7 +412,10 @@ static void say_goodbye(struct conversation *v)
     buffer_append_span(&v->to_session, buffer_span(&bytes));
     backend_receive(v->oracle, buffer_span(&bytes));
     buffer_free(&bytes);
+    v->client_gone = true;
     settle(v);
+    if (v->verdict.ok && !v->shell.closed)
+        fail(v, "the client has said goodbye, and the session does not close");
 }
 
 static void start(struct conversation *v, uint64_t seed)
@@ -433,10 +455,10 @@ struct verdict converse(uint64_t seed, uint32_t without, FILE *story)
                               .verdict = { .ok = true } };
     start(&v, seed);
     unsigned turns = 1 + chance_below(&v.network, CONVERSATION_TURNS_MAX);
-    for (unsigned i = 0; i < turns && v.verdict.ok; i++) {
+    for (unsigned i = 0; i < turns && v.verdict.ok && !v.shell.closed; i++) {
         send_turn(&v, without >> i & 1);
         v.verdict.turns = i + 1;
-        if (chance_percent(&v.network, 15) && v.oracle->wait == WAIT_NOTHING)
+        if (!v.scenario->patient && chance_percent(&v.network, 15) && v.oracle->wait == WAIT_NOTHING)
             continue; /* without waiting for the answer */
         settle(&v);
         wake(&v);

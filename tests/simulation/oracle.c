@@ -193,18 +193,18 @@ static bool mark_request(struct backend *b, const char *label, struct fault *f)
 static bool mark_outcome(struct backend *b, bool commit, struct fault *f)
 {
     struct oracle *o = oracle_of(b);
-    bool failed = o->failed, used = client_is_used(b), open = client_is_open(b) && !used,
-         read_only = b->store.read_only;
+    bool failed = o->failed || o->block.state == BLOCK_FAILED, used = client_is_used(b),
+         open = client_is_open(b) && !used, read_only = b->store.read_only;
     enum isolation isolation = b->store.isolation;
     char reason[BACKEND_MESSAGE_MAX];
     if (o->request != REQUEST_MARKED)
         return !commit || fault_set(f, "25P01", "%s", "");
-    snprintf(reason, sizeof reason, "%s", o->reason);
+    snprintf(reason, sizeof reason, "%s", is_atomic(b) ? o->reason : "");
     bool ok = end_request(b, commit && !failed && !used, f);
     carry_client(b, open, isolation, read_only);
     if (!commit || !ok || (!failed && !used))
         return ok;
-    if (used)
+    if (!failed)
         return fault_set(f, "25001", "%s", "");
     fault_set(f, "25P02", "request was rolled back: an earlier statement failed");
     snprintf(f->detail, sizeof f->detail, "%s", reason);
@@ -247,7 +247,8 @@ static bool do_begin(struct backend *b, const struct command *c, struct fault *f
     o->in_client = true;
     o->used = false;
     o->join = o->route->nested == NESTED_JOIN;
-    o->client = o->implicit; /* BEGIN adopts what ran before it in its string or pipeline */
+    /* in a string it adopts what ran before it; a pipeline's messages are gone when it comes, so there it is R7 to the letter */
+    o->client = b->query.running ? o->implicit : point_here(b);
     return modes_inside(b, c, f);
 }
 
@@ -317,18 +318,16 @@ static bool do_end(struct backend *b, const struct command *c, const char **tag,
         rejoin_client(b, c->chain, read_only);
         return true;
     }
-    if (o->failed && !o->hushed) {
+    if (o->failed) {
         hush(b);
         return true;
     }
     if (c->chain)
         return fault_set(f, "25P01", "%s AND CHAIN can only be used in transaction blocks", name);
-    if (o->failed) {
-        hush(b);
-        return true;
-    }
-    if (c->kind == COMMAND_ROLLBACK && !b->query.running && o->ran)
+    if (c->kind == COMMAND_ROLLBACK && !b->query.running && o->ran) {
+        need_transaction(b);
         return fault_set(f, "0A000", "%s", "");
+    }
     backend_warn(b, "25P01", "there is no transaction in progress");
     if (c->kind == COMMAND_ROLLBACK)
         go_back(b, &o->implicit);
@@ -454,7 +453,7 @@ static enum before before_atomic(struct backend *b, const struct command *c, boo
         return BEFORE_FAULT;
     if (c->kind == COMMAND_VACUUM) {
         fault_set(f, "25001", "VACUUM cannot run inside a transaction block");
-        f->hint = true;
+        f->hint = !o->in_client;
         return BEFORE_FAULT;
     }
     if (c->kind == COMMAND_SET_TRANSACTION)
@@ -479,8 +478,12 @@ static enum before before(struct backend *b, const struct command *c, bool top_l
         fault_set(f, "25P01", "%s", "");
         return BEFORE_FAULT;
     }
+    bool had_snapshot = b->store.has_snapshot;
     enum before result = block_rules.before(b, c, top_level, f);
-    return result == BEFORE_GO_ON && capture(b, c) ? BEFORE_ANSWERED : result;
+    if (result != BEFORE_GO_ON || !capture(b, c))
+        return result;
+    b->store.has_snapshot = had_snapshot; /* the server never saw it */
+    return BEFORE_ANSWERED;
 }
 
 static bool refuses(struct backend *b, const struct command *c, struct fault *f)
@@ -596,7 +599,8 @@ static const char *setting(const struct backend *b, const char *name)
     return strcmp(name, "pgatomic.request") == 0 ? oracle_of(b)->label : store_setting(&b->store, name);
 }
 
-/* R5: what PostgreSQL would not have kept is not kept either. */
+/* R5: a client's open transaction is undone to before its BEGIN. Messages without their Sync, or a COPY without its end, cannot be undone
+ * alone: for them the whole request goes. */
 static void terminate(struct backend *b)
 {
     struct oracle *o = oracle_of(b);
@@ -605,13 +609,15 @@ static void terminate(struct backend *b)
         block_rules.terminate(b);
         return;
     }
-    bool keep = keeps_unmarked(o) && !(o->in_client && o->join);
-    if (o->in_client && !o->join) {
-        go_back(b, &o->client);
-        keep = o->request == REQUEST_UNMARKED && o->route->end == END_COMMIT && (!o->failed || o->failed_inside);
-    } else if (o->unit_open) {
-        go_back(b, &o->implicit);
+    if (b->wait == WAIT_COPY && !b->paused) { /* the COPY of a Query fails, and the Query with it */
+        failed(b, NULL);
+        o->unit_open = false;
     }
+    bool undone = o->in_client && !o->join;
+    bool keep = o->request == REQUEST_UNMARKED && o->route->end == END_COMMIT && !o->unit_open &&
+                (!o->failed || undone) && (!o->in_client || undone);
+    if (undone)
+        go_back(b, &o->client);
     end_request(b, keep, &ignored);
     store_abort(&b->store);
 }

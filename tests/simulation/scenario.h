@@ -9,6 +9,7 @@ struct scenario {
     const char *name;
     const char *rules; /* of the connection's own route, as in a config file */
     struct client_habits habits;
+    bool patient; /* waits for every answer */
     bool sandbox; /* nothing is ever committed */
     struct config *config;
 };

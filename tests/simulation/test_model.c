@@ -32,6 +32,8 @@ static const struct client_habits habits[] = {
       .resets = 2,
       .marks = 3,
       .controls_in_strings = true,
+      .careless = true,
+      .repeats = true,
       .flushes = true },
     { .failing = 15,
       .extended = 70,
@@ -44,6 +46,8 @@ static const struct client_habits habits[] = {
       .modes = 10,
       .resets = 2,
       .controls_in_strings = true,
+      .careless = true,
+      .repeats = true,
       .listens = true },
     { .failing = 5,
       .extended = 0,
@@ -56,6 +60,8 @@ static const struct client_habits habits[] = {
       .modes = 50,
       .resets = 2,
       .controls_in_strings = true,
+      .careless = true,
+      .repeats = true,
       .listens = true },
 };
 
