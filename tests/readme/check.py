@@ -10,6 +10,7 @@ place of the one that `make run` starts, and its folder in place of build/run. E
 """
 
 import difflib
+import itertools
 import os
 import pathlib
 import pty
@@ -86,12 +87,13 @@ class Terminal:
     def play(self, block):
         """The block as it comes out today."""
         shown, lines = [], block.splitlines()
-        for line in lines:
+        for number, line in enumerate(lines):
             if line.startswith("$ psql"):
                 self.psql = Psql(shlex.split(self.local(line[2:])))
                 shown.append(line)
             elif line.startswith("$ "):
-                shown += [line, *self.shell(line[2:])]
+                expected = itertools.takewhile(lambda text: not text.startswith("$ ") and not TYPED.match(text), lines[number + 1:])
+                shown += [line, *self.shell(line[2:], list(expected))]
             elif TYPED.match(line):
                 shown += self.psql.type(TYPED.sub("", line)).splitlines()
         return "\n".join(shown) + "\n"
@@ -102,7 +104,16 @@ class Terminal:
     def local(self, command):
         return command.replace("6432", str(self.port)).replace("build/run", RUN)
 
-    def shell(self, command):
+    def shell(self, command, expected):
+        """The command's output. The log is written a moment after the client had its reply, so what reads it may do so for a while."""
+        deadline = time.monotonic() + 5
+        output = self.run(command)
+        while masked("\n".join(output)) != masked("\n".join(expected)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            output = self.run(command)
+        return output
+
+    def run(self, command):
         reloads = self.count_reloads()
         done = subprocess.run(["bash", "-c", self.local(command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if "kill -HUP" in command:
