@@ -412,7 +412,7 @@ static enum session_result on_close(struct session *s, const struct frame *f)
     if (close.kind == 'S') {
         struct prepared *p = names_find(&s->names, close.name);
         if (p)
-            prepared_close(p, s->unit);
+            names_close(&s->names, close.name, s->unit);
         if (p && !p->on_server)
             return answer_empty(s, '3', p);
         if (p) {

@@ -11,6 +11,28 @@ void prepared_release(struct prepared *p)
     free(p);
 }
 
+static void portal_free(struct portal *p)
+{
+    prepared_release(p->prepared);
+    buffer_free(&p->values);
+    free(p->name);
+    free(p);
+}
+
+/* Those of the units from `first` to `last`. */
+static void drop_portals(struct names *n, uint64_t first, uint64_t last)
+{
+    for (struct portal **at = &n->portals; *at;) {
+        struct portal *p = *at;
+        if (p->unit < first || p->unit > last) {
+            at = &p->next;
+            continue;
+        }
+        *at = p->next;
+        portal_free(p);
+    }
+}
+
 /* --- statements -------------------------------------------------------------------------------- */
 
 struct prepared *names_prepare(struct names *n, struct span name, struct span text, const struct sql_options *options)
@@ -39,10 +61,14 @@ struct prepared *names_find(const struct names *n, struct span name)
     return NULL;
 }
 
-void prepared_close(struct prepared *p, uint64_t unit)
+void names_close(struct names *n, struct span name, uint64_t unit)
 {
-    p->closing = true;
-    p->unit = unit;
+    for (struct prepared *p = n->prepared; p; p = p->next) {
+        if (p->closing || !span_is(name, p->name))
+            continue;
+        p->closing = true;
+        p->closed_in = unit;
+    }
 }
 
 static bool same_name(const struct prepared *p, const void *name)
@@ -50,9 +76,11 @@ static bool same_name(const struct prepared *p, const void *name)
     return span_is(*(const struct span *)name, p->name);
 }
 
-static bool same(const struct prepared *p, const void *other)
+static bool same(const struct prepared *p, const void *what)
 {
-    return p == other;
+    const struct prepared *other = what;
+    return p == other ||
+           (p->closing && other->closing && p->closed_in == other->closed_in && strcmp(p->name, other->name) == 0);
 }
 
 static bool any(const struct prepared *p, const void *unused)
@@ -90,16 +118,19 @@ void names_forget_all(struct names *n)
     drop_prepared(n, any, NULL);
 }
 
-void names_forget_one(struct names *n, const struct prepared *p)
+void names_forget_one(struct names *n, struct prepared *p)
 {
+    p->references++; /* for it may go first */
     drop_prepared(n, same, p);
+    prepared_release(p);
 }
 
 void names_undo(struct names *n, uint64_t unit)
 {
     drop_prepared(n, unconfirmed_in, &unit);
     for (struct prepared *p = n->prepared; p; p = p->next)
-        p->closing &= p->unit != unit;
+        p->closing &= p->closed_in != unit;
+    drop_portals(n, unit, unit);
 }
 
 static bool is_listed(const struct names *n, const struct prepared *p)
@@ -149,14 +180,6 @@ struct portal *names_portal(const struct names *n, struct span name)
     return NULL;
 }
 
-static void portal_free(struct portal *p)
-{
-    prepared_release(p->prepared);
-    buffer_free(&p->values);
-    free(p->name);
-    free(p);
-}
-
 void names_unbind(struct names *n, struct span name)
 {
     for (struct portal **at = &n->portals; *at; at = &(*at)->next) {
@@ -171,20 +194,13 @@ void names_unbind(struct names *n, struct span name)
 
 void names_unbind_before(struct names *n, uint64_t unit)
 {
-    for (struct portal **at = &n->portals; *at;) {
-        struct portal *p = *at;
-        if (p->unit >= unit) {
-            at = &p->next;
-            continue;
-        }
-        *at = p->next;
-        portal_free(p);
-    }
+    if (unit > 0)
+        drop_portals(n, 0, unit - 1);
 }
 
 void names_unbind_all(struct names *n)
 {
-    names_unbind_before(n, UINT64_MAX);
+    drop_portals(n, 0, UINT64_MAX);
 }
 
 /* --- cursors ----------------------------------------------------------------------------------- */

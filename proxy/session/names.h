@@ -14,10 +14,11 @@ struct prepared {
     char *name; /* "": the unnamed statement */
     char *text; /* owned; `statement` points into it */
     struct statement statement;
-    bool on_server; /* false: answered by pgatomic, the server has never heard of it */
-    bool confirmed; /* its ParseComplete was seen */
-    bool closing;   /* a Close is out: gone, unless an error makes the server skip it */
-    uint64_t unit;  /* the one (up to a Sync) in which it was parsed or is closed */
+    bool on_server;     /* false: answered by pgatomic, the server has never heard of it */
+    bool confirmed;     /* its ParseComplete was seen */
+    bool closing;       /* a Close is out: gone, unless an error makes the server skip it */
+    uint64_t unit;      /* the one (up to a Sync) in which it was parsed */
+    uint64_t closed_in; /* that in which it is closed */
     int references;
 };
 
@@ -58,10 +59,11 @@ struct prepared *names_prepare(struct names *n, struct span name, struct span te
 struct prepared *names_find(const struct names *n, struct span name);
 void names_forget(struct names *n, struct span name);
 void names_forget_all(struct names *n);
-/* A Close is on its way, in `unit`; names_forget_one() when it is done. */
-void prepared_close(struct prepared *p, uint64_t unit);
-void names_forget_one(struct names *n, const struct prepared *p);
-/* An error in `unit`: what was parsed there and not confirmed does not exist; what was to be closed there does. */
+/* A Close is on its way, in `unit`, of whatever has the name: of one that is not confirmed, and of what it may not have replaced. */
+void names_close(struct names *n, struct span name, uint64_t unit);
+/* And it is done: with p goes what was closed together with it. */
+void names_forget_one(struct names *n, struct prepared *p);
+/* An error in `unit`: what was parsed there and not confirmed, or bound there, does not exist; what was to be closed there does. */
 void names_undo(struct names *n, uint64_t unit);
 /* Its ParseComplete was seen: what it shadowed is gone. */
 void names_confirm(struct names *n, struct prepared *p);
