@@ -250,6 +250,17 @@ static void foresee(struct client *c, const char *sql)
         c->status = 'I';
 }
 
+static bool is_control(const char *sql)
+{
+    static const char *const words[] = {
+        "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strncasecmp(sql, words[i], strlen(words[i])) == 0)
+            return true;
+    return false;
+}
+
 static void send_query(struct client *c, struct buffer *out)
 {
     struct text one, dressed, all = { "" };
@@ -360,8 +371,11 @@ static void send_extended_statement(struct client *c, struct buffer *out)
         write_statement(c, &plain, true);
     }
     foresee(c, plain.s);
+    bool control = is_control(plain.s);
     dress(c, &plain, &sql);
     const char *statement = PICK(c, "", "", "", "s1", "s2"), *portal = PICK(c, "", "", "", "", "p1");
+    if (control && !c->habits.careless) /* a failed transaction may still hold a portal of that name */
+        portal = "";
     bool odd = c->habits.careless && chance_percent(&c->chance, 6);
     bool binds = !odd || chance_percent(&c->chance, 70);
     if (!binds) /* PostgreSQL 15 crashes when it is asked to execute the unnamed portal of a Query that failed */

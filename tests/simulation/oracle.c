@@ -322,8 +322,11 @@ static bool do_end(struct backend *b, const struct command *c, const char **tag,
         hush(b);
         return true;
     }
-    if (c->chain)
+    if (c->chain) {
+        if (o->request == REQUEST_MARKED)
+            need_transaction(b); /* a failed statement is final, be it the first (R3) */
         return fault_set(f, "25P01", "%s AND CHAIN can only be used in transaction blocks", name);
+    }
     if (c->kind == COMMAND_ROLLBACK && !b->query.running && o->ran) {
         need_transaction(b);
         return fault_set(f, "0A000", "%s", "");
@@ -471,6 +474,7 @@ static enum before before(struct backend *b, const struct command *c, bool top_l
     if (is_atomic(b)) {
         read_by_proxy(b, c);
         oracle_of(b)->ran = true;
+        b->store.inside = oracle_of(b)->in_client || c->kind == COMMAND_SET_CONFIG; /* R16 speaks of SET */
         return before_atomic(b, c, top_level, f);
     }
     oracle_of(b)->used = oracle_of(b)->ran = true;
@@ -545,8 +549,10 @@ static bool finish(struct backend *b, struct fault *f)
 
 static void settings_survive(struct backend *b)
 {
-    for (size_t i = 0; i < b->store.settings.count; i++)
-        ((struct setting_change *)log_at(&b->store.settings, i))->survives = true;
+    for (size_t i = 0; i < b->store.settings.count; i++) {
+        struct setting_change *c = log_at(&b->store.settings, i);
+        c->survives = !c->inside;
+    }
 }
 
 static void ready(struct backend *b)

@@ -279,7 +279,9 @@ void store_set(struct store *s, const struct setting_change *change)
 {
     if (change->name[0])
         know_setting(s, change->name);
-    *(struct setting_change *)log_add(&s->settings) = *change;
+    struct setting_change *c = log_add(&s->settings);
+    *c = *change;
+    c->inside = s->inside;
 }
 
 const char *store_setting(const struct store *s, const char *name)

@@ -27,6 +27,7 @@ struct setting_change {
     char name[SQL_NAME_MAX]; /* "": RESET ALL */
     char value[SQL_TEXT_MAX];
     bool unset, local;
+    bool inside;   /* a client's transaction within a request */
     bool survives; /* R16, for the oracle: it is applied though its transaction rolls back */
 };
 
@@ -78,6 +79,7 @@ struct store {
     bool read_only, immediate; /* of the innermost level */
     enum isolation isolation;
     bool has_snapshot;
+    bool inside;   /* for the settings to come: see setting_change */
     size_t output; /* for the next commit: see struct commit */
     bool said;
 };
