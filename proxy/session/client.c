@@ -48,7 +48,7 @@ bool client_switch_read_only(struct session *s)
     bool wanted = s->front.mode == MODE_REQUIRED && !s->client_read_only;
     if (wanted == s->front.read_only_sent)
         return true;
-    if (!client_is_settled(s) || s->server_status != 'I' || s->unsynced_sent > 0 || s->now.wrapper)
+    if (!client_is_settled(s) || s->server_status != 'I' || s->now.wrapper)
         return !wanted || s->server_status != 'I';
     struct plan *plan = session_plan(s);
     struct step *step = plan_add(plan, STEP_OURS);

@@ -120,6 +120,13 @@ static inline bool session_is_settled(const struct session *s)
     return s->pending.count == 0 && !s->cancelling && !s->finishing && !s->rollback_owed;
 }
 
+/* A Query has ended, and with it the pipeline that it was sent into: no Sync is owed for what stood before it. */
+static inline void session_ends_pipeline(struct session *s)
+{
+    if (s->pending.count == 0)
+        s->unsynced = s->unsynced_sent = 0;
+}
+
 /* A BEGIN of ours is out: until it is confirmed, what follows its unit might run, and commit, without it. */
 static inline bool session_is_opening(const struct session *s)
 {

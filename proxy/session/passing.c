@@ -207,7 +207,10 @@ static bool pass_ready(struct session *s, struct pending *head, char *body, size
         s->tx_used = false;
     s->unit_done++;
     body[0] = seen;
+    bool query = head->kind == PENDING_QUERY;
     pending_pop(&s->pending);
+    if (query)
+        session_ends_pipeline(s);
     return true;
 }
 

@@ -525,8 +525,10 @@ static void on_ready(struct session *s, const struct frame *f)
         forward(s, f);
         return;
     }
-    bool swallow = head->swallow;
+    bool swallow = head->swallow, query = head->kind == PENDING_QUERY;
     drop_entry(s);
+    if (query)
+        session_ends_pipeline(s);
     s->unit_done++;
     if (!swallow) {
         finish_unit(s, f);
