@@ -36,7 +36,7 @@ $(DRIVERS)/pgx: $(wildcard tests/drivers/go/*)
 $(DRIVERS)/java/ready: tests/drivers/java/pom.xml $(wildcard tests/drivers/java/src/main/java/drivers/*)
 	@tests/drivers/tools java
 	@echo "mvn process-classes"
-	mvn --quiet --batch-mode --no-transfer-progress -f $< process-classes >$(@D).log || { cat $(@D).log; exit 1; }
+	mvn --quiet --batch-mode --no-transfer-progress -f $< process-classes >$(@D).log 2>&1 || { cat $(@D).log; exit 1; }
 	touch $@
 
 $(DRIVERS)/rust/ready: $(wildcard tests/drivers/rust/Cargo.* tests/drivers/rust/src/*)
