@@ -81,14 +81,30 @@ void decide_request_end(struct decision *d, bool commit, enum discard_reason rea
         step->swallow = true;
 }
 
+/* A client transaction of which the server knows nothing may still have captured events. */
+static bool lazy_has_events(const struct decision *d)
+{
+    const struct plan *plan = d->plan;
+    for (size_t i = plan->step_count; i > 0; i--) {
+        if (plan->steps[i - 1].effect == EFFECT_HOLD)
+            return true;
+        if (plan->steps[i - 1].effect == EFFECT_CLIENT_BEGIN)
+            return false;
+    }
+    const struct txn *t = &d->s->txn;
+    size_t begun = txn_find(t, span_of(SAVEPOINT_CLIENT));
+    return begun > 0 && t->marks[begun - 1].events < t->event_count;
+}
+
 /* R5: an unmarked request ends as its route says, but never with a failed transaction. A client transaction that is still open is undone
  * to before its BEGIN, failed or not; one that is joined is the request's own. */
 void decide_unmarked_end(struct decision *d)
 {
     enum discard_reason reason = d->failed ? DISCARD_ERROR : DISCARD_ROLLBACK;
     bool undone = d->st.client == CLIENT_OPEN;
-    bool commit =
-        d->st.route && d->st.route->end == END_COMMIT && (!d->failed || undone) && d->st.client != CLIENT_JOINED;
+    bool joins = d->st.route && d->st.route->nested == NESTED_JOIN;
+    bool joined = d->st.client == CLIENT_JOINED || (joins && d->st.client == CLIENT_LAZY && lazy_has_events(d));
+    bool commit = d->st.route && d->st.route->end == END_COMMIT && (!d->failed || undone) && !joined;
     if (commit && undone)
         decide_roll_back_client(d, NULL);
     else if (commit && d->st.client == CLIENT_LAZY)
@@ -153,21 +169,6 @@ static void reply_to_mark(struct decision *d, struct step *step, const struct st
         decision_reply_row(d, step, st, "set_config", true, value);
     else
         decision_reply_tag(d, step, "SET");
-}
-
-/* A client transaction of which the server knows nothing may still have captured events. */
-static bool lazy_has_events(const struct decision *d)
-{
-    const struct plan *plan = d->plan;
-    for (size_t i = plan->step_count; i > 0; i--) {
-        if (plan->steps[i - 1].effect == EFFECT_HOLD)
-            return true;
-        if (plan->steps[i - 1].effect == EFFECT_CLIENT_BEGIN)
-            return false;
-    }
-    const struct txn *t = &d->s->txn;
-    size_t begun = txn_find(t, span_of(SAVEPOINT_CLIENT));
-    return begun > 0 && t->marks[begun - 1].events < t->event_count;
 }
 
 /* A client transaction that has run something. */
