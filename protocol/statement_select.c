@@ -31,10 +31,51 @@ static bool accept_text_cast(struct statement_reader *r, bool *cast)
            (operand_is(&type, r->options, "text") || operand_is(&type, r->options, "pg_catalog.text"));
 }
 
+/* Types that leave a text, or a boolean, the value it is; without a length, which could cut it. */
+static const char *const text_types[] = { "text", "varchar", NULL };
+static const char *const boolean_types[] = { "boolean", "bool", NULL };
+
+static bool accept_type(struct statement_reader *r, const char *const *types)
+{
+    for (; *types; types++)
+        if (reader_accept_word(r, *types))
+            return true;
+    return false;
+}
+
+enum { ARGUMENT_DEPTH_MAX = 16 };
+
+/* Opening parentheses, as drivers put them around each argument; how many. */
+static unsigned accept_opening(struct statement_reader *r)
+{
+    unsigned depth = 0;
+    while (depth < ARGUMENT_DEPTH_MAX && reader_accept_symbol(r, "("))
+        depth++;
+    return depth;
+}
+
+/* What may stand behind an argument: casts that do not change it, and as many closing parentheses as were opened. */
+static bool accept_closing(struct statement_reader *r, unsigned depth, const char *const *types)
+{
+    for (;;) {
+        if (reader_accept_symbol(r, "::")) {
+            bool is_text = types == text_types && reader_accept_word(r, "pg_catalog");
+            if (is_text && !reader_accept_symbol(r, "."))
+                return false;
+            if (!accept_type(r, types))
+                return false;
+        } else if (depth > 0 && reader_accept_symbol(r, ")")) {
+            depth--;
+        } else {
+            return depth == 0;
+        }
+    }
+}
+
 static bool accept_text_argument(struct statement_reader *r, struct operand *out)
 {
-    bool cast;
-    return reader_accept_literal(r, out) && accept_text_cast(r, &cast);
+    unsigned depth = accept_opening(r);
+    return reader_accept_literal(r, out) && accept_closing(r, depth, text_types);
 }
 
 /* [[AS] name] and the end. */
@@ -78,8 +119,8 @@ static bool is_one_of(const struct operand *o, const struct sql_options *options
     return false;
 }
 
-/* The argument is_local: $n, or a WORD `true` or `false` whichever way it was written. NULL counts as false, as in PostgreSQL. */
-static bool accept_is_local(struct statement_reader *r, struct operand *out)
+/* $n, or a WORD `true` or `false` whichever way it was written. NULL counts as false, as in PostgreSQL. */
+static bool accept_boolean(struct statement_reader *r, struct operand *out)
 {
     static const char *const yes[] = { "t", "true", "on", "y", "yes", "1", NULL };
     static const char *const no[] = { "f", "false", "off", "n", "no", "0", NULL };
@@ -97,6 +138,12 @@ static bool accept_is_local(struct statement_reader *r, struct operand *out)
         return false;
     *out = (struct operand){ .kind = OPERAND_WORD, .raw = span_of(local ? "true" : "false") };
     return true;
+}
+
+static bool accept_is_local(struct statement_reader *r, struct operand *out)
+{
+    unsigned depth = accept_opening(r);
+    return accept_boolean(r, out) && accept_closing(r, depth, boolean_types);
 }
 
 static enum statement_kind mark_kind(const struct statement_reader *r, const struct statement *s)

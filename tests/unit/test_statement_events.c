@@ -65,6 +65,8 @@ Test(statement_events, E1_a_SELECT_that_is_nothing_but_pg_notify_is_captured)
         { "SELECT pg_notify('a', 'b')::text", "a", "b", "(none)", true },
         { "SELECT pg_notify('a', 'b') :: pg_catalog.TEXT x", "a", "b", "x", true },
         { "SELECT pg_notify($1::text, 'b'::text)", "$1", "b", "(none)", false },
+        { "SELECT pg_notify($1::VARCHAR, $2::varchar) AS pg_notify_1", "$1", "$2", "pg_notify_1", false },
+        { "SELECT pg_notify(('a'), (('b')::text))", "a", "b", "(none)", false },
         { "SELECT/**/pg_notify('a', 'x' -- y\n 'z')", "a", "xz", "(none)", false },
         { "SELECT pg_notify('A', U&'b' UESCAPE '!')", "A", "b", "(none)", false },
     };
@@ -93,7 +95,7 @@ Test(statement_events, E1_any_other_pg_notify_passes_to_the_server)
         "SELECT pg_notify('a', 'b') AS", "SELECT pg_notify('a', 'b') 'x'", "SELECT pg_notify('a', 'b'), 1",
         "SELECT 1, pg_notify('a', 'b')", "SELECT ALL pg_notify('a', 'b')", "SELECT DISTINCT pg_notify('a', 'b')",
         "SELECT pg_notify('a', 'b') IS NULL", "SELECT pg_notify('a', 'b')::int",
-        "SELECT pg_notify('a', 'b')::text::int", "SELECT pg_notify('a', 'b'::varchar)",
+        "SELECT pg_notify('a', 'b')::text::int", "SELECT pg_notify('a', 'b'::varchar(1))",
         "SELECT pg_notify('a', text 'b')", "SELECT pg_notify('a', CAST('b' AS text))",
         "SELECT pg_notify('a', 'b' || 'c')", "SELECT pg_notify('a', 1)", "SELECT pg_notify('a', x)",
         "SELECT pg_notify('a')", "SELECT pg_notify('a', 'b', 'c')", "SELECT pg_notify()",
