@@ -461,7 +461,7 @@ enum session_result client_on_sync(struct session *s, const struct frame *f)
     s->skipping = s->failure_owed = s->unit_ran = false;
     s->unsynced = 0;
     close_portals_of_unit(s);
-    if (local) {
+    if (local && s->pending.count == 0) {
         server_end_local_unit(s);
         return client_taken(s, REST_DROP);
     }

@@ -219,6 +219,7 @@ static void owe(struct session *s, enum pending_kind kind, bool swallow, struct 
 {
     pending_push(&s->pending, (struct pending){ .kind = kind, .swallow = swallow, .plan = plan });
     s->unsynced_sent++;
+    s->flushed = false;
 }
 
 /* One statement of ours between the client's messages, under names that no client has. */

@@ -423,8 +423,9 @@ static bool must_fail_late(struct session *s)
 {
     bool early = s->begin_failed;
     s->begin_failed = false;
-    return early && state_is_virtual(&s->now) && (s->server_status == 'I' || s->now.stale_begin) && s->expiry == EXPIRY_NONE &&
-           !s->client_gone && (!session_wants_units(&s->now) || s->now.client != CLIENT_NONE);
+    return early && state_is_virtual(&s->now) && (s->server_status == 'I' || s->now.stale_begin) &&
+           s->expiry == EXPIRY_NONE && !s->client_gone &&
+           (!session_wants_units(&s->now) || s->now.client != CLIENT_NONE);
 }
 
 /* The last words of a unit (R9, sandbox): true when its ReadyForQuery has to wait for them. */
@@ -459,7 +460,7 @@ static bool has_last_words(struct session *s)
 
 static void unit_is_over(struct session *s)
 {
-    if (s->now.unit == UNIT_SET)
+    if (s->now.unit == UNIT_SET && !s->going_ahead) /* else its message is still to come */
         s->now.unit = UNIT_DONE;
     else if (s->now.unit == UNIT_EXEMPT)
         s->now.unit = UNIT_NONE;
@@ -538,8 +539,8 @@ static void on_ready(struct session *s, const struct frame *f)
     } else {
         settle_unit(s, false);
         if (s->pending.count == 0) {
-            s->going_ahead = false;
             unit_is_over(s);
+            s->going_ahead = false;
         }
     }
     after_reply(s);
