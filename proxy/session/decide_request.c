@@ -81,8 +81,7 @@ void decide_request_end(struct decision *d, bool commit, enum discard_reason rea
         step->swallow = true;
 }
 
-/* A client transaction of which the server knows nothing may still have captured events. */
-static bool lazy_has_events(const struct decision *d)
+bool decide_lazy_has_events(const struct decision *d)
 {
     const struct plan *plan = d->plan;
     for (size_t i = plan->step_count; i > 0; i--) {
@@ -103,7 +102,7 @@ void decide_unmarked_end(struct decision *d)
     enum discard_reason reason = d->failed ? DISCARD_ERROR : DISCARD_ROLLBACK;
     bool undone = d->st.client == CLIENT_OPEN;
     bool joins = d->st.route && d->st.route->nested == NESTED_JOIN;
-    bool joined = d->st.client == CLIENT_JOINED || (joins && d->st.client == CLIENT_LAZY && lazy_has_events(d));
+    bool joined = d->st.client == CLIENT_JOINED || (joins && d->st.client == CLIENT_LAZY && decide_lazy_has_events(d));
     bool commit = d->st.route && d->st.route->end == END_COMMIT && (!d->failed || undone) && !joined;
     if (commit && undone)
         decide_roll_back_client(d, NULL);
@@ -177,7 +176,7 @@ static bool client_transaction_is_used(const struct decision *d)
     const struct session *s = d->s;
     if (d->st.client == CLIENT_OPEN || d->st.client == CLIENT_JOINED)
         return true;
-    if (d->st.client == CLIENT_LAZY && lazy_has_events(d))
+    if (d->st.client == CLIENT_LAZY && decide_lazy_has_events(d))
         return true;
     if (state_is_virtual(&d->st) || d->st.stale_begin)
         return false;

@@ -59,6 +59,8 @@ void decide_end_open(struct decision *d);
 void decide_mark_request(struct decision *d, const struct statement *st, const struct arguments *arguments);
 void decide_mark_outcome(struct decision *d, const struct statement *st, const struct arguments *arguments);
 void decide_show_request(struct decision *d);
+/* A client transaction of which the server knows nothing may still have captured events. */
+bool decide_lazy_has_events(const struct decision *d);
 
 /* --- decide_client.c: client transactions inside a wrapper (R7, R8) ------------------------------ */
 
