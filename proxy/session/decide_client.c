@@ -204,6 +204,11 @@ void decide_virtual_rollback(struct decision *d, const struct statement *st)
         }
         return;
     case CLIENT_LAZY:
+        if (d->st.route && d->st.route->nested == NESTED_JOIN && decide_lazy_has_events(d)) {
+            decide_prelude(d);
+            fail_request(d);
+            return;
+        }
         end_empty_client(d, EFFECT_CLIENT_ROLLBACK, "ROLLBACK");
         break;
     case CLIENT_JOINED:
