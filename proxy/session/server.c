@@ -340,10 +340,9 @@ static void on_error(struct session *s, const struct frame *f)
     if (!head)
         return;
     note_error(s, &error, step);
-    if (step && step->refusal_is_success) {
-        s->failure_owed = head->kind == PENDING_EXECUTE;
+    bool silent = step && step->refusal_is_success;
+    if (silent)
         request_apply(s, head->plan, step, (struct span){ 0 });
-    }
     if (s->undoing) {
         give_up(s);
         return;
@@ -356,6 +355,7 @@ static void on_error(struct session *s, const struct frame *f)
         fail_steps(head, s);
     else
         skip_to_sync(s);
+    s->failure_owed = silent && s->server_skips; /* unless its Sync is out, with nothing between them */
     s->front = s->now;
 }
 
