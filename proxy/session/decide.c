@@ -306,7 +306,8 @@ static void decide_plain_end(struct decision *d, const struct statement *st, str
         return;
     }
     decision_client(d, slice, effect)->chains = st->chain;
-    if (st->chain && d->failed && d->st.mode == MODE_REQUIRED) /* its failure has taken back what we asked for at BEGIN */
+    if (st->chain && d->failed &&
+        d->st.mode == MODE_REQUIRED) /* its failure has taken back what we asked for at BEGIN */
         decision_hidden(d, "SET TRANSACTION READ WRITE", EFFECT_NONE);
     d->plain_ended = !st->chain;
     d->ran = d->failed = false;
