@@ -52,6 +52,8 @@ void decide_notify(struct decision *d, const struct statement *st, struct span s
         hold(d, decision_client(d, slice, EFFECT_HOLD), channel, arguments);
         return;
     }
+    if (d->wants_unit) /* what undoes the unit has to undo this too */
+        decide_prelude(d);
     struct step *step = decision_local(d, EFFECT_HOLD);
     hold(d, step, channel, arguments);
     reply_to_notify(d, step, st);
