@@ -1,6 +1,6 @@
 # Transcripts of the session machine, and the simulator that plays clients and PostgreSQL to it.
 
-SUITES += test-transcripts test-model test-simulation
+SUITES += test-transcripts test-model
 
 PURE       = $(filter $B/protocol/% $B/config/% $B/proxy/session/% $B/proxy/events/event.o,$(OBJECTS))
 MODEL     := $(patsubst %,$B/tests/simulation/%.o,sql store execute backend block)
