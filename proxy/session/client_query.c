@@ -236,7 +236,9 @@ static void follow_plain_begin(struct session *s, struct span text, const struct
     struct statement st;
     size_t at = 0;
     bool alone = plan->step_count == 1 && statement_next(text, &at, &s->sql, &st);
-    if (alone && (st.kind == STATEMENT_MARK_REQUEST || st.kind == STATEMENT_MARK_OUTCOME))
+    bool for_us = alone && (st.kind == STATEMENT_MARK_REQUEST || st.kind == STATEMENT_MARK_OUTCOME ||
+                            st.kind == STATEMENT_SHOW_REQUEST);
+    if (for_us)
         return;
     s->tx_used = !(alone && st.kind == STATEMENT_BEGIN && s->server_status == 'I' && session_is_settled(s));
     if (!s->tx_used)
