@@ -19,6 +19,12 @@ bool client_switch_read_only(struct session *s);
 void client_begin_unit(struct session *s);
 /* A statement without a request of its own may name its route in a comment. */
 void client_choose_route(struct session *s, struct span text);
+/* Marks, and the question for them: they are no statements of a request, nor do they use a transaction. */
+static inline bool client_speaks_to_us(enum statement_kind kind)
+{
+    return kind == STATEMENT_MARK_REQUEST || kind == STATEMENT_MARK_OUTCOME || kind == STATEMENT_SHOW_REQUEST;
+}
+
 void client_note_statement(struct session *s);
 /* A statement that the server never hears of under the rules in force. */
 bool client_answers(const struct session *s, enum statement_kind kind);

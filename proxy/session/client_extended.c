@@ -366,7 +366,7 @@ static enum session_result execute_special(struct session *s, const struct frame
         return client_hold(s);
     }
     bool mark = st->kind == STATEMENT_MARK_REQUEST || st->kind == STATEMENT_MARK_OUTCOME;
-    if (!mark)
+    if (!client_speaks_to_us(st->kind))
         client_note_statement(s);
     note_extended_begin(s, st);
     note_run(s, st->kind);

@@ -145,7 +145,7 @@ static void decide_one(struct decision *d, const struct statement *st, struct sp
         st = &resolved;
     decide_read_arguments(s, st, &values, &arguments);
     decide_statement(d, st, slice, &arguments);
-    if (st->kind != STATEMENT_MARK_REQUEST && st->kind != STATEMENT_MARK_OUTCOME)
+    if (!client_speaks_to_us(st->kind))
         client_note_statement(s);
     buffer_free(&values);
 }
@@ -236,9 +236,7 @@ static void follow_plain_begin(struct session *s, struct span text, const struct
     struct statement st;
     size_t at = 0;
     bool alone = plan->step_count == 1 && statement_next(text, &at, &s->sql, &st);
-    bool for_us = alone && (st.kind == STATEMENT_MARK_REQUEST || st.kind == STATEMENT_MARK_OUTCOME ||
-                            st.kind == STATEMENT_SHOW_REQUEST);
-    if (for_us)
+    if (alone && client_speaks_to_us(st.kind))
         return;
     s->tx_used = !(alone && st.kind == STATEMENT_BEGIN && s->server_status == 'I' && session_is_settled(s));
     if (!s->tx_used)
