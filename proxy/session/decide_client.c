@@ -264,11 +264,23 @@ static void replay_savepoints(const struct decision *d, struct txn *own)
     }
 }
 
-/* A savepoint from before the client transaction would not exist for it on plain PostgreSQL. */
+static bool savepoint_is_known(const struct decision *d, struct span name)
+{
+    for (size_t i = 0; i < d->plan->step_count; i++)
+        if (d->plan->steps[i].effect == EFFECT_SAVEPOINT &&
+            span_equal(plan_span(d->plan, d->plan->steps[i].name), name))
+            return true;
+    return txn_find(&d->s->txn, name) > 0;
+}
+
+/* A savepoint from before the client transaction would not exist for it on plain PostgreSQL; nor would one of a transaction that is over,
+ * though on the server it may still stand (join). */
 static bool savepoint_is_out_of_reach(const struct decision *d, struct span name)
 {
-    if (d->st.client == CLIENT_NONE || !state_is_virtual(&d->st))
+    if (!state_is_virtual(&d->st))
         return false;
+    if (d->st.client == CLIENT_NONE)
+        return !savepoint_is_known(d, name);
     struct txn own = { 0 };
     replay_savepoints(d, &own);
     bool out = txn_find(&own, name) == 0;

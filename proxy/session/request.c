@@ -338,6 +338,7 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         break;
     case EFFECT_FAILED_SEEN:
         s->failed_seen = true;
+        release(s, span_of(SAVEPOINT_CLIENT)); /* of a joined transaction, which is over */
         break;
     case EFFECT_REQUEST_OVER:
         s->expiry = EXPIRY_NONE;
