@@ -318,11 +318,14 @@ void decide_savepoint(struct decision *d, const struct statement *st, struct spa
         decision_client(d, slice, EFFECT_NONE);
     } else if (statement_name_is_reserved(&st->name)) {
         decide_refuse(d, "42939", "savepoint names that begin with pgatomic_ are reserved");
-    } else if (effect != EFFECT_SAVEPOINT && savepoint_is_out_of_reach(d, buffer_span(&name))) {
-        refuse_savepoint(d, buffer_span(&name));
     } else {
         if (state_is_virtual(&d->st))
             give_up_unit(d);
+        if (effect != EFFECT_SAVEPOINT && savepoint_is_out_of_reach(d, buffer_span(&name))) {
+            refuse_savepoint(d, buffer_span(&name));
+            buffer_free(&name);
+            return;
+        }
         decide_prelude(d);
         if (effect == EFFECT_ROLLBACK_TO)
             d->failed = false;
