@@ -157,14 +157,23 @@ static void add_notifications(struct backend *b)
     b->store.heard.count = 0;
 }
 
-/* application_name is the one setting of the model that a server reports. */
+/* The two settings of the model that a server reports, and what they are when nobody has set them. */
+static const struct {
+    const char *name, *usual;
+} reported[] = { { "application_name", "" }, { "default_transaction_read_only", "off" } };
+
 static void add_parameter_status(struct backend *b)
 {
-    const char *now = store_setting(&b->store, "application_name");
-    if (!now || strcmp(now, b->application_name) == 0)
-        return;
-    snprintf(b->application_name, sizeof b->application_name, "%s", now);
-    message_add_parameter_status(&b->output, span_of("application_name"), span_of(now));
+    for (unsigned i = 0; i < sizeof reported / sizeof *reported; i++) {
+        const char *now = store_setting(&b->store, reported[i].name);
+        if (!now || !now[0])
+            now = reported[i].usual;
+        const char *before = b->reported[i][0] ? b->reported[i] : reported[i].usual;
+        if (strcmp(now, before) == 0)
+            continue;
+        snprintf(b->reported[i], sizeof b->reported[i], "%s", now);
+        message_add_parameter_status(&b->output, span_of(reported[i].name), span_of(now));
+    }
 }
 
 static void add_ready(struct backend *b)

@@ -98,10 +98,10 @@ struct backend {
 
     struct prepared statements[BACKEND_STATEMENTS_MAX];
     struct portal portals[BACKEND_PORTALS_MAX];
-    char application_name[SQL_TEXT_MAX]; /* as last reported */
-    size_t ready_count;                  /* ReadyForQuery sent */
-    size_t must_be_out;                  /* output that a Flush, Sync or Query has pushed out */
-    bool in_pipeline;                    /* an Execute in this transaction */
+    char reported[2][SQL_TEXT_MAX]; /* settings, as ParameterStatus last told them */
+    size_t ready_count;             /* ReadyForQuery sent */
+    size_t must_be_out;             /* output that a Flush, Sync or Query has pushed out */
+    bool in_pipeline;               /* an Execute in this transaction */
 };
 
 struct backend *backend_new(struct committed *db, const struct transaction_rules *rules, void *rules_state);

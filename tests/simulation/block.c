@@ -27,7 +27,7 @@ static void start(struct backend *b)
     store_begin(&b->store);
     b->in_pipeline = false;
     k->isolation = READ_COMMITTED;
-    k->read_only = false;
+    k->read_only = b->store.read_only;
     k->state = BLOCK_SINGLE;
 }
 
@@ -300,10 +300,12 @@ static bool finish(struct backend *b, struct fault *f)
     return ok;
 }
 
-/* Isolation and access are settings, which a failure takes back at once: AND CHAIN behind it finds those that the transaction began with. */
+/* A failure takes settings back at once, and isolation and access are settings: AND CHAIN behind it finds those that the
+ * transaction began with. */
 static void forget_modes(struct backend *b)
 {
     struct store *s = &b->store;
+    s->settings.count = s->levels[s->level_count - 1].settings;
     const struct block *k = block_of(b);
     s->read_only = s->level_count > 1 ? s->levels[s->level_count - 1].read_only : k->read_only;
     if (s->level_count == 1)

@@ -110,12 +110,15 @@ static void write_session(struct client *c, struct text *t)
         break;
     case 4:
         snprintf(t->s, sizeof t->s, "RESET %s", PICK(c, "my.a", "my.b"));
+        if (c->habits.read_only && chance_percent(&c->chance, 50))
+            snprintf(t->s, sizeof t->s, "SET default_transaction_read_only = %s", PICK(c, "on", "off", "off"));
         break;
     case 5:
     case 6:
     case 7:
         snprintf(t->s, sizeof t->s, "SHOW %s",
-                 PICK(c, "my.a", "my.b", "my.a", "my.b", "transaction_isolation", "transaction_read_only"));
+                 PICK(c, "my.a", "my.b", "my.a", "my.b", "transaction_isolation",
+                      c->habits.read_only ? "transaction_read_only" : "my.a"));
         break;
     case 10:
         snprintf(t->s, sizeof t->s, "LISTEN %s", PICK(c, "mail", "other"));
@@ -265,6 +268,7 @@ static void send_query(struct client *c, struct buffer *out)
 {
     struct text one, dressed, all = { "" };
     unsigned count = chance_percent(&c->chance, c->habits.strings) ? 2 + chance_below(&c->chance, 4) : 1;
+    c->pipelining = count > 1;
     for (unsigned i = 0; i < count; i++) {
         write_statement(c, &one, count == 1 || c->habits.controls_in_strings);
         if (count > 1)
@@ -275,6 +279,7 @@ static void send_query(struct client *c, struct buffer *out)
         snprintf(all.s + used, sizeof all.s - used, "%s%s", dressed.s,
                  i + 1 < count || chance_percent(&c->chance, 20) ? end : "");
     }
+    c->pipelining = false;
     if (chance_percent(&c->chance, 2))
         snprintf(all.s, sizeof all.s, "%s", PICK(c, "", ";", " ; ; ", "-- nothing", "/* nothing */"));
     message_add_query(out, span_of(all.s));
@@ -353,7 +358,7 @@ static void write_marked_parameter(struct client *c, struct text *t, struct text
 }
 
 /* Parse, Bind, Describe, Execute of one statement, as drivers do it, or with something missing. */
-static void send_extended_statement(struct client *c, struct buffer *out)
+static void send_extended_statement(struct client *c, bool alone, struct buffer *out)
 {
     struct text plain, sql, values[2];
     const char *bound[2] = { values[0].s, values[1].s };
@@ -368,7 +373,7 @@ static void send_extended_statement(struct client *c, struct buffer *out)
     } else if (chance_percent(&c->chance, 25)) {
         parameters = write_parameterised(c, &plain, values);
     } else {
-        write_statement(c, &plain, true);
+        write_statement(c, &plain, alone || !c->habits.lonely_controls);
     }
     foresee(c, plain.s);
     bool control = is_control(plain.s);
@@ -405,7 +410,7 @@ static void send_pipeline(struct client *c, struct buffer *out)
     c->pipelining = true;
     unsigned count = chance_percent(&c->chance, 60) ? 1 : 1 + chance_below(&c->chance, 5);
     for (unsigned i = 0; i < count; i++) {
-        send_extended_statement(c, out);
+        send_extended_statement(c, count == 1, out);
         if (c->habits.flushes && chance_percent(&c->chance, 5))
             message_add_flush(out);
         if (i + 1 < count && chance_percent(&c->chance, 15))

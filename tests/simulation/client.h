@@ -22,7 +22,9 @@ struct client_habits {
     unsigned modes;           /* percent of BEGINs with an isolation or access mode */
     unsigned resets;          /* percent of turns that are DISCARD ALL or RESET ALL */
     bool controls_in_strings; /* BEGIN, COMMIT, … among the statements of a string */
+    bool read_only;           /* asks whether transactions are, and makes them */
     bool listens;             /* LISTEN among the session commands */
+    bool lonely_controls;     /* BEGIN, COMMIT, … not together with others in a pipeline */
     bool careless;            /* forgets a Parse, a Bind or a Close */
     bool repeats;             /* executes a portal again */
     bool flushes;             /* turns that end in Flush */

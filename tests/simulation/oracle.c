@@ -70,6 +70,7 @@ static void open_unit(struct backend *b)
         return;
     o->unit = o->implicit = point_here(b);
     o->unit_open = true;
+    o->unit_inside = o->in_client;
     o->unit_savepoints = o->ran = false;
 }
 
@@ -262,6 +263,9 @@ static void leave_client(struct backend *b)
     o->in_client = o->failed_inside = o->ran = false;
     backend_drop_portals(b);
     o->implicit = point_here(b);
+    if (o->unit_inside)
+        o->unit = o->implicit;
+    o->unit_inside = false;
 }
 
 static void rejoin_client(struct backend *b, bool chain, bool read_only)
@@ -279,10 +283,13 @@ static void rejoin_client(struct backend *b, bool chain, bool read_only)
 static void undo_client(struct backend *b)
 {
     struct oracle *o = oracle_of(b);
-    if (o->join) {
+    if (o->join && !o->used && !o->failed) {
+        o->in_client = false; /* nothing to undo */
+    } else if (o->join) {
         need_transaction(b);
+        if (!o->failed)
+            o->reason[0] = '\0';
         o->failed = o->hushed = true;
-        snprintf(o->reason, sizeof o->reason, "%s", "");
     } else {
         go_back(b, &o->client);
         o->failed = false;
@@ -308,14 +315,11 @@ static bool do_end(struct backend *b, const struct command *c, const char **tag,
     const char *name = c->kind == COMMAND_COMMIT ? "COMMIT" : "ROLLBACK";
     *tag = rolls_back ? "ROLLBACK" : "COMMIT";
     if (o->in_client) {
-        bool failed_join = o->join && o->failed;
         if (rolls_back)
             undo_client(b);
         else
             leave_client(b);
-        if (failed_join)
-            hush(b);
-        rejoin_client(b, c->chain, read_only);
+        rejoin_client(b, c->chain && !o->failed, read_only);
         return true;
     }
     if (o->failed) {
@@ -477,6 +481,8 @@ static enum before before(struct backend *b, const struct command *c, bool top_l
         b->store.inside = oracle_of(b)->in_client || c->kind == COMMAND_SET_CONFIG; /* R16 speaks of SET */
         return before_atomic(b, c, top_level, f);
     }
+    if (speaks_to_proxy(c))
+        return BEFORE_GO_ON;
     oracle_of(b)->used = oracle_of(b)->ran = true;
     if (is_write_outside(b, c)) {
         fault_set(f, "25P01", "%s", "");
@@ -621,7 +627,7 @@ static void terminate(struct backend *b)
     }
     bool undone = o->in_client && !o->join;
     bool keep = o->request == REQUEST_UNMARKED && o->route->end == END_COMMIT && !o->unit_open &&
-                (!o->failed || undone) && (!o->in_client || undone);
+                (!o->failed || undone) && (!o->in_client || undone || !o->used);
     if (undone)
         go_back(b, &o->client);
     end_request(b, keep, &ignored);

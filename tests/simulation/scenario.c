@@ -41,6 +41,18 @@ static struct scenario scenarios[] = {
       .rules = "mode = atomic end = rollback",
       .habits = { USUAL, .strings = 30, .resets = 3 } },
     { .name = "atomic, extended", .rules = "mode = atomic end = commit", .habits = { USUAL, .extended = 100 } },
+    { .name = "rollback_statement",
+      .rules = "mode = atomic end = commit on_error = rollback_statement",
+      .habits = { USUAL, .extended = 40, .strings = 20 } },
+    { .name = "join",
+      .rules = "mode = atomic end = commit nested = join",
+      .habits = { USUAL, .extended = 40, .strings = 20, .lonely_controls = true } },
+    { .name = "refuse",
+      .rules = "mode = atomic end = commit nested = refuse",
+      .habits = { USUAL, .extended = 40, .strings = 20 } },
+    { .name = "required",
+      .rules = "mode = required",
+      .habits = { USUAL, .extended = 40, .strings = 20, .lonely_controls = true } },
     { .name = "marked", .rules = "mode = autocommit", .habits = { USUAL, .marks = 30 }, .patient = true },
 };
 

@@ -91,7 +91,9 @@ void store_begin(struct store *s)
 {
     assert(s->level_count == 0);
     s->isolation = READ_COMMITTED;
-    s->read_only = s->immediate = s->has_snapshot = false;
+    s->immediate = s->has_snapshot = false;
+    const char *read_only = store_setting(s, "default_transaction_read_only");
+    s->read_only = read_only && strcmp(read_only, "on") == 0;
     store_push(s, LEVEL_TRANSACTION, "");
 }
 

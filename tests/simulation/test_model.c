@@ -34,6 +34,7 @@ static const struct client_habits habits[] = {
       .controls_in_strings = true,
       .careless = true,
       .repeats = true,
+      .read_only = true,
       .flushes = true },
     { .failing = 15,
       .extended = 70,
@@ -48,6 +49,7 @@ static const struct client_habits habits[] = {
       .controls_in_strings = true,
       .careless = true,
       .repeats = true,
+      .read_only = true,
       .listens = true },
     { .failing = 5,
       .extended = 0,
@@ -62,6 +64,7 @@ static const struct client_habits habits[] = {
       .controls_in_strings = true,
       .careless = true,
       .repeats = true,
+      .read_only = true,
       .listens = true },
 };
 
