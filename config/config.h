@@ -55,11 +55,53 @@ struct channel {
     enum channel_duplicates duplicates;
 };
 
-enum sink_kind { SINK_LOG }; /* more types register here as they are built */
+enum sink_kind { SINK_LOG, SINK_POSTGRES, SINK_WEBHOOK, SINK_REDIS, SINK_CELERY, SINK_AMQP, SINK_KAFKA };
+enum redis_command { REDIS_PUBLISH, REDIS_LPUSH, REDIS_RPUSH, REDIS_XADD };
+enum webhook_body { BODY_RAW, BODY_BINARY, BODY_STRUCTURED };
+
+/* The parts of a sink's `url`, percent-decoded. */
+struct sink_url {
+    const char *scheme;   /* "redis", "rediss", "amqp", "amqps", "kafka", "kafkas", "http", "https", "unix" */
+    bool tls;             /* the scheme asks for it */
+    const char *user;     /* "" when it is not said, as all below */
+    const char *password; /* secret */
+    const char *host;     /* of kafka: "host:port,host:port"; of unix: the path of the socket */
+    uint16_t port;        /* the scheme's own when it is not said */
+    const char *path;     /* behind the first slash: the number of a Redis database, a virtual host */
+    const char *query;    /* behind `?` */
+};
+
+struct sink_retry {
+    uint64_t first_ms, max_ms; /* the first wait, which doubles each time, and the longest */
+    unsigned attempts;         /* after so many tries an event is dead */
+};
 
 struct sink {
     const char *name;
     enum sink_kind kind;
+    const char *url;       /* as written; secret; NULL for log and postgres */
+    struct sink_url parts; /* of url */
+    const char *ca;        /* a file of certificates to trust; "": the system's */
+    const char *upstream;  /* postgres: libpq conninfo; secret */
+    enum redis_command command;
+    const char *key;         /* redis: of the list or stream, or the channel to publish on; "": the event's channel */
+    const char *queue;       /* celery: where a payload names none */
+    const char *exchange;    /* amqp; "": the default exchange */
+    const char *routing_key; /* amqp; "": the event's channel */
+    const char *topic;       /* kafka; "": the event's channel */
+    const char *secret;      /* webhook: "whsec_…"; "": unsigned */
+    enum webhook_body body;
+    uint64_t timeout_ms; /* for one try */
+    struct sink_retry retry;
+};
+
+/* The relay of a database with durable channels (E8). */
+struct outbox {
+    const char *name;     /* the database, as clients name it */
+    const char *upstream; /* libpq conninfo; secret */
+    uint64_t lease_ms;
+    uint64_t poll_ms;
+    unsigned batch; /* rows claimed, or deleted, at once */
 };
 
 enum pool_mode { POOL_DEDICATED, POOL_SESSION, POOL_TRANSACTION };
@@ -72,6 +114,7 @@ struct database {
     const char *const *hosts; /* NULL-terminated; one that begins with '/' is a directory of unix sockets */
     const uint16_t *ports;    /* one a host */
     const char *dbname;       /* NULL: the name that the client asked for */
+    const char *control; /* libpq conninfo of pgatomic's own connections (E9, capture = listen); NULL: none; secret */
     enum pool_mode pool;
     uint64_t connect_timeout_ms;
 };
@@ -107,6 +150,7 @@ struct config {
         size_t startup; /* bytes */
         size_t events_per_request;
         size_t event; /* bytes of payload */
+        size_t held;  /* bytes of released events that wait for one sink (E13) */
     } limits;
 
     enum auth_method auth;
@@ -119,6 +163,8 @@ struct config {
     size_t channel_count;
     const struct sink *sinks;
     size_t sink_count;
+    const struct outbox *outboxes;
+    size_t outbox_count;
 };
 
 /* Reads and checks `file`. NULL when it has errors: they are written to `errors`, one a line, as FILE:LINE: text; the first syntax
@@ -147,6 +193,8 @@ const struct channel *config_channel(const struct config *c, const char *name, s
 /* The database block for the name that a client asked for; NULL: none. */
 const struct database *config_database(const struct config *c, const char *name);
 const struct sink *config_sink(const struct config *c, const char *name);
+/* The outbox block for the database that a client asked for; NULL: none. */
+const struct outbox *config_outbox(const struct config *c, const char *database);
 
 /* `*` matches any run of characters, / too; `?` one; everything else itself. */
 bool glob_matches(const char *pattern, const char *text, size_t size);
