@@ -4,8 +4,19 @@ MAKEFLAGS += --no-print-directory $(if $(V),,--silent) # V=1 shows the commands
 CC      ?= cc
 MODE    ?= release
 PREFIX  ?= /usr/local
-B       := build/$(MODE)
-PKGS    := libevent libevent_pthreads openssl libpq libconfuse jansson
+
+# Sinks with a library that nothing else needs can be left out: make WITHOUT="kafka amqp". Such a build has a folder of its own.
+PKGS_amqp  := librabbitmq
+PKGS_kafka := rdkafka
+OPTIONAL   := amqp kafka
+SINKS      := $(filter-out $(WITHOUT),$(OPTIONAL))
+$(foreach s,$(filter-out $(OPTIONAL),$(WITHOUT)),$(error WITHOUT: "$s" is none of: $(OPTIONAL)))
+SPACE      := $(subst ,, )
+B          := build/$(subst $(SPACE),-without-,$(strip $(MODE) $(sort $(WITHOUT))))
+ASAN       := $(patsubst build/$(MODE)%,build/asan%,$B)
+DEFINES    := $(patsubst %,-DWITHOUT_%,$(shell echo $(WITHOUT) | tr a-z A-Z))
+LEFT_OUT   := $(foreach s,$(WITHOUT),proxy/events/sink_$s.c proxy/events/$s_%.c)
+PKGS       := libevent libevent_pthreads openssl libpq libconfuse jansson $(foreach s,$(SINKS),$(PKGS_$s))
 
 # gcc optimizes the program as a whole; the tests link the same objects the quick way.
 WHOLE          := $(if $(findstring clang,$(CC)),,-flto=auto)
@@ -16,21 +27,21 @@ CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all 
 LDFLAGS_asan   := -fsanitize=address,undefined
 
 CFLAGS  += -std=c11 -D_GNU_SOURCE -I. -fPIE -fstack-protector-strong -pthread -MMD -MP \
-           -Wall -Wextra -Wshadow -Wconversion $(WERROR) $(CFLAGS_$(MODE)) $(PKG_CFLAGS)
+           -Wall -Wextra -Wshadow -Wconversion $(WERROR) $(CFLAGS_$(MODE)) $(PKG_CFLAGS) $(DEFINES)
 LDFLAGS += -pie -Wl,-z,relro,-z,now -pthread $(LDFLAGS_$(MODE))
 LDLIBS  += $(PKG_LIBS)
 
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
-SOURCES := $(wildcard protocol/*.c config/*.c proxy/*.c proxy/*/*.c)
+SOURCES := $(filter-out $(LEFT_OUT),$(wildcard protocol/*.c config/*.c proxy/*.c proxy/*/*.c))
 OBJECTS := $(SOURCES:%.c=$B/%.o)
 LIBRARY := $(filter-out $B/proxy/main.o,$(OBJECTS))
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
 C_FILES  = $(shell find bench config protocol proxy tests -name '*.[ch]' -not -path '*/node_modules/*' -not -path '*/target/*')
 AGAIN    = @$(MAKE) -j$$(nproc) WERROR=-Werror
 
-build: build/pgatomic ## compile build/pgatomic (MODE=release, debug or asan)
+build: build/pgatomic ## compile build/pgatomic (MODE=release, debug or asan; WITHOUT="kafka amqp" to leave sinks out)
 
 build/pgatomic: $B/pgatomic FORCE
 	@ln -sf $(B:build/%=%)/pgatomic $@
@@ -66,7 +77,7 @@ test: ## run everything but the drivers; N passed, N failed
 	@tools/packages build postgres test
 	@rm -rf build/test
 	$(AGAIN) -k build/pgatomic $(UNIT) || true
-	$(AGAIN) -k MODE=asan B=build/asan $(UNIT:$B/%=build/asan/%) || true
+	$(AGAIN) -k MODE=asan B=$(ASAN) $(UNIT:$B/%=$(ASAN)/%) || true
 	@for suite in $(SUITES); do tools/suite $$suite $(MAKE) $$suite || true; done; tools/suite total
 
 unit: $(UNIT) ## run the unit tests of this MODE

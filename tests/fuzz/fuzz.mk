@@ -16,12 +16,12 @@ $B/fuzz/%: tests/fuzz/fuzz_%.c $(LIBRARY)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIBRARY) $(LDLIBS)
 
 fuzz-corpus: ## run every fuzz target over its corpus, under the sanitizers
-	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror $(FUZZERS:%=build/asan/replay/%)
+	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror $(FUZZERS:%=$(ASAN)/replay/%)
 	@passed=0; failed=0; for name in $(FUZZERS); do \
-	    if build/asan/replay/$$name tests/fuzz/corpus/$$name/*; then passed=$$((passed + 1)); continue; fi; \
+	    if $(ASAN)/replay/$$name tests/fuzz/corpus/$$name/*; then passed=$$((passed + 1)); continue; fi; \
 	    failed=$$((failed + 1)); \
 	    for input in tests/fuzz/corpus/$$name/*; do \
-	        build/asan/replay/$$name $$input >/dev/null 2>&1 || echo "$$name fails on $$input"; \
+	        $(ASAN)/replay/$$name $$input >/dev/null 2>&1 || echo "$$name fails on $$input"; \
 	    done; \
 	done; echo "$$passed passed, $$failed failed"; test $$failed = 0
 

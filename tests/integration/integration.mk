@@ -3,10 +3,10 @@
 SUITES += integration integration-asan
 
 integration: build/pgatomic ## run the proxy's integration tests (ONLY='words of test names')
-	@PGATOMIC=build/$(MODE)/pgatomic python3 tests/integration/run.py $(ONLY)
+	@PGATOMIC=$B/pgatomic python3 tests/integration/run.py $(ONLY)
 
 integration-asan: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror build/asan/pgatomic
-	@ASAN_OPTIONS=quarantine_size_mb=1 PGATOMIC=build/asan/pgatomic python3 tests/integration/run.py $(ONLY)
+	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror $(ASAN)/pgatomic
+	@ASAN_OPTIONS=quarantine_size_mb=1 PGATOMIC=$(ASAN)/pgatomic python3 tests/integration/run.py $(ONLY)
 
 .PHONY: integration integration-asan

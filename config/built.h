@@ -1,0 +1,37 @@
+/* Which kinds of sink this build has: those with a library of their own may be left out (`make WITHOUT="kafka amqp"`). */
+#ifndef CONFIG_BUILT_H
+#define CONFIG_BUILT_H
+
+#include "config/config.h"
+
+#ifdef WITHOUT_AMQP
+enum { BUILT_AMQP = false };
+#else
+enum { BUILT_AMQP = true };
+#endif
+
+#ifdef WITHOUT_KAFKA
+enum { BUILT_KAFKA = false };
+#else
+enum { BUILT_KAFKA = true };
+#endif
+
+/* False: a config that names this kind is refused. A celery sink with an amqp URL needs SINK_AMQP, too. */
+static inline bool sink_kind_is_built(enum sink_kind kind)
+{
+    switch (kind) {
+    case SINK_AMQP:
+        return BUILT_AMQP;
+    case SINK_KAFKA:
+        return BUILT_KAFKA;
+    case SINK_LOG:
+    case SINK_POSTGRES:
+    case SINK_WEBHOOK:
+    case SINK_REDIS:
+    case SINK_CELERY:
+        break;
+    }
+    return true;
+}
+
+#endif
