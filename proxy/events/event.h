@@ -62,8 +62,10 @@ struct notification {
     char *name;                    /* the channel's name in UTF-8 */
     char *payload;                 /* UTF-8, payload_size bytes, a NUL behind them */
     size_t payload_size;
-    uint64_t held_us; /* wall clock when it was held */
-    bool sandbox;     /* released in a sandbox: it was never really committed */
+    uint64_t held_us;  /* wall clock when it was held */
+    bool sandbox;      /* released in a sandbox: it was never really committed */
+    bool durable;      /* it is a committed row of pgatomic.outbox (E8) */
+    unsigned attempts; /* tries before this process had it */
 };
 
 /* Copies name and payload. */
