@@ -1,9 +1,9 @@
 /* A connection of pgatomic's own to PostgreSQL: libpq on the loop, connecting again by itself.
  *
  * Statements are asked one at a time, in order; each is answered exactly once, with a result or an error, unless the connection is closed
- * first. When the server is lost or cannot be reached, everything asked so far fails; what is asked later waits for the next
- * attempt, which comes at once, or, after failures, when a pause has passed that doubles up to some seconds. Names are resolved by the
- * loop's resolver, never by libpq, which would make the loop wait. */
+ * first. When the server is lost or cannot be reached, everything asked so far fails; what is asked later waits for the
+ * next attempt, which comes after a pause: short at first, then doubled up to some seconds. Losses and recoveries are logged here. Names are
+ * resolved by the loop's resolver, never by libpq, which would make the loop wait. */
 #ifndef PROXY_EVENTS_PQ_CONNECTION_H
 #define PROXY_EVENTS_PQ_CONNECTION_H
 
@@ -18,6 +18,7 @@ struct pq_connection;
 struct pq_options {
     struct loop *loop;
     struct resolver *resolver;
+    const char *role, *name;     /* for the log: "outbox", "shop"; copied */
     const char *conninfo;        /* secret; copied */
     uint64_t connect_timeout_ms; /* for one attempt, over all of its hosts */
     uint64_t answer_timeout_ms;  /* a statement that takes longer loses its connection */
