@@ -55,6 +55,15 @@ size_t utf8_character_size(struct span s)
     return size;
 }
 
+void utf8_append(struct buffer *b, uint32_t character)
+{
+    static const unsigned char leads[] = { 0, 0xc0, 0xe0, 0xf0 };
+    unsigned tail = character > 0xffff ? 3 : character > 0x7ff ? 2 : character > 0x7f ? 1 : 0;
+    buffer_append_u8(b, (uint8_t)(leads[tail] | character >> 6 * tail));
+    while (tail-- > 0)
+        buffer_append_u8(b, (uint8_t)(0x80 | (character >> 6 * tail & 0x3f)));
+}
+
 struct span utf8_cut(struct span s, size_t size)
 {
     if (s.size <= size)
