@@ -1,8 +1,9 @@
 /* The process: listeners, signals, reload, the end.
  *
  *     SIGHUP    the file is read again; what does not check is logged and changes nothing
- *     SIGTERM   no new clients; each one goes when it is between requests, all of them after drain_timeout
- *     SIGINT    all of them now; a second one does not wait for their last words */
+ *     SIGTERM   no new clients; each one goes when it is between requests, all of them after drain_timeout; in what is left of that
+ *               time, the events that they have released are delivered
+ *     SIGINT    all of them now, and no more deliveries; a second one does not wait for their last words */
 #include "proxy/run.h"
 
 #include <errno.h>
@@ -11,10 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "protocol/memory.h"
 
+#include "proxy/events/dispatch.h"
 #include "proxy/net/dial.h"
 #include "proxy/net/listener.h"
 #include "proxy/ops/log.h"
@@ -32,6 +35,8 @@ static struct {
     struct config *config;
     struct door *doors;
     bool stopping; /* SIGINT came */
+    bool workers_ended;
+    uint64_t drained_ms; /* on the monotonic clock, when draining is over; 0: nobody asked for it */
 } process;
 
 /* --- doors ------------------------------------------------------------------------------------------- */
@@ -149,6 +154,7 @@ static void take_config(struct config *c)
     close_unwanted_doors(c);
     open_doors(c);
     workers_reload(c);
+    dispatch_reload(c);
     config_release(process.config);
     process.config = c;
     LOG(LOG_INFO, "config reloaded", log_text("file", c->file));
@@ -157,6 +163,8 @@ static void take_config(struct config *c)
 static void on_hangup(void *context)
 {
     (void)context;
+    if (process.stopping || process.drained_ms > 0) /* doors that have closed stay closed */
+        return;
     if (process.config->file[0] == '\0') {
         if (!log_open(process.config))
             LOG(LOG_ERROR, "cannot open the log file, the old one stays", log_text("error", strerror(errno)));
@@ -169,9 +177,46 @@ static void on_hangup(void *context)
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
 
+/* At least as long an event gets that was released at the very end. */
+enum { LAST_DELIVERIES_MS = 1000 };
+
+static uint64_t monotonic_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void stop_first_loop(void *context)
+{
+    (void)context;
+    loop_stop(workers_first_loop());
+}
+
+static void on_dispatch_finished(void *context)
+{
+    (void)context;
+    loop_post(workers_first_loop(), stop_first_loop, NULL);
+}
+
+/* While the dispatcher drains, signals are still heard. */
+static void finish_deliveries(void)
+{
+    uint64_t now_ms = monotonic_ms(), left_ms = process.drained_ms > now_ms ? process.drained_ms - now_ms : 0;
+    if (left_ms < LAST_DELIVERIES_MS)
+        left_ms = LAST_DELIVERIES_MS;
+    process.workers_ended = true;
+    dispatch_finish(process.stopping ? 0 : left_ms, on_dispatch_finished, NULL);
+    loop_run(workers_first_loop());
+    dispatch_free();
+}
+
 static void on_terminate(void *context)
 {
     (void)context;
+    if (process.workers_ended)
+        return;
+    process.drained_ms = monotonic_ms() + process.config->drain_timeout_ms;
     LOG(LOG_INFO, "draining", log_number("timeout_ms", process.config->drain_timeout_ms));
     close_doors();
     workers_drain(process.config->drain_timeout_ms);
@@ -187,7 +232,10 @@ static void on_interrupt(void *context)
     process.stopping = true;
     LOG(LOG_INFO, "stopping");
     close_doors();
-    workers_stop();
+    if (process.workers_ended)
+        dispatch_finish(0, on_dispatch_finished, NULL);
+    else
+        workers_stop();
 }
 
 /* --- the beginning ---------------------------------------------------------------------------------------- */
@@ -270,7 +318,9 @@ static void run_workers(void)
 {
     LOG(LOG_INFO, "started", log_text("version", PGATOMIC_VERSION), log_number("pid", (uint64_t)getpid()));
     log_flush();
+    dispatch_start(process.config);
     workers_run();
+    finish_deliveries();
     LOG(LOG_INFO, "stopped");
 }
 

@@ -1,11 +1,36 @@
-/* Where released events go. */
+/* Where released events go: from the threads that release them, through one that has nothing else to do, to the sinks.
+ *
+ *     worker ──┐                            ┌──▶ outlet ──▶ sink "tasks"
+ *     worker ──┼──▶ inbox ──▶ dispatcher ───┼──▶ outlet ──▶ sink "mail-hook"
+ *     relay ───┘                            └──▶ …
+ *
+ * A slow sink keeps neither a client waiting nor another sink. */
 #ifndef PROXY_EVENTS_DISPATCH_H
 #define PROXY_EVENTS_DISPATCH_H
 
+#include "config/config.h"
 #include "proxy/events/event.h"
+
+/* --- from any thread ------------------------------------------------------------------------------ */
 
 /* Takes a list of events that were just released, logs that, and hands each to the sinks of its channel, in order. When it returns, no
  * event is in anybody's debt (E6); one whose channel names no sink is done. `now_us`: wall clock, µs since 1970. */
 void dispatch_publish(struct notification *first_take, uint64_t now_us);
+
+/* E13: false when a sink of the channel holds so much already that another event of so many bytes must not come to be. Durable
+ * channels always have room, for their events need none in memory. */
+bool dispatch_has_room(const struct channel *channel, const struct config *config, size_t bytes);
+
+/* --- for main ------------------------------------------------------------------------------------- */
+
+/* Opens the sinks, and starts the thread. */
+void dispatch_start(struct config *config);
+/* E12: what waits goes on under the new config; events whose sink is no longer in it are dead. */
+void dispatch_reload(struct config *config);
+/* Delivers what can be delivered within `timeout_ms`, tells the log what is left, and ends the thread; `on_finished` is called there,
+ * last. Nobody publishes any more. Called again, it shortens the time. */
+void dispatch_finish(uint64_t timeout_ms, void (*on_finished)(void *context), void *context);
+/* After that. */
+void dispatch_free(void);
 
 #endif

@@ -54,7 +54,13 @@ struct sink_type {
     void (*close)(void *sink);
 };
 
-/* One in a file each, sink_NAME.c; NULL when left out with `make WITHOUT=…`. */
+/* One in a file each, sink_NAME.c. A kind whose file is left out of the build (`make WITHOUT=…`) does not exist: ask sink_type_of(). */
+extern const struct sink_type sink_log_type, sink_postgres_type, sink_webhook_type, sink_redis_type, sink_celery_type,
+    sink_amqp_type, sink_kafka_type;
+
+/* NULL: this build does not have it. */
 const struct sink_type *sink_type_of(enum sink_kind kind);
+/* The two blocks say the same: what was opened for one serves the other. */
+bool sink_is_same(const struct sink *a, const struct sink *b);
 
 #endif

@@ -73,6 +73,7 @@ void loop_destroy(struct loop *l)
 
 void loop_run(struct loop *l)
 {
+    l->stopped = false;
     while (!l->stopped) {
         l->now_known = false;
         if (event_base_loop(l->base, EVLOOP_ONCE) < 0)

@@ -32,7 +32,7 @@ struct loop {
 
 void loop_init(struct loop *l, void (*on_turn_end)(void *context), void *context);
 void loop_destroy(struct loop *l);
-/* Runs until loop_stop(). */
+/* Runs until loop_stop(). May be called again. */
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 

@@ -95,6 +95,12 @@ void log_event_discarded(const struct notification *e, enum discard_reason reaso
 /* `latency_us`: from its release to the sink's confirmation. */
 void log_event_delivered(const struct notification *e, const char *sink, unsigned attempt, uint64_t latency_us,
                          uint64_t now_us);
+/* It was not delivered, and will be tried again after `wait_us`. `reason`: the sink's words. */
+void log_event_retry(const struct notification *e, const char *sink, unsigned attempt, const char *reason,
+                     uint64_t wait_us, uint64_t latency_us, uint64_t now_us);
+/* It will not be tried again: the last that is known of it, so its payload is told in full, unless payloads are never told (E12). */
+void log_event_dead(const struct notification *e, const char *sink, unsigned attempt, const char *reason,
+                    uint64_t latency_us, uint64_t now_us);
 
 void log_request_begun(const struct request *r);
 void log_request_committed(const struct request *r, uint64_t now_us);

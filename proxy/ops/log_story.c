@@ -35,11 +35,11 @@ static uint64_t since(uint64_t then_us, uint64_t now_us)
 
 /* --- events -------------------------------------------------------------------------------------- */
 
-static void add_payload(struct story *s, const struct notification *e)
+static void add_payload(struct story *s, const struct notification *e, enum log_payloads how)
 {
     struct span payload = span_make(e->payload, e->payload_size);
 
-    switch (log_payloads()) {
+    switch (how) {
     case PAYLOADS_FULL:
         add(s, log_span("payload", payload));
         break;
@@ -52,7 +52,7 @@ static void add_payload(struct story *s, const struct notification *e)
     add(s, log_number("payload_bytes", e->payload_size));
 }
 
-static struct story event_story(const char *msg, const struct notification *e)
+static struct story event_story_showing(const char *msg, const struct notification *e, enum log_payloads how)
 {
     const struct request *r = e->request;
     struct story s = { .count = 0 };
@@ -60,7 +60,7 @@ static struct story event_story(const char *msg, const struct notification *e)
     add(&s, log_text("msg", msg));
     add(&s, log_id("id", e->id));
     add(&s, log_text("channel", e->name));
-    add_payload(&s, e);
+    add_payload(&s, e, how);
     add(&s, log_id("request", r->id));
     add(&s, log_text("route", r->route));
     add(&s, log_text("label", r->label));
@@ -69,6 +69,21 @@ static struct story event_story(const char *msg, const struct notification *e)
     add(&s, log_text("application", r->application));
     add(&s, log_text("client", r->client));
     return s;
+}
+
+static struct story event_story(const char *msg, const struct notification *e)
+{
+    return event_story_showing(msg, e, log_payloads());
+}
+
+/* What a sink made of it, and how long after its release. */
+static void tell_try(struct story *s, enum log_level level, const struct notification *e, uint64_t latency_us,
+                     uint64_t now_us)
+{
+    add(s, log_ms("latency_ms", latency_us));
+    if (e->sandbox)
+        add(s, log_bool("sandbox", true));
+    tell(s, level, now_us);
 }
 
 void log_event_held(const struct notification *e)
@@ -108,10 +123,31 @@ void log_event_delivered(const struct notification *e, const char *sink, unsigne
     struct story s = event_story("event_delivered", e);
     add(&s, log_text("sink", sink));
     add(&s, log_number("attempt", attempt));
-    add(&s, log_ms("latency_ms", latency_us));
-    if (e->sandbox)
-        add(&s, log_bool("sandbox", true));
-    tell(&s, LOG_INFO, now_us);
+    tell_try(&s, LOG_INFO, e, latency_us, now_us);
+}
+
+void log_event_retry(const struct notification *e, const char *sink, unsigned attempt, const char *reason,
+                     uint64_t wait_us, uint64_t latency_us, uint64_t now_us)
+{
+    if (!log_is_on(LOG_WARN))
+        return;
+    struct story s = event_story("event_retry", e);
+    add(&s, log_text("sink", sink));
+    add(&s, log_number("attempt", attempt));
+    add(&s, log_text("reason", reason));
+    add(&s, log_ms("next_ms", wait_us));
+    tell_try(&s, LOG_WARN, e, latency_us, now_us);
+}
+
+void log_event_dead(const struct notification *e, const char *sink, unsigned attempt, const char *reason,
+                    uint64_t latency_us, uint64_t now_us)
+{
+    enum log_payloads how = log_payloads() == PAYLOADS_NONE ? PAYLOADS_NONE : PAYLOADS_FULL;
+    struct story s = event_story_showing("event_dead", e, how);
+    add(&s, log_text("sink", sink));
+    add(&s, log_number("attempt", attempt));
+    add(&s, log_text("reason", reason));
+    tell_try(&s, LOG_ERROR, e, latency_us, now_us);
 }
 
 /* --- requests ------------------------------------------------------------------------------------ */
