@@ -13,6 +13,8 @@
 
 #include <libpq-fe.h>
 
+#include "config/conninfo.h"
+
 enum { POSTGRESQL_PORT = 5432, LISTEN_PORT = 6432, LONGEST_SOCKET_NAME = sizeof("/.s.PGSQL.65535"), MAX_HOSTS = 64 };
 
 const char address_listen_expected[] = "expected an address such as 127.0.0.1:6432, [::]:6432 or unix:/run/pgatomic";
@@ -215,18 +217,6 @@ static void take_hosts(struct upstream_reader *r, struct database *d, struct mem
     d->ports = ports;
 }
 
-/* libpq repeats what it could not read, which may be a piece of a password. */
-static void fail_unreadable(struct upstream_reader *r, const char *text, const char *words)
-{
-    bool may_hold_secret = strstr(text, "pass") != NULL || strstr(text, "://") != NULL;
-
-    if (words == NULL || may_hold_secret)
-        fail(r, "is not a connection string: expected key=value pairs such as host=127.0.0.1 port=5432 dbname=shop");
-    else
-        errors_add(r->errors, r->line, "upstream: %.*s", (int)strcspn(words, "\n"), words);
-    r->failed = true;
-}
-
 bool address_parse_upstream(struct database *d, struct memory *memory, int line, struct config_errors *errors)
 {
     struct upstream_reader r = { .line = line, .errors = errors };
@@ -234,7 +224,7 @@ bool address_parse_upstream(struct database *d, struct memory *memory, int line,
     PQconninfoOption *parameters = PQconninfoParse(d->upstream, &words);
 
     if (parameters == NULL) {
-        fail_unreadable(&r, d->upstream, words);
+        conninfo_refuse(d->upstream, words, "upstream", line, errors);
         PQfreemem(words);
         return false;
     }

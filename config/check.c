@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/address.h"
+#include "config/check_delivery.h"
 
 static void check_listen(struct config_storage *s, struct tree *file, struct config_errors *errors)
 {
@@ -40,14 +41,6 @@ static void check_databases(struct config_storage *s, struct tree *file, struct 
                                    errors);
 }
 
-static void check_sinks_exist(const struct config *c, const char *const *sinks, struct tree *block, const char *option,
-                              struct config_errors *errors)
-{
-    for (; *sinks != NULL; sinks++)
-        if (config_sink(c, *sinks) == NULL)
-            errors_add(errors, tree_line(block, option), "%s: there is no sink block \"%s\"", option, *sinks);
-}
-
 static void check_routes(const struct config *c, struct tree *file, struct config_errors *errors)
 {
     for (size_t i = 0; i < c->route_count; i++) {
@@ -62,25 +55,15 @@ static void check_routes(const struct config *c, struct tree *file, struct confi
     }
 }
 
-static void check_channels(const struct config *c, struct tree *file, struct config_errors *errors)
-{
-    for (size_t i = 0; i < c->channel_count; i++) {
-        const struct channel *channel = &c->channels[i];
-        struct tree *block = tree_block(file, "channel", i);
-
-        if (!channel->forward && channel->sinks[0] == NULL)
-            errors_add(errors, tree_line(block, "forward"),
-                       "this channel would lose its events: expected a sink, or forward = on");
-        check_sinks_exist(c, channel->sinks, block, "sink", errors);
-    }
-}
-
 static void check_limits(const struct config *c, struct tree *file, struct config_errors *errors)
 {
     struct tree *limits = tree_block_count(file, "limits") > 0 ? tree_block(file, "limits", 0) : NULL;
 
     if (limits != NULL && tree_is_said(limits, "event") && c->limits.event > c->limits.message)
         errors_add(errors, tree_line(limits, "event"), "event: larger than message, which is the most that can arrive");
+    if (limits != NULL && tree_is_said(limits, "held") && tree_is_said(limits, "event") &&
+        c->limits.held < c->limits.event)
+        errors_add(errors, tree_line(limits, "held"), "held: smaller than event, which could then never be held");
 }
 
 void check_config(struct config_storage *s, struct tree *file, struct config_errors *errors)
@@ -88,6 +71,6 @@ void check_config(struct config_storage *s, struct tree *file, struct config_err
     check_listen(s, file, errors);
     check_databases(s, file, errors);
     check_routes(&s->config, file, errors);
-    check_channels(&s->config, file, errors);
+    check_delivery(s, file, errors);
     check_limits(&s->config, file, errors);
 }

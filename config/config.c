@@ -125,3 +125,18 @@ const struct sink *config_sink(const struct config *c, const char *name)
             return &c->sinks[i];
     return NULL;
 }
+
+/* The block "*" stands for the databases of `database "*"`, and no others. */
+const struct outbox *config_outbox(const struct config *c, const char *database)
+{
+    const struct database *d = config_database(c, database);
+    const struct outbox *any = NULL;
+
+    for (size_t i = 0; i < c->outbox_count; i++) {
+        if (strcmp(c->outboxes[i].name, database) == 0)
+            return &c->outboxes[i];
+        if (d != NULL && strcmp(c->outboxes[i].name, d->name) == 0)
+            any = &c->outboxes[i];
+    }
+    return any;
+}

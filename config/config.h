@@ -68,7 +68,7 @@ struct sink_url {
     const char *host;     /* of kafka: "host:port,host:port"; of unix: the path of the socket */
     uint16_t port;        /* the scheme's own when it is not said */
     const char *path;     /* behind the first slash: the number of a Redis database, a virtual host */
-    const char *query;    /* behind `?` */
+    const char *query;    /* behind `?`, as written */
 };
 
 struct sink_retry {
@@ -173,8 +173,8 @@ struct config *config_read(const char *file, FILE *errors);
 /* The config of `pgatomic run --upstream …`: one database "*", one route. Any of `listen`, `mode`, `end` may be NULL. */
 struct config *config_from_options(const char *upstream, const char *listen, const char *mode, const char *end,
                                    FILE *errors);
-/* Prints it as understood, every default filled in, so that it reads back as the same. Nothing in it is secret: passwords in
- * `upstream` are refused. */
+/* Prints it as understood, every default filled in, so that it reads back as the same. A secret is printed as the ${VAR} that it came
+ * from; one that was written in the file is printed as ***, which is not read back. */
 void config_print(const struct config *c, FILE *out);
 
 /* Threads may share a config: the count is atomic. */

@@ -109,9 +109,12 @@ enum option_result option_parse(const struct option *o, const char *text, uint64
             return OPTION_IMPOSSIBLE;
         return OPTION_OK;
     case OPTION_TEXT:
+    case OPTION_SECRET:
+    case OPTION_URL:
+    case OPTION_CONNINFO:
     case OPTION_LIST:
     case OPTION_LATER:
-    case OPTION_LATER_BLOCK:
+    case OPTION_BLOCK:
         break;
     }
     abort();
@@ -176,13 +179,26 @@ char *option_expectation(const struct option *o)
         describe_numbers(o, "a size such as 64kB or 16MB", out);
         break;
     case OPTION_TEXT:
+    case OPTION_SECRET:
+    case OPTION_URL:
+    case OPTION_CONNINFO:
     case OPTION_LIST:
     case OPTION_LATER:
-    case OPTION_LATER_BLOCK:
+    case OPTION_BLOCK:
         abort();
     }
     fclose(out);
     return text;
+}
+
+bool option_is_for(const struct option *o, unsigned types)
+{
+    return o->types == 0 || (o->types & types) != 0;
+}
+
+unsigned option_types(const struct option *options, const void *base)
+{
+    return options[0].selects ? 1u << option_load(&options[0], base) : ~0u;
 }
 
 uint64_t option_load(const struct option *o, const void *base)

@@ -11,15 +11,18 @@
 #include <stdio.h>
 
 enum option_kind {
-    OPTION_TEXT,       /* const char * */
-    OPTION_LIST,       /* const char *const *, NULL-terminated */
-    OPTION_WORD,       /* an enum: the place of one of `words` */
-    OPTION_SWITCH,     /* bool */
-    OPTION_COUNT,      /* an unsigned integer */
-    OPTION_DURATION,   /* uint64_t, ms */
-    OPTION_SIZE,       /* size_t, bytes */
-    OPTION_LATER,      /* a name that this version knows but whose capability it has not */
-    OPTION_LATER_BLOCK /* the same for a block; `later_words` are the options in it */
+    OPTION_TEXT,     /* const char * */
+    OPTION_SECRET,   /* the same, of which nothing is printed */
+    OPTION_URL,      /* the same, of which passwords are not printed; what it may be depends on the type of sink */
+    OPTION_CONNINFO, /* a connection string with all that libpq takes; passwords are not printed; NULL when it is empty */
+    OPTION_LIST,     /* const char *const *, NULL-terminated */
+    OPTION_WORD,     /* an enum: the place of one of `words` */
+    OPTION_SWITCH,   /* bool */
+    OPTION_COUNT,    /* an unsigned integer */
+    OPTION_DURATION, /* uint64_t, ms */
+    OPTION_SIZE,     /* size_t, bytes */
+    OPTION_LATER,    /* a name that this version knows but whose capability it has not */
+    OPTION_BLOCK     /* a block in the block: `options`, with offsets in the same struct */
 };
 
 struct option {
@@ -28,9 +31,12 @@ struct option {
     size_t offset, size;            /* of the member that takes the value */
     const char *fallback;           /* the default, as one would write it; NULL: none */
     bool required;                  /* and there is no default */
+    bool selects;                   /* a word that comes first in its block and decides which `types` the block is of */
+    unsigned types;                 /* a bit for each of those words with which this option may be said; 0: any */
     const char *const *words;       /* NULL-terminated */
     const char *const *later_words; /* those that this version knows but has not got; NULL: none */
     uint64_t least, most;           /* of numbers, sizes and durations */
+    const struct option *options;   /* of a block */
 };
 
 enum option_result { OPTION_OK, OPTION_IMPOSSIBLE, OPTION_NOT_YET };
@@ -41,6 +47,11 @@ enum option_result option_parse(const struct option *o, const char *text, uint64
 char *option_expectation(const struct option *o);
 /* The text that option_parse() reads as `value`. */
 void option_print(const struct option *o, uint64_t value, FILE *out);
+
+/* `types`: the bits of the types that the block may be of. */
+bool option_is_for(const struct option *o, unsigned types);
+/* The bit for the type of the item at `base`; all bits for a block without types. */
+unsigned option_types(const struct option *options, const void *base);
 
 /* The member of the struct at `base`. */
 uint64_t option_load(const struct option *o, const void *base);

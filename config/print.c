@@ -1,4 +1,4 @@
-/* The config, as a file that reads back as the same config. */
+/* The config, as a file that reads back as the same config, but for the secrets in it (secret.h). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,32 +27,101 @@ static void print_list(const char *const *list, FILE *out)
     putc('}', out);
 }
 
-static void print_option(const struct option *o, const void *from, const char *indent, FILE *out)
+static const struct variables *variables_of(const struct config *c)
 {
-    if (o->kind == OPTION_LATER || o->kind == OPTION_LATER_BLOCK ||
-        (o->kind == OPTION_TEXT && load_pointer(o, from) == NULL))
+    return &((const struct config_storage *)c)->variables;
+}
+
+/* Nothing else in a webhook's URL than its query may be a secret that is no password. */
+static bool hides_query(const struct sink *sink)
+{
+    return sink->kind == SINK_WEBHOOK;
+}
+
+/* True when something in it was hidden. */
+static bool print_text(const struct option *o, const void *from, const struct config *c, FILE *out)
+{
+    const char *text = load_pointer(o, from);
+
+    if (o->kind == OPTION_SECRET)
+        return secret_print(text, variables_of(c), out);
+    if (o->kind == OPTION_URL)
+        return secret_print_url(text, hides_query(from), variables_of(c), out);
+    if (o->kind == OPTION_CONNINFO)
+        return secret_print_conninfo(text, variables_of(c), out);
+    source_print_string(text, out);
+    return false;
+}
+
+static bool is_text(const struct option *o)
+{
+    return o->kind == OPTION_TEXT || o->kind == OPTION_SECRET || o->kind == OPTION_URL || o->kind == OPTION_CONNINFO;
+}
+
+static void print_options(const struct option *options, const void *from, const char *indent, const struct config *c,
+                          FILE *out);
+
+static void print_nested(const struct option *o, const void *from, const struct config *c, FILE *out)
+{
+    fprintf(out, "    %s {\n", o->name);
+    print_options(o->options, from, "        ", c, out);
+    fputs("    }\n", out);
+}
+
+static void print_option(const struct option *o, const void *from, const char *indent, const struct config *c,
+                         FILE *out)
+{
+    bool hides = false;
+
+    if (o->kind == OPTION_LATER || (is_text(o) && load_pointer(o, from) == NULL))
         return;
+    if (o->kind == OPTION_BLOCK) {
+        print_nested(o, from, c, out);
+        return;
+    }
     fprintf(out, "%s%s = ", indent, o->name);
-    if (o->kind == OPTION_TEXT)
-        source_print_string(load_pointer(o, from), out);
+    if (is_text(o))
+        hides = print_text(o, from, c, out);
     else if (o->kind == OPTION_LIST)
         print_list(load_pointer(o, from), out);
     else
         option_print(o, option_load(o, from), out);
-    putc('\n', out);
+    fputs(hides ? "    # ***: a secret, not printed\n" : "\n", out);
 }
 
-static void print_options(const struct option *options, const void *from, const char *indent, FILE *out)
+static void print_options(const struct option *options, const void *from, const char *indent, const struct config *c,
+                          FILE *out)
 {
+    unsigned types = option_types(options, from);
+
     for (const struct option *o = options; o->name != NULL; o++)
-        print_option(o, from, indent, out);
+        if (option_is_for(o, types))
+            print_option(o, from, indent, c, out);
 }
 
-/* What a connection string asks for only if it can be had deserves a word. */
-static void print_remark(const struct block *b, const void *item, FILE *out)
+/* What of the channels will not work in this database deserves a word: others may have it. */
+static void print_channel_remarks(const struct database *d, const struct config *c, FILE *out)
 {
-    if (strcmp(b->name, "database") == 0 && address_prefers_tls(((const struct database *)item)->upstream))
+    bool any_durable = false, any_heard = false;
+
+    for (size_t i = 0; i < c->channel_count; i++) {
+        any_durable = any_durable || c->channels[i].delivery == DELIVERY_OUTBOX;
+        any_heard = any_heard || c->channels[i].capture == CAPTURE_LISTEN;
+    }
+    if (any_durable && config_outbox(c, d->name) == NULL)
+        fputs("    # no outbox block: here a NOTIFY on a channel with delivery = outbox is an error\n", out);
+    if (any_heard && d->control == NULL)
+        fputs("    # no control: here nothing is heard on channels with capture = listen\n", out);
+}
+
+/* So does what a connection string asks for only if it can be had. */
+static void print_remarks(const struct block *b, const void *item, const struct config *c, FILE *out)
+{
+    if (strcmp(b->name, "database") != 0)
+        return;
+    if (address_prefers_tls(((const struct database *)item)->upstream))
         fputs("    # no TLS to the upstream in this version: sslmode=prefer acts as disable\n", out);
+    print_channel_remarks(item, c, out);
 }
 
 static void print_titled_blocks(const struct block *b, const struct config *c, FILE *out)
@@ -68,8 +137,8 @@ static void print_titled_blocks(const struct block *b, const struct config *c, F
         fprintf(out, "\n%s ", b->name);
         source_print_string(title, out);
         fputs(" {\n", out);
-        print_remark(b, item, out);
-        print_options(b->options, item, "    ", out);
+        print_remarks(b, item, c, out);
+        print_options(b->options, item, "    ", c, out);
         fputs("}\n", out);
     }
 }
@@ -79,20 +148,18 @@ static void print_block(const struct block *b, const struct config *c, FILE *out
     switch (b->kind) {
     case BLOCK_PLAIN:
         fprintf(out, "\n%s {\n", b->name);
-        print_options(b->options, c, "    ", out);
+        print_options(b->options, c, "    ", c, out);
         fputs("}\n", out);
         return;
     case BLOCK_TITLED:
         print_titled_blocks(b, c, out);
-        return;
-    case BLOCK_LATER:
         return;
     }
 }
 
 void config_print(const struct config *c, FILE *out)
 {
-    print_options(schema_file_options, c, "", out);
+    print_options(schema_file_options, c, "", c, out);
     for (const struct block *b = schema_blocks; b->name != NULL; b++)
         print_block(b, c, out);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "config/check.h"
+#include "config/conninfo.h"
 #include "config/schema.h"
 #include "config/source.h"
 #include "config/tree.h"
@@ -83,16 +84,36 @@ static void read_later(struct reader *r, const struct option *o, struct tree *sa
         errors_add(r->errors, tree_line(said, o->name), "%s is " LATER, o->name);
 }
 
-static void read_later_block(struct reader *r, const struct option *o, struct tree *said)
+static void read_options(struct reader *r, const struct option *options, struct tree *said, void *into);
+
+static struct tree *nested_block(struct tree *said, const char *name)
 {
-    if (said != NULL && tree_block_count(said, o->name) > 0)
-        errors_add(r->errors, tree_line(tree_block(said, o->name, 0), ""), "%s is " LATER, o->name);
+    return said != NULL && tree_block_count(said, name) > 0 ? tree_block(said, name, 0) : NULL;
+}
+
+static void read_text_value(struct reader *r, const struct option *o, int line, const char *text, void *into)
+{
+    bool is_hidden = o->kind == OPTION_SECRET && text != NULL && secret_is_hidden(text);
+
+    if (is_hidden)
+        errors_add(r->errors, line, "%s: %s", o->name, secret_hidden_expected);
+    store_pointer(o, into, text != NULL ? memory_copy(&r->storage->memory, text) : NULL);
+}
+
+/* An empty one is as good as none, where there need not be one. */
+static void read_conninfo(struct reader *r, const struct option *o, int line, const char *text, void *into)
+{
+    bool is_none = text == NULL || (*text == '\0' && !o->required);
+
+    if (!is_none)
+        conninfo_check(text, o->name, line, r->errors);
+    store_pointer(o, into, is_none ? NULL : memory_copy(&r->storage->memory, text));
 }
 
 /* `said` is NULL when the block is not in the file: all defaults. */
 static void read_option(struct reader *r, const struct option *o, struct tree *said, void *into)
 {
-    bool is_said = said != NULL && o->kind != OPTION_LATER_BLOCK && tree_value_count(said, o->name) > 0;
+    bool is_said = said != NULL && o->kind != OPTION_BLOCK && tree_value_count(said, o->name) > 0;
     const char *text = is_said ? tree_value(said, o->name, 0) : o->fallback;
     int line = said != NULL ? tree_line(said, o->name) : 0;
 
@@ -102,7 +123,12 @@ static void read_option(struct reader *r, const struct option *o, struct tree *s
     }
     switch (o->kind) {
     case OPTION_TEXT:
-        store_pointer(o, into, text != NULL ? memory_copy(&r->storage->memory, text) : NULL);
+    case OPTION_SECRET:
+    case OPTION_URL:
+        read_text_value(r, o, line, text, into);
+        return;
+    case OPTION_CONNINFO:
+        read_conninfo(r, o, line, text, into);
         return;
     case OPTION_LIST:
         read_list(r, o, said, into);
@@ -117,16 +143,71 @@ static void read_option(struct reader *r, const struct option *o, struct tree *s
     case OPTION_LATER:
         read_later(r, o, said);
         return;
-    case OPTION_LATER_BLOCK:
-        read_later_block(r, o, said);
+    case OPTION_BLOCK:
+        read_options(r, o->options, nested_block(said, o->name), into);
         return;
     }
 }
 
+static char *list_options(const struct option *options, unsigned types)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert(out != NULL);
+
+    const char *between = "";
+    for (const struct option *o = options + 1; o->name != NULL; o++)
+        if (option_is_for(o, types)) {
+            fprintf(out, "%s%s", between, o->name);
+            between = ", ";
+        }
+    fclose(out);
+    return text;
+}
+
+/* An option of another type: `queue` on a webhook. */
+static void refuse_option(struct reader *r, const struct option *o, const struct option *options, struct tree *said,
+                          const void *into)
+{
+    struct tree *nested = o->kind == OPTION_BLOCK ? nested_block(said, o->name) : NULL;
+    bool is_said = o->kind == OPTION_BLOCK ? nested != NULL : tree_is_said(said, o->name);
+
+    if (!is_said)
+        return;
+    const char *type = options[0].words[option_load(&options[0], into)];
+    char *known = list_options(options, option_types(options, into));
+    errors_add(r->errors, nested != NULL ? tree_line(nested, "") : tree_line(said, o->name),
+               "%s is not an option with %s = %s, which takes %s", o->name, options[0].name, type,
+               *known != '\0' ? known : "no other");
+    free(known);
+}
+
+static void fall_back(struct reader *r, const struct option *o, void *into)
+{
+    struct option optional = *o;
+
+    optional.required = false;
+    read_option(r, &optional, NULL, into);
+}
+
+/* While the type of a block is not known, for it was wrong, nothing is said about what depends on it. */
 static void read_options(struct reader *r, const struct option *options, struct tree *said, void *into)
 {
-    for (const struct option *o = options; o->name != NULL; o++)
-        read_option(r, o, said, into);
+    size_t errors_before = r->errors->count;
+    unsigned types = ~0u;
+
+    for (const struct option *o = options; o->name != NULL; o++) {
+        bool is_fit = option_is_for(o, types), is_certain = o->types == 0 || types != ~0u;
+        if (is_fit && is_certain)
+            read_option(r, o, said, into);
+        else
+            fall_back(r, o, into);
+        if (!is_fit)
+            refuse_option(r, o, options, said, into);
+        if (o->selects && r->errors->count == errors_before)
+            types = option_types(options, into);
+    }
 }
 
 static void read_titled_blocks(struct reader *r, const struct block *b, struct tree *file)
@@ -147,45 +228,39 @@ static void read_titled_blocks(struct reader *r, const struct block *b, struct t
     memcpy((char *)&r->storage->config + b->count_offset, &count, sizeof count);
 }
 
-static void refuse_later_blocks(struct reader *r, const struct block *b, struct tree *file)
-{
-    for (size_t i = 0; i < tree_block_count(file, b->name); i++)
-        errors_add(r->errors, tree_line(tree_block(file, b->name, i), ""), "%s blocks are " LATER, b->name);
-}
-
 static void read_block(struct reader *r, const struct block *b, struct tree *file)
 {
     switch (b->kind) {
     case BLOCK_PLAIN:
-        read_options(r, b->options, tree_block_count(file, b->name) > 0 ? tree_block(file, b->name, 0) : NULL,
-                     r->storage);
+        read_options(r, b->options, nested_block(file, b->name), r->storage);
         return;
     case BLOCK_TITLED:
         read_titled_blocks(r, b, file);
         return;
-    case BLOCK_LATER:
-        refuse_later_blocks(r, b, file);
-        return;
     }
 }
 
-/* Takes `text`; NULL when `errors` has any. */
-static struct config *read_text(char *text_take, struct config_errors *errors)
+static void read_file(struct reader *r, struct tree *file)
+{
+    read_options(r, schema_file_options, file, r->storage);
+    for (const struct block *b = schema_blocks; b->name != NULL; b++)
+        read_block(r, b, file);
+    check_config(r->storage, file, r->errors);
+}
+
+/* Takes `storage` and `text`; NULL when `errors` has any. */
+static struct config *read_text(struct config_storage *storage_take, char *text_take, struct config_errors *errors)
 {
     struct tree *file = text_take != NULL ? tree_parse(text_take, errors) : NULL;
+    struct reader r = { storage_take, errors };
 
     free(text_take);
-    if (file == NULL)
-        return NULL;
-
-    struct reader r = { config_storage_new(), errors };
     r.storage->config.file = memory_copy(&r.storage->memory, errors->line_names == NULL ? errors->file : "");
-    read_options(&r, schema_file_options, file, r.storage);
-    for (const struct block *b = schema_blocks; b->name != NULL; b++)
-        read_block(&r, b, file);
-    check_config(r.storage, file, errors);
-    tree_free(file);
-    if (errors->count == 0)
+    if (file != NULL) {
+        read_file(&r, file);
+        tree_free(file);
+    }
+    if (file != NULL && errors->count == 0)
         return &r.storage->config;
     config_release(&r.storage->config);
     return NULL;
@@ -201,8 +276,10 @@ static struct config *finish(struct config *config, struct config_errors *errors
 struct config *config_read(const char *file, FILE *errors_out)
 {
     struct config_errors errors = { .file = file };
+    struct config_storage *storage = config_storage_new();
+    char *text = source_read(file, &storage->variables, &storage->memory, &errors);
 
-    return finish(read_text(source_read(file, &errors), &errors), &errors, errors_out);
+    return finish(read_text(storage, text, &errors), &errors, errors_out);
 }
 
 static void say(FILE *out, const char *name, const char *value, const char *end)
@@ -232,5 +309,5 @@ struct config *config_from_options(const char *upstream, const char *listen, con
     say(out, "mode", mode, "\n");
     say(out, "end", end, " }");
     fclose(out);
-    return finish(read_text(text, &errors), &errors, errors_out);
+    return finish(read_text(config_storage_new(), text, &errors), &errors, errors_out);
 }

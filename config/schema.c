@@ -20,14 +20,13 @@ static const char *const ends[] = { "rollback", "commit", NULL };
 static const char *const isolations[] = { "default",         "read_uncommitted", "read_committed",
                                           "repeatable_read", "serializable",     NULL };
 static const char *const accesses[] = { "default", "read_only", "read_write", NULL };
-static const char *const deliveries[] = { "memory", NULL };
-static const char *const later_deliveries[] = { "outbox", NULL };
-static const char *const captures[] = { "wire", NULL };
-static const char *const later_captures[] = { "listen", NULL };
+static const char *const deliveries[] = { "memory", "outbox", NULL };
+static const char *const captures[] = { "wire", "listen", NULL };
 static const char *const orderings[] = { "channel", "none", NULL };
 static const char *const duplicates[] = { "keep", "fold", NULL };
-static const char *const sink_kinds[] = { "log", NULL };
-static const char *const later_sink_kinds[] = { "postgres", "webhook", "redis", "celery", "amqp", "kafka", NULL };
+static const char *const sink_kinds[] = { "log", "postgres", "webhook", "redis", "celery", "amqp", "kafka", NULL };
+static const char *const commands[] = { "publish", "lpush", "rpush", "xadd", NULL };
+static const char *const bodies[] = { "raw", "binary", "structured", NULL };
 static const char *const pools[] = { "dedicated", NULL };
 static const char *const later_pools[] = { "session", "transaction", NULL };
 static const char *const methods[] = { "passthrough", NULL };
@@ -37,7 +36,6 @@ static const char *const later_tls_modes[] = { "prefer", "require", "verify-ca",
 static const char *const formats[] = { "json", "text", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const payloads[] = { "full", "preview", "none", NULL };
-static const char *const retry_options[] = { "first", "max", "attempts", NULL };
 
 const struct option schema_file_options[] = {
     { "listen", OPTION_LIST, INTO(struct config_storage, listen), .fallback = "127.0.0.1:6432" },
@@ -63,7 +61,7 @@ static const struct option limits_options[] = {
     { "events_per_request", OPTION_COUNT, INTO(struct config, limits.events_per_request), .fallback = "10000",
       .least = 1, .most = 100000000 },
     { "event", OPTION_SIZE, INTO(struct config, limits.event), .fallback = "1MB", .least = 1, .most = GB },
-    { "held", .kind = OPTION_LATER },
+    { "held", OPTION_SIZE, INTO(struct config, limits.held), .fallback = "256MB", .least = 1, .most = 1024 * GB },
     { .name = NULL },
 };
 
@@ -90,7 +88,7 @@ static const struct option database_options[] = {
       .later_words = later_pools },
     { "connect_timeout", OPTION_DURATION, INTO(struct database, connect_timeout_ms), .fallback = "5s", .least = 1,
       .most = LONGEST },
-    { "control", .kind = OPTION_LATER },
+    { "control", OPTION_CONNINFO, INTO(struct database, control) },
     { "pool_size", .kind = OPTION_LATER },
     { "min_size", .kind = OPTION_LATER },
     { "queue_timeout", .kind = OPTION_LATER },
@@ -121,35 +119,50 @@ static const struct option route_options[] = {
 static const struct option channel_options[] = {
     { "sink", OPTION_LIST, INTO(struct channel, sinks) },
     { "forward", OPTION_SWITCH, INTO(struct channel, forward), .fallback = "on" },
-    { "delivery", OPTION_WORD, INTO(struct channel, delivery), .fallback = "memory", .words = deliveries,
-      .later_words = later_deliveries },
-    { "capture", OPTION_WORD, INTO(struct channel, capture), .fallback = "wire", .words = captures,
-      .later_words = later_captures },
+    { "delivery", OPTION_WORD, INTO(struct channel, delivery), .fallback = "memory", .words = deliveries },
+    { "capture", OPTION_WORD, INTO(struct channel, capture), .fallback = "wire", .words = captures },
     { "ordering", OPTION_WORD, INTO(struct channel, ordering), .fallback = "channel", .words = orderings },
     { "duplicates", OPTION_WORD, INTO(struct channel, duplicates), .fallback = "keep", .words = duplicates },
     { .name = NULL },
 };
 
+/* Which types of sink take an option. */
+#define FOR(kind) (1u << SINK_##kind)
+#define FOR_URLS (FOR(WEBHOOK) | FOR(REDIS) | FOR(CELERY) | FOR(AMQP) | FOR(KAFKA))
+#define FOR_RETRIES (FOR(POSTGRES) | FOR_URLS)
+
+static const struct option retry_options[] = {
+    { "first", OPTION_DURATION, INTO(struct sink, retry.first_ms), .fallback = "1s", .least = 1, .most = DAY },
+    { "max", OPTION_DURATION, INTO(struct sink, retry.max_ms), .fallback = "1h", .least = 1, .most = LONGEST },
+    { "attempts", OPTION_COUNT, INTO(struct sink, retry.attempts), .fallback = "15", .least = 1, .most = 1000000 },
+    { .name = NULL },
+};
+
 static const struct option sink_options[] = {
-    { "type", OPTION_WORD, INTO(struct sink, kind), .required = true, .words = sink_kinds,
-      .later_words = later_sink_kinds },
-    { "url", .kind = OPTION_LATER },
-    { "upstream", .kind = OPTION_LATER },
-    { "queue", .kind = OPTION_LATER },
-    { "secret", .kind = OPTION_LATER },
-    { "body", .kind = OPTION_LATER },
-    { "timeout", .kind = OPTION_LATER },
-    { "command", .kind = OPTION_LATER },
-    { "key", .kind = OPTION_LATER },
-    { .name = "retry", .kind = OPTION_LATER_BLOCK, .later_words = retry_options },
+    { "type", OPTION_WORD, INTO(struct sink, kind), .required = true, .selects = true, .words = sink_kinds },
+    { "url", OPTION_URL, INTO(struct sink, url), .required = true, .types = FOR_URLS },
+    { "ca", OPTION_TEXT, INTO(struct sink, ca), .fallback = "", .types = FOR_URLS },
+    { "upstream", OPTION_CONNINFO, INTO(struct sink, upstream), .required = true, .types = FOR(POSTGRES) },
+    { "command", OPTION_WORD, INTO(struct sink, command), .fallback = "publish", .words = commands,
+      .types = FOR(REDIS) },
+    { "key", OPTION_TEXT, INTO(struct sink, key), .fallback = "", .types = FOR(REDIS) },
+    { "queue", OPTION_TEXT, INTO(struct sink, queue), .fallback = "celery", .types = FOR(CELERY) },
+    { "exchange", OPTION_TEXT, INTO(struct sink, exchange), .fallback = "", .types = FOR(AMQP) },
+    { "routing_key", OPTION_TEXT, INTO(struct sink, routing_key), .fallback = "", .types = FOR(AMQP) },
+    { "topic", OPTION_TEXT, INTO(struct sink, topic), .fallback = "", .types = FOR(KAFKA) },
+    { "secret", OPTION_SECRET, INTO(struct sink, secret), .fallback = "", .types = FOR(WEBHOOK) },
+    { "body", OPTION_WORD, INTO(struct sink, body), .fallback = "raw", .words = bodies, .types = FOR(WEBHOOK) },
+    { "timeout", OPTION_DURATION, INTO(struct sink, timeout_ms), .fallback = "15s", .least = 1, .most = DAY,
+      .types = FOR_RETRIES },
+    { "retry", .kind = OPTION_BLOCK, .options = retry_options, .types = FOR_RETRIES },
     { .name = NULL },
 };
 
 static const struct option outbox_options[] = {
-    { "upstream", .kind = OPTION_LATER },
-    { "lease", .kind = OPTION_LATER },
-    { "batch", .kind = OPTION_LATER },
-    { "poll", .kind = OPTION_LATER },
+    { "upstream", OPTION_CONNINFO, INTO(struct outbox, upstream), .required = true },
+    { "lease", OPTION_DURATION, INTO(struct outbox, lease_ms), .fallback = "30s", .least = 100, .most = DAY },
+    { "batch", OPTION_COUNT, INTO(struct outbox, batch), .fallback = "500", .least = 1, .most = 10000 },
+    { "poll", OPTION_DURATION, INTO(struct outbox, poll_ms), .fallback = "5s", .least = 10, .most = DAY },
     { .name = NULL },
 };
 
@@ -166,6 +179,6 @@ const struct block schema_blocks[] = {
     { "route", BLOCK_TITLED, .options = route_options, TITLED(struct route, name, routes, route_count) },
     { "channel", BLOCK_TITLED, .options = channel_options, TITLED(struct channel, pattern, channels, channel_count) },
     { "sink", BLOCK_TITLED, .options = sink_options, TITLED(struct sink, name, sinks, sink_count) },
-    { "outbox", BLOCK_LATER, .options = outbox_options },
+    { "outbox", BLOCK_TITLED, .options = outbox_options, TITLED(struct outbox, name, outboxes, outbox_count) },
     { .name = NULL },
 };

@@ -9,9 +9,8 @@
 #include "config/storage.h"
 
 enum block_kind {
-    BLOCK_PLAIN,  /* at most one of them matters: `log { … }` */
-    BLOCK_TITLED, /* `route "checkout" { … }`, any number */
-    BLOCK_LATER   /* titled, and this version has not got it */
+    BLOCK_PLAIN, /* at most one of them matters: `log { … }` */
+    BLOCK_TITLED /* `route "checkout" { … }`, any number */
 };
 
 struct block {

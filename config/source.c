@@ -25,6 +25,8 @@ struct source {
     int open_lines[MAX_DEPTH]; /* the lines of the braces that are open */
     int depth;
     FILE *out;
+    struct variables *variables;
+    struct memory *memory;
     struct config_errors *errors;
 };
 
@@ -85,7 +87,7 @@ static bool is_variable_name(const char *name, size_t size)
 }
 
 /* The inside of a string in double quotes. A line break is written as \n, for it must not count as a line. */
-static void print_escaped(const char *text, size_t size, FILE *out)
+void source_print_escaped(const char *text, size_t size, FILE *out)
 {
     for (size_t i = 0; i < size; i++) {
         if (text[i] == '\n') {
@@ -101,7 +103,7 @@ static void print_escaped(const char *text, size_t size, FILE *out)
 void source_print_string(const char *text, FILE *out)
 {
     putc('"', out);
-    print_escaped(text, strlen(text), out);
+    source_print_escaped(text, strlen(text), out);
     putc('"', out);
 }
 
@@ -114,6 +116,12 @@ static void skip_variable(struct source *s, const char *close)
             fputs("\\\n", s->out);
             s->line++;
         }
+}
+
+static void keep_value(struct source *s, const char *name, size_t size, const char *value)
+{
+    variables_add(s->variables, name, size, value, s->memory);
+    source_print_escaped(value, strlen(value), s->out);
 }
 
 /* ${NAME} or ${NAME:-default}, up to the first '}'. */
@@ -141,9 +149,9 @@ static bool replace_variable(struct source *s)
     assert(key != NULL);
     const char *value = getenv(key);
     if (value != NULL)
-        print_escaped(value, strlen(value), s->out);
+        keep_value(s, name, size, value);
     else if (fallback != NULL)
-        print_escaped(fallback + 2, (size_t)(close - fallback - 2), s->out);
+        source_print_escaped(fallback + 2, (size_t)(close - fallback - 2), s->out);
     else
         errors_add(s->errors, s->line, "the environment variable %s is not set: set it, or write ${%s:-default}", key,
                    key);
@@ -285,12 +293,15 @@ static int line_of(const char *text, const char *place)
     return line;
 }
 
-char *source_prepare(const char *text, size_t size, struct config_errors *errors)
+char *source_prepare(const char *text, size_t size, struct variables *variables, struct memory *memory,
+                     struct config_errors *errors)
 {
     char *prepared = NULL;
     size_t prepared_size = 0;
     size_t errors_before = errors->count;
-    struct source s = { .at = text, .end = text + size, .line = 1, .errors = errors };
+    struct source s = {
+        .at = text, .end = text + size, .line = 1, .variables = variables, .memory = memory, .errors = errors
+    };
 
     const char *nul = memchr(text, '\0', size);
     if (nul != NULL) {
@@ -313,7 +324,7 @@ char *source_prepare(const char *text, size_t size, struct config_errors *errors
     return NULL;
 }
 
-char *source_read(const char *file, struct config_errors *errors)
+char *source_read(const char *file, struct variables *variables, struct memory *memory, struct config_errors *errors)
 {
     FILE *in = fopen(file, "re");
     if (in == NULL) {
@@ -330,7 +341,7 @@ char *source_read(const char *file, struct config_errors *errors)
     else if (size > MAX_FILE_BYTES)
         errors_add(errors, 0, "is larger than %d MB", MAX_FILE_BYTES >> 20);
     else
-        prepared = source_prepare(text, size, errors);
+        prepared = source_prepare(text, size, variables, memory, errors);
     free(text);
     fclose(in);
     return prepared;

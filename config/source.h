@@ -8,12 +8,17 @@
 #define CONFIG_SOURCE_H
 
 #include "config/errors.h"
+#include "config/secret.h"
 
-/* Both return a NUL-terminated text that the caller frees; NULL, and at least one error, when there is something to refuse. */
-char *source_read(const char *file, struct config_errors *errors);
-char *source_prepare(const char *text, size_t size, struct config_errors *errors);
+/* Both return a NUL-terminated text that the caller frees; NULL, and at least one error, when there is something to refuse. What came
+ * from the environment is added to `variables`, in `memory`. */
+char *source_read(const char *file, struct variables *variables, struct memory *memory, struct config_errors *errors);
+char *source_prepare(const char *text, size_t size, struct variables *variables, struct memory *memory,
+                     struct config_errors *errors);
 
 /* A string in double quotes that reads back as `text`, on one line. */
 void source_print_string(const char *text, FILE *out);
+/* A piece of one, without the quotes. */
+void source_print_escaped(const char *text, size_t size, FILE *out);
 
 #endif

@@ -102,9 +102,6 @@ static void on_error(cfg_t *block, const char *format, va_list arguments)
     free(text);
 }
 
-/* libconfuse copies what it is given, nested options too. */
-static cfg_opt_t *take_options(struct memory *m, const struct option *options, size_t blocks);
-
 static cfg_opt_t value_option(const struct option *o)
 {
     if (o->kind == OPTION_LIST || o->kind == OPTION_LATER)
@@ -112,17 +109,7 @@ static cfg_opt_t value_option(const struct option *o)
     return (cfg_opt_t)CFG_PTR_CB(o->name, NULL, CFGF_NODEFAULT, on_value, free);
 }
 
-static cfg_opt_t *take_later_options(struct memory *m, const char *const *names)
-{
-    struct option options[16] = { { .name = NULL } };
-
-    for (size_t i = 0; names[i] != NULL; i++) {
-        assert(i + 1 < sizeof options / sizeof *options);
-        options[i] = (struct option){ .name = names[i], .kind = OPTION_LATER };
-    }
-    return take_options(m, options, 0);
-}
-
+/* libconfuse copies what it is given, nested options too. */
 static cfg_opt_t *take_options(struct memory *m, const struct option *options, size_t blocks)
 {
     size_t count = 0;
@@ -131,9 +118,9 @@ static cfg_opt_t *take_options(struct memory *m, const struct option *options, s
         count++;
     cfg_opt_t *list = memory_take(m, (count + blocks + 2) * sizeof *list);
     for (size_t i = 0; i < count; i++)
-        if (options[i].kind == OPTION_LATER_BLOCK)
+        if (options[i].kind == OPTION_BLOCK)
             list[blocks + i] =
-                (cfg_opt_t)CFG_SEC(options[i].name, take_later_options(m, options[i].later_words), CFGF_NODEFAULT);
+                (cfg_opt_t)CFG_SEC(options[i].name, take_options(m, options[i].options, 0), CFGF_NODEFAULT);
         else
             list[blocks + i] = value_option(&options[i]);
     list[blocks + count] = (cfg_opt_t)CFG_PTR_LIST_CB(opened, "{here}", CFGF_NONE, on_opened, free);

@@ -2,7 +2,7 @@
  *
  * An input is a file. What must hold:
  * - it is either accepted without a word or refused with at least one error, each a line that names the file;
- * - what config_print() prints of an accepted one is accepted, and prints the same;
+ * - what config_print() prints of an accepted one is accepted, and prints the same; unless a secret was hidden: then it is refused;
  * - every name that a request can have finds rules, or none, and never ends the process. */
 #include <string.h>
 #include <sys/mman.h>
@@ -54,15 +54,18 @@ static struct text print(const struct config *config)
 static void check_printed(const struct config *config)
 {
     struct text errors, once = print(config);
+    bool hides = strstr(once.data, "    # ***: a secret, not printed\n") != NULL;
     struct config *again = read_bytes(once.data, once.size, &errors);
-    MUST(again != NULL);
-    struct text twice = print(again);
+    MUST((again == NULL) == hides);
 
-    MUST(strcmp(once.data, twice.data) == 0);
-    config_release(again);
+    if (again != NULL) {
+        struct text twice = print(again);
+        MUST(strcmp(once.data, twice.data) == 0);
+        config_release(again);
+        free(twice.data);
+    }
     free(errors.data);
     free(once.data);
-    free(twice.data);
 }
 
 static void check_lookups(const struct config *config, const char *name, size_t size)
@@ -73,6 +76,7 @@ static void check_lookups(const struct config *config, const char *name, size_t 
     attributes.label = NULL;
     config_route(config, &attributes);
     MUST(config_channel(config, name, size) != NULL);
+    config_outbox(config, name);
     for (size_t i = 0; i < config->database_count; i++)
         MUST(config_database(config, config->databases[i].name) == &config->databases[i]);
     for (size_t i = 0; i < config->channel_count; i++)

@@ -22,6 +22,7 @@ Test(config, the_smallest_file_is_one_database_block)
     cr_expect_eq(c->limits.startup, 10240);
     cr_expect_eq(c->limits.events_per_request, 10000);
     cr_expect_eq(c->limits.event, 1 << 20);
+    cr_expect_eq(c->limits.held, 256 << 20);
     cr_expect_eq(c->auth, AUTH_PASSTHROUGH);
     cr_expect_eq(c->route_count, 0);
     cr_expect_eq(c->database_count, 1);
@@ -67,7 +68,7 @@ static const char everything[] =
     "          \"[::1]:7000\", 'unix:/run/pgatomic', \"unix:/run/other:6433\", \"localhost:0\"}\n"
     "workers = 4 /* a comment\n over two lines */ drain_timeout = 90s\n"
     "log { format = text  level = debug  file = \"/var/log/pg atomic.log\"  payloads = none } // another\n"
-    "limits { clients = 7  message = 64MB  startup = 20kB  events_per_request = 3  event = 1025B }\n"
+    "limits { clients = 7  message = 64MB  startup = 20kB  events_per_request = 3  event = 1025B  held = 1GB }\n"
     "auth { method = passthrough }\n"
     "client_tls { mode = disable }\n"
     "database \"shop\" { upstream = \"host=db1,/tmp port=5433,5434 dbname='my shop' sslmode=disable\"\n"
@@ -106,6 +107,7 @@ Test(config, what_is_said_is_read)
     cr_expect_eq(c->limits.clients, 7);
     cr_expect_eq(c->limits.message, 64 << 20);
     cr_expect_eq(c->limits.event, 1025);
+    cr_expect_eq(c->limits.held, 1 << 30);
     cr_expect_str_eq(r->match, "/checkout/*");
     cr_expect_str_eq(r->user, "a\"b\\c");
     cr_expect_eq(r->mode, MODE_ATOMIC);
@@ -282,6 +284,7 @@ static const struct {
       "FILE:2: message: expected a size such as 64kB or 16MB from 64kB to 1GB, but found \"2GB\"" },
     { "limits { message = 18014398509481985kB }",
       "FILE:2: message: expected a size such as 64kB or 16MB from 64kB to 1GB, but found \"18014398509481985kB\"" },
+    { "limits { event = 1MB\n held = 1kB }", "FILE:3: held: smaller than event, which could then never be held" },
     { "limits { message = 1MB\n event = 2MB }",
       "FILE:3: event: larger than message, which is the most that can arrive" },
     { "route x { timeout = 30 }",
@@ -334,15 +337,8 @@ static const struct {
     /* what would surprise */
     { "route x {\n\nmode = atomic }", "FILE:4: an atomic route without match must say how an unmarked request ends: "
                                       "expected end = commit or end = rollback" },
-    { "channel x { forward = off }", "FILE:2: this channel would lose its events: expected a sink, or forward = on" },
-    { "channel x { forward = off sink = {} }",
-      "FILE:2: this channel would lose its events: expected a sink, or forward = on" },
-    { "channel x {\nsink = {\"nowhere\"} }", "FILE:3: sink: there is no sink block \"nowhere\"" },
-    { "route x { sandbox_sinks = {\"nowhere\"} }", "FILE:2: sandbox_sinks: there is no sink block \"nowhere\"" },
-    /* what this version has not got */
     { "http = \"127.0.0.1:9632\"", "FILE:2: http" LATER },
     { "admin_users = {\"postgres\"}", "FILE:2: admin_users" LATER },
-    { "limits { held = 256MB }", "FILE:2: held" LATER },
     { "auth { method = scram-sha-256 }", "FILE:2: method = scram-sha-256" LATER ": expected passthrough" },
     { "auth { method = trust }", "FILE:2: method = trust" LATER ": expected passthrough" },
     { "auth { users = \"users.conf\" }", "FILE:2: users" LATER },
@@ -352,12 +348,6 @@ static const struct {
       "FILE:2: pool = transaction" LATER ": expected dedicated" },
     { "database x { upstream = \"host=a\" pool = session }", "FILE:2: pool = session" LATER ": expected dedicated" },
     { "database x { upstream = \"host=a\"\npool_size = 20 }", "FILE:3: pool_size" LATER },
-    { "database x { upstream = \"host=a\"\ncontrol = \"host=a password=hush\" }", "FILE:3: control" LATER },
-    { "channel x { delivery = outbox }", "FILE:2: delivery = outbox" LATER ": expected memory" },
-    { "channel x { capture = listen }", "FILE:2: capture = listen" LATER ": expected wire" },
-    { "sink x { type = kafka }", "FILE:2: type = kafka" LATER ": expected log" },
-    { "sink x { type = log\nretry {\nfirst = 1s } }", "FILE:3: retry" LATER },
-    { "outbox x {\npoll = 5s }", "FILE:2: outbox blocks are not supported by this version of pgatomic" },
 };
 
 Test(config, a_mistake_is_told_with_its_line_and_what_was_expected)
@@ -376,7 +366,7 @@ Test(config, a_mistake_is_told_with_its_line_and_what_was_expected)
 
 Test(config, all_impossible_values_are_told_at_once_in_the_order_of_their_lines)
 {
-    char *errors = errors_of("sink \"w\" { type = webhook\n"
+    char *errors = errors_of("sink \"w\" { type = carrier\n"
                              "  url = \"https://hooks.example\" }\n"
                              "channel \"c\" { forward = off\n"
                              "  delivery = outbox }\n"
@@ -388,10 +378,12 @@ Test(config, all_impossible_values_are_told_at_once_in_the_order_of_their_lines)
 
     cr_expect_str_eq(
         errors,
-        "FILE:1: type = webhook" LATER ": expected log\n"
-        "FILE:2: url" LATER "\n"
+        "FILE:1: type: expected log or postgres or webhook or redis or celery or amqp or kafka, but found \"carrier\"\n"
         "FILE:3: this channel would lose its events: expected a sink, or forward = on\n"
-        "FILE:4: delivery = outbox" LATER ": expected memory\n"
+        "FILE:4: delivery = outbox: expected a sink to deliver to\n"
+        "FILE:4: delivery = outbox: there is no outbox block: expected one for each database that has such events, as "
+        "in "
+        "outbox \"shop\" { upstream = \"host=127.0.0.1 dbname=shop\" }\n"
         "FILE:5: workers: expected a number from 0 to 1024, but found \"many\"\n"
         "FILE:7: an atomic route without match must say how an unmarked request ends: expected end = commit or end = "
         "rollback\n"
@@ -431,7 +423,8 @@ static const char documented[] =
     "channel \"celery\" { sink = {\"tasks\"}  forward = off  delivery = outbox }\n"
     "channel \"mail.*\" { sink = {\"mail-hook\"}  capture = wire  ordering = channel  duplicates = keep }\n"
     "sink \"tasks\" { type = celery url = \"redis://127.0.0.1:6379/0\"  queue = \"celery\" }\n"
-    "sink \"mail-hook\" { type = webhook url = \"https://hooks.example/mail\" secret = \"${HOME}\" body = raw timeout "
+    "sink \"mail-hook\" { type = webhook url = \"https://hooks.example/mail\" secret = "
+    "\"${HOOK_SECRET:-whsec_c2VjcmV0}\" body = raw timeout "
     "= 15s\n"
     "    retry { first = 1s  max = 1h  attempts = 15 } }\n"
     "sink \"stream\" { type = redis url = \"redis://127.0.0.1:6379/0\" command = xadd  key = \"events\" }\n"
@@ -445,7 +438,7 @@ Test(config, nothing_that_is_documented_is_called_unknown)
 
     for (char *line = strtok(errors, "\n"); line != NULL; line = strtok(NULL, "\n"), count++)
         cr_expect_not_null(strstr(line, "not supported by this version of pgatomic"), "%s", line);
-    cr_expect_gt(count, 30);
+    cr_expect_gt(count, 10);
     free(errors);
 }
 
@@ -506,18 +499,6 @@ Test(config, a_password_is_never_repeated)
 
 /* --- printing ------------------------------------------------------------------------------------ */
 
-/* Not inlined: the compiler would take the pointers that open_memstream() writes for pointers to `text` itself. */
-__attribute__((noinline)) static char *printed(const struct config *c)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    config_print(c, out);
-    fclose(out);
-    return text;
-}
-
 Test(config, what_is_printed_reads_back_as_the_same)
 {
     struct config *c = config_of(everything);
@@ -566,68 +547,6 @@ Test(config, the_default_sslmode_is_printed_as_what_it_does)
     cr_expect_null(strstr(remark + 1, "sslmode=prefer acts as disable"));
     free(text);
     config_release(c);
-}
-
-/* --- the command line ---------------------------------------------------------------------------- */
-
-static char *option_errors(const char *upstream, const char *listen, const char *mode, const char *end)
-{
-    char *errors = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&errors, &size);
-
-    cr_expect_null(config_from_options(upstream, listen, mode, end, out));
-    fclose(out);
-    return errors;
-}
-
-Test(config, options_make_one_database_and_one_route)
-{
-    struct config *c = config_from_options("host=127.0.0.1 port=5999", "127.0.0.1:7001", "atomic", "commit", stderr);
-
-    cr_assert_not_null(c);
-    cr_expect_str_eq(c->file, "");
-    cr_expect_eq(c->listen[0].port, 7001);
-    cr_expect_str_eq(config_database(c, "anything")->hosts[0], "127.0.0.1");
-    cr_expect_eq(config_database(c, "anything")->ports[0], 5999);
-    cr_expect_eq(c->route_count, 1);
-    cr_expect_eq(c->routes[0].mode, MODE_ATOMIC);
-    cr_expect_eq(c->routes[0].end, END_COMMIT);
-    config_release(c);
-
-    c = config_from_options("host=a", NULL, NULL, NULL, stderr);
-    cr_expect_eq(c->listen[0].port, 6432);
-    cr_expect_eq(c->routes[0].mode, MODE_AUTOCOMMIT);
-    config_release(c);
-}
-
-Test(config, a_wrong_option_is_told_by_its_name)
-{
-    static const struct {
-        const char *upstream, *listen, *mode, *end, *want;
-    } rows[] = {
-        { "host=a", "here", NULL, NULL,
-          "--listen: expected an address such as 127.0.0.1:6432, [::]:6432 or unix:/run/pgatomic, but found "
-          "\"here\"\n" },
-        { "host=a user=b", NULL, NULL, NULL,
-          "--upstream: user= is not used with auth method passthrough: every client logs in as itself\n" },
-        { NULL, NULL, NULL, NULL, "--upstream: upstream is missing from this block\n" },
-        { "host=a", NULL, "x\" } workers = 3 #", NULL,
-          "--mode: expected autocommit or atomic or required or sandbox, but found \"x\" } workers = 3 #\"\n" },
-        { "host=a", NULL, "atomic", "later", "--end: expected rollback or commit, but found \"later\"\n" },
-        { "host=a", NULL, "atomic", NULL,
-          "--mode: an atomic route without match must say how an unmarked request ends: expected end = commit or end = "
-          "rollback\n" },
-        { "host=a", "$${HOME}", NULL, NULL,
-          "--listen: expected an address such as 127.0.0.1:6432, [::]:6432 or unix:/run/pgatomic, but found "
-          "\"$${HOME}\"\n" },
-    };
-
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char *errors = option_errors(rows[i].upstream, rows[i].listen, rows[i].mode, rows[i].end);
-        cr_expect_str_eq(errors, rows[i].want, "row %zu: %s", i, errors);
-        free(errors);
-    }
 }
 
 /* --- robustness ---------------------------------------------------------------------------------- */

@@ -61,6 +61,18 @@ static inline char *errors_of(const char *text)
     return errors;
 }
 
+/* What config_print() prints; the caller frees it. Not inlined: the compiler would take the pointers that open_memstream() writes for pointers to `text` itself. */
+__attribute__((noinline, unused)) static char *printed(const struct config *c)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    config_print(c, out);
+    fclose(out);
+    return text;
+}
+
 #define ANY_DATABASE "database \"*\" { upstream = \"host=127.0.0.1\" } "
 
 #endif
