@@ -2,11 +2,22 @@
 
 SUITES += integration integration-asan
 
-integration: build/pgatomic ## run the proxy's integration tests (ONLY='words of test names')
-	@PGATOMIC=$B/pgatomic python3 tests/integration/run.py $(ONLY)
+BROKERS := build/integration
 
-integration-asan: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
+integration: build/pgatomic $(BROKERS)/ready ## run the proxy's integration tests (ONLY='words of test names')
+	@tools/packages brokers
+	@PGATOMIC=$B/pgatomic $(BROKERS)/bin/python3 tests/integration/run.py $(ONLY)
+
+integration-asan: $(BROKERS)/ready ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror $(ASAN)/pgatomic
-	@ASAN_OPTIONS=quarantine_size_mb=1 PGATOMIC=$(ASAN)/pgatomic python3 tests/integration/run.py $(ONLY)
+	@tools/packages brokers
+	@ASAN_OPTIONS=quarantine_size_mb=1 PGATOMIC=$(ASAN)/pgatomic $(BROKERS)/bin/python3 tests/integration/run.py $(ONLY)
+
+# Clients of the brokers, with which the tests look at what arrived.
+$(BROKERS)/ready: tests/integration/requirements.txt
+	@tests/drivers/tools python
+	@echo "pip install -r $<"
+	rm -rf $(@D) && python3 -m venv $(@D) && $(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
 
 .PHONY: integration integration-asan
