@@ -243,49 +243,47 @@ void decide_virtual_set_transaction(struct decision *d, const struct statement *
 
 /* --- savepoints (R8) --------------------------------------------------------------------------- */
 
-/* The client transaction's own savepoints, as they will stand when the steps so far have succeeded. */
-static void replay_savepoints(const struct decision *d, struct txn *own)
+static void replay_step(struct txn *marks, const struct plan *plan, const struct step *step)
 {
-    const struct txn *confirmed = &d->s->txn;
     struct notification *none;
-    for (size_t i = txn_find(confirmed, span_of(SAVEPOINT_CLIENT)); i < confirmed->mark_count; i++)
-        txn_savepoint(own, span_of(confirmed->marks[i].name));
-    for (size_t i = 0; i < d->plan->step_count; i++) {
-        const struct step *step = &d->plan->steps[i];
-        struct span name = plan_span(d->plan, step->name);
-        if (step->effect == EFFECT_CLIENT_BEGIN)
-            txn_free(own);
-        else if (step->effect == EFFECT_SAVEPOINT)
-            txn_savepoint(own, name);
-        else if (step->effect == EFFECT_RELEASE)
-            txn_release(own, name);
-        else if (step->effect == EFFECT_ROLLBACK_TO)
-            txn_rollback_to(own, name, &none);
-    }
+    struct span name = plan_span(plan, step->name);
+    if (step->effect == EFFECT_CLIENT_BEGIN)
+        txn_savepoint(marks, span_of(SAVEPOINT_CLIENT));
+    else if (step->effect == EFFECT_CLIENT_COMMIT || step->effect == EFFECT_CLIENT_ROLLBACK ||
+             step->effect == EFFECT_FAILED_SEEN)
+        txn_release(marks, span_of(SAVEPOINT_CLIENT));
+    else if (step->effect == EFFECT_REQUEST_COMMIT || step->effect == EFFECT_REQUEST_ROLLBACK)
+        txn_free(marks);
+    else if (step->effect == EFFECT_SAVEPOINT)
+        txn_savepoint(marks, name);
+    else if (step->effect == EFFECT_RELEASE)
+        txn_release(marks, name);
+    else if (step->effect == EFFECT_ROLLBACK_TO)
+        txn_rollback_to(marks, name, &none);
 }
 
-static bool savepoint_is_known(const struct decision *d, struct span name)
+/* The savepoints, as they will stand when the steps so far have succeeded. */
+static const struct txn *replay_savepoints(struct decision *d)
 {
-    for (size_t i = 0; i < d->plan->step_count; i++)
-        if (d->plan->steps[i].effect == EFFECT_SAVEPOINT &&
-            span_equal(plan_span(d->plan, d->plan->steps[i].name), name))
-            return true;
-    return txn_find(&d->s->txn, name) > 0;
+    struct plan *plan = d->plan;
+    const struct txn *confirmed = &d->s->txn;
+    for (size_t i = 0; !plan->replays && i < confirmed->mark_count; i++)
+        txn_savepoint(&plan->savepoints, span_of(confirmed->marks[i].name));
+    plan->replays = true;
+    for (; plan->replayed < plan->step_count; plan->replayed++)
+        replay_step(&plan->savepoints, plan, &plan->steps[plan->replayed]);
+    return &plan->savepoints;
 }
 
 /* A savepoint from before the client transaction would not exist for it on plain PostgreSQL; nor would one of a transaction that is over,
  * though on the server it may still stand (join). */
-static bool savepoint_is_out_of_reach(const struct decision *d, struct span name)
+static bool savepoint_is_out_of_reach(struct decision *d, struct span name)
 {
     if (!state_is_virtual(&d->st))
         return false;
-    if (d->st.client == CLIENT_NONE)
-        return !savepoint_is_known(d, name);
-    struct txn own = { 0 };
-    replay_savepoints(d, &own);
-    bool out = txn_find(&own, name) == 0;
-    txn_free(&own);
-    return out;
+    const struct txn *marks = replay_savepoints(d);
+    size_t begun = d->st.client == CLIENT_NONE ? 0 : txn_find(marks, span_of(SAVEPOINT_CLIENT));
+    return txn_find(marks, name) <= begun;
 }
 
 static void refuse_savepoint(struct decision *d, struct span name)

@@ -4,9 +4,7 @@
 static bool over_the_limits(struct decision *d, size_t payload)
 {
     const struct session *s = d->s;
-    size_t captured = s->txn.event_count + s->events_in_flight;
-    for (size_t i = 0; i < d->plan->step_count; i++)
-        captured += d->plan->steps[i].effect == EFFECT_HOLD;
+    size_t captured = s->txn.event_count + s->events_in_flight + d->held;
     if (payload > s->config->limits.event) {
         decide_refuse(d, "54000", "event is larger than limits.event allows");
         return true;

@@ -83,13 +83,8 @@ void decide_request_end(struct decision *d, bool commit, enum discard_reason rea
 
 bool decide_lazy_has_events(const struct decision *d)
 {
-    const struct plan *plan = d->plan;
-    for (size_t i = plan->step_count; i > 0; i--) {
-        if (plan->steps[i - 1].effect == EFFECT_HOLD)
-            return true;
-        if (plan->steps[i - 1].effect == EFFECT_CLIENT_BEGIN)
-            return false;
-    }
+    if (d->capture != EFFECT_NONE)
+        return d->capture == EFFECT_HOLD;
     const struct txn *t = &d->s->txn;
     size_t begun = txn_find(t, span_of(SAVEPOINT_CLIENT));
     return begun > 0 && t->marks[begun - 1].events < t->event_count;

@@ -12,6 +12,9 @@ static struct step *settle(struct decision *d, struct step *step, enum effect ef
 {
     step->effect = effect;
     step->after = d->st;
+    d->held += effect == EFFECT_HOLD;
+    if (effect == EFFECT_HOLD || effect == EFFECT_CLIENT_BEGIN)
+        d->capture = effect;
     return step;
 }
 
@@ -46,10 +49,7 @@ struct step *decision_local(struct decision *d, enum effect effect)
 
 bool decision_has_events(const struct decision *d)
 {
-    for (size_t i = 0; i < d->plan->step_count; i++)
-        if (d->plan->steps[i].effect == EFFECT_HOLD)
-            return true;
-    return d->s->txn.event_count > 0;
+    return d->held + d->s->txn.event_count > 0;
 }
 
 void decision_name(struct decision *d, struct step *step, struct span name)

@@ -184,17 +184,19 @@ struct arguments {
 struct decision {
     struct session *s;
     struct plan *plan;
-    struct state st;   /* as it will be when the steps so far have succeeded */
-    bool simple;       /* a Query; otherwise one Execute */
-    bool several;      /* the string has more statements than one */
-    bool failed;       /* the server is in a failed transaction */
-    bool ran;          /* the string has run something of the client's since its implicit transaction began */
-    bool wants_unit;   /* R9, sandbox: this unit is to have a savepoint */
-    bool adopted;      /* SAVEPOINT_CLIENT was set ahead of the string's earlier statements */
-    bool stopped;      /* the last step fails, so nothing behind it will run */
-    bool plain_ended;  /* the string has ended the client's own transaction */
-    bool moved;        /* the string has ended a request, or begun one */
-    uint32_t max_rows; /* of an Execute; 0: no limit */
+    struct state st;     /* as it will be when the steps so far have succeeded */
+    bool simple;         /* a Query; otherwise one Execute */
+    bool several;        /* the string has more statements than one */
+    bool failed;         /* the server is in a failed transaction */
+    bool ran;            /* the string has run something of the client's since its implicit transaction began */
+    bool wants_unit;     /* R9, sandbox: this unit is to have a savepoint */
+    bool adopted;        /* SAVEPOINT_CLIENT was set ahead of the string's earlier statements */
+    bool stopped;        /* the last step fails, so nothing behind it will run */
+    bool plain_ended;    /* the string has ended the client's own transaction */
+    bool moved;          /* the string has ended a request, or begun one */
+    uint32_t max_rows;   /* of an Execute; 0: no limit */
+    size_t held;         /* events that its steps capture */
+    enum effect capture; /* the last of them, or of the client's BEGINs: HOLD, CLIENT_BEGIN; NONE */
     size_t client_characters;
 };
 

@@ -11,7 +11,15 @@ void plan_reset(struct plan *p)
     p->step_count = p->at = 0;
     p->segment_count = 0;
     p->prefix = 0;
-    p->open_ended = p->controls = p->out = false;
+    p->open_ended = p->controls = p->out = p->replays = false;
+    if (p->savepoints.mark_capacity > 0)
+        txn_free(&p->savepoints);
+    p->replayed = 0;
+}
+
+bool plan_is_large(const struct plan *p)
+{
+    return p->bytes.capacity > 4096 || p->text.capacity > 4096 || p->step_capacity > 16 || p->segment_capacity > 16;
 }
 
 void plan_free(struct plan *p)
@@ -20,6 +28,7 @@ void plan_free(struct plan *p)
     buffer_free(&p->text);
     free(p->steps);
     free(p->segments);
+    txn_free(&p->savepoints);
     free(p);
 }
 

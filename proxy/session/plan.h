@@ -15,6 +15,7 @@
 #include "protocol/buffer.h"
 #include "protocol/statement.h"
 #include "proxy/events/event.h"
+#include "proxy/session/txn.h"
 
 enum client_transaction {
     CLIENT_NONE,
@@ -113,13 +114,18 @@ struct plan {
     size_t step_count, step_capacity, at;
     struct segment *segments;
     size_t segment_count, segment_capacity;
-    size_t prefix;   /* characters put ahead of the client's own string, when that follows unchanged */
+    size_t prefix;         /* characters put ahead of the client's own string, when that follows unchanged */
+    struct txn savepoints; /* as they will stand behind the first `replayed` steps */
+    size_t replayed;
+    bool replays;    /* `savepoints` is being kept */
     bool open_ended; /* `text` does not end in a semicolon */
     bool out;        /* sent, so its steps count as under way */
     bool controls;   /* replies must be in before anything else is decided */
 };
 
 void plan_reset(struct plan *p);
+/* It has grown beyond what is worth keeping for the next one. */
+bool plan_is_large(const struct plan *p);
 void plan_free(struct plan *p);
 
 struct step *plan_add(struct plan *p, enum step_kind kind);

@@ -34,11 +34,11 @@ void session_plan_done(struct session *s, struct plan *plan)
         return;
     for (size_t i = plan->at; plan->out && i < plan->step_count; i++)
         count_in_flight(s, &plan->steps[i], false);
-    if (plan->bytes.capacity > 4096)
-        buffer_free(&plan->bytes);
-    if (plan->text.capacity > 4096)
-        buffer_free(&plan->text);
     plan_reset(plan);
+    if (plan_is_large(plan)) {
+        plan_free(plan);
+        return;
+    }
     plan->next = s->free_plans;
     s->free_plans = plan;
 }
