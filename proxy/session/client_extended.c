@@ -469,6 +469,16 @@ enum session_result client_on_sync(struct session *s, const struct frame *f)
     return client_taken(s, REST_FORWARD);
 }
 
+/* A ROLLBACK in the middle of the pipeline has undone them, and what follows counts on them (R16). */
+static void repeat_settings(struct session *s)
+{
+    struct plan *plan = session_plan(s);
+    struct decision d;
+    decide_init(&d, s, plan, false);
+    decide_settings(&d);
+    send_prelude_plan(s, plan, false);
+}
+
 enum session_result client_on_extended(struct session *s, const struct frame *f)
 {
     if (s->failure_owed) {
@@ -479,6 +489,8 @@ enum session_result client_on_extended(struct session *s, const struct frame *f)
     if (client_must_wait(s))
         return client_hold(s);
     client_begin_unit(s);
+    if (session_misses_settings(s) && client_is_settled(s))
+        repeat_settings(s);
     switch (f->type) {
     case 'P':
         return on_parse(s, f);

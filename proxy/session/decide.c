@@ -203,6 +203,12 @@ static void name_after(struct decision *d, struct step *step, const struct opera
     buffer_free(&name);
 }
 
+/* A BEGIN of ours that comes behind it in its string or pipeline takes it into the request. */
+static bool shares_its_unit(const struct decision *d)
+{
+    return state_is_virtual(&d->st) && d->st.client == CLIENT_NONE && (d->several || !d->simple);
+}
+
 static void decide_session_command(struct decision *d, const struct statement *st, struct span slice)
 {
     bool outside = d->st.client == CLIENT_NONE;
@@ -212,7 +218,7 @@ static void decide_session_command(struct decision *d, const struct statement *s
         decide_prelude(d);
 
     struct step *step;
-    if ((st->kind == STATEMENT_SET || st->kind == STATEMENT_RESET) && in_wrapper) {
+    if ((st->kind == STATEMENT_SET || st->kind == STATEMENT_RESET) && (in_wrapper || shares_its_unit(d))) {
         step = decision_client(d, slice, EFFECT_SETTING);
         name_after(d, step, &st->name);
         step->payload = plan_keep(d->plan, st->text);
@@ -226,6 +232,13 @@ static void decide_session_command(struct decision *d, const struct statement *s
     } else {
         decision_client(d, slice, st->kind == STATEMENT_DEALLOCATE_ALL ? EFFECT_DEALLOCATE_ALL : EFFECT_NONE);
     }
+}
+
+void decide_settings(struct decision *d)
+{
+    const struct settings *settings = &d->s->settings;
+    for (size_t i = 0; i < settings->count; i++)
+        decision_hidden(d, settings->list[i].sql, i + 1 < settings->count ? EFFECT_NONE : EFFECT_SETTINGS_AGAIN);
 }
 
 void decide_end_for_reset(struct decision *d)

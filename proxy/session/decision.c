@@ -126,12 +126,17 @@ const char *decision_begin_tag(const struct statement *st)
 
 /* --- refusing ---------------------------------------------------------------------------------- */
 
-/* No transaction is open, nor a marked request that would have to fail (R3), and the server has nothing to do with this string
- * or pipeline. */
+/* A request has begun, although the server may not know it, and a failure fails it (R3, R9). */
+static bool request_would_fail(const struct decision *d)
+{
+    return state_is_virtual(&d->st) && d->s->expiry == EXPIRY_NONE && (d->st.marked || decision_has_events(d));
+}
+
+/* No transaction is open, nor a request that would have to fail, and the server has nothing to do with this string or pipeline. */
 static bool server_is_out_of_it(const struct decision *d)
 {
     const struct session *s = d->s;
-    if (d->st.marked && state_is_virtual(&d->st) && s->expiry == EXPIRY_NONE)
+    if (request_would_fail(d))
         return false;
     return s->server_status == 'I' && session_is_settled(s) && s->unsynced_sent == 0 && d->st.client == CLIENT_NONE &&
            (!d->simple || d->plan->text.size == 0);
@@ -153,7 +158,7 @@ void decide_refusal(struct decision *d, const char *sqlstate, const char *messag
         decision_fail(d, decision_local(d, EFFECT_NONE), sqlstate, message, detail);
         return;
     }
-    if (d->st.wrapper || d->st.outer || d->st.marked || d->st.client != CLIENT_NONE)
+    if (d->st.wrapper || d->st.outer || d->st.marked || d->st.client != CLIENT_NONE || request_would_fail(d))
         decide_prelude(d);
     refuse_on_server(d, sqlstate, message, detail);
 }

@@ -59,9 +59,10 @@ struct session {
     bool request_told;       /* its beginning was */
     struct names names;
     struct settings settings;
-    struct buffer failure;           /* the first error of a failed marked request, for its DETAIL */
-    bool failed_seen;                /* the client knows that the request failed: status I (R3) */
-    bool tx_used;                    /* the client's own transaction has run something */
+    struct buffer failure; /* the first error of a failed marked request, for its DETAIL */
+    bool settings_stand;   /* they hold, for the unit that made or repeated them outside a wrapper has not ended */
+    bool failed_seen;      /* the client knows that the request failed: status I (R3) */
+    bool tx_used;          /* the client's own transaction has run something */
     struct statement_modes tx_modes; /* of the BEGIN that it opened it with */
     enum expiry expiry;
 
@@ -220,6 +221,13 @@ void decide_failure(struct decision *d);
 /* Sandbox: what stands for the COMMIT of an implicit transaction. */
 void decide_implicit_commit(struct decision *d);
 void decide_undo(struct decision *d, enum undo undo);
+/* What a request that was rolled back had set is set again (R16). */
+void decide_settings(struct decision *d);
+/* The server has taken back what is to be set again. */
+static inline bool session_misses_settings(const struct session *s)
+{
+    return s->settings.count > 0 && !s->settings_stand && !s->now.wrapper && !s->now.outer && s->server_status == 'I';
+}
 
 /* Whatever is open ends, because the client resets the connection (R4, R5). */
 void decide_end_for_reset(struct decision *d);

@@ -67,6 +67,7 @@ enum effect {
     EFFECT_ROLLBACK_TO,     /* name, discard */
     EFFECT_HOLD,            /* name: channel, payload: both in UTF-8 */
     EFFECT_SETTING,         /* name: the setting, payload: the statement */
+    EFFECT_SETTINGS_AGAIN,  /* what a rolled back request had set is set again */
     EFFECT_IMPLICIT_COMMIT, /* sandbox: the end of an implicit transaction */
     EFFECT_CURSOR,          /* name: a cursor that DECLARE opened */
     EFFECT_PREPARE,         /* name, payload: the body of a SQL-level PREPARE */

@@ -147,12 +147,14 @@ void request_finish_committed(struct session *s)
 {
     publish(s, s->now.mode == MODE_SANDBOX);
     settings_forget(&s->settings);
+    s->settings_stand = false;
     leave_request(s);
 }
 
 void request_finish_rolled_back(struct session *s, enum discard_reason reason)
 {
     request_discard_all(s, reason);
+    s->settings_stand = false;
     forget_request(s, ACTION_REQUEST_ROLLED_BACK, reason);
 }
 
@@ -316,6 +318,10 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         break;
     case EFFECT_SETTING:
         settings_remember(&s->settings, name, plan_span(plan, step->payload), s->txn.mark_count);
+        s->settings_stand |= !step->after.wrapper && !step->after.outer;
+        break;
+    case EFFECT_SETTINGS_AGAIN:
+        s->settings_stand = true;
         break;
     case EFFECT_CURSOR:
         names_add_cursor(&s->names, name, true, false);

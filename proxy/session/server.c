@@ -380,15 +380,15 @@ static void reapply_settings(struct session *s)
 {
     if (s->settings.count == 0 || s->now.wrapper || s->now.outer || s->server_status != 'I')
         return;
-    struct plan *plan = session_plan(s);
-    for (size_t i = 0; i < s->settings.count; i++) {
-        struct step *step = plan_add(plan, STEP_OURS);
-        step->sql = plan_keep(plan, span_of(s->settings.list[i].sql));
-        step->swallow = true;
-        step->after = s->now;
+    if (!s->settings_stand) {
+        struct plan *plan = session_plan(s);
+        struct decision d;
+        decide_init(&d, s, plan, false);
+        decide_settings(&d);
+        send_own_unit(s, plan);
     }
     settings_forget(&s->settings);
-    send_own_unit(s, plan);
+    s->settings_stand = false;
 }
 
 /* Outside a transaction no portal survives its unit, nor a cursor that its own transaction opened (R7, R14). Those of the next
@@ -423,9 +423,9 @@ static bool must_fail_late(struct session *s)
 {
     bool early = s->begin_failed;
     s->begin_failed = false;
-    return early && state_is_virtual(&s->now) && (s->server_status == 'I' || s->now.stale_begin) &&
-           s->expiry == EXPIRY_NONE && !s->client_gone &&
-           (!session_wants_units(&s->now) || s->now.client != CLIENT_NONE);
+    bool begins = state_is_virtual(&s->now) || s->now.client == CLIENT_LAZY;
+    return early && begins && (s->server_status == 'I' || s->now.stale_begin) && s->expiry == EXPIRY_NONE &&
+           !s->client_gone && (!session_wants_units(&s->now) || s->now.client != CLIENT_NONE);
 }
 
 /* The last words of a unit (R9, sandbox): true when its ReadyForQuery has to wait for them. */
@@ -489,6 +489,7 @@ static void settle_unit(struct session *s, bool local)
         request_settle_implicit(s);
     if (s->settings.count > 0)
         settings_end_unit(&s->settings, s->unit_failed);
+    s->settings_stand &= !s->unit_failed;
     s->unit_failed = false;
 }
 

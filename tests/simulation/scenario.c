@@ -53,6 +53,10 @@ static struct scenario scenarios[] = {
     { .name = "required",
       .rules = "mode = required",
       .habits = { USUAL, .extended = 40, .strings = 20, .lonely_controls = true } },
+    { .name = "sandbox",
+      .rules = "mode = sandbox",
+      .habits = { USUAL, .extended = 40, .strings = 20 },
+      .sandbox = true },
     { .name = "marked", .rules = "mode = autocommit", .habits = { USUAL, .marks = 30 }, .patient = true },
 };
 
