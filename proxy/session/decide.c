@@ -212,7 +212,7 @@ static bool shares_its_unit(const struct decision *d)
 static void decide_session_command(struct decision *d, const struct statement *st, struct span slice)
 {
     bool outside = d->st.client == CLIENT_NONE;
-    bool open = d->st.wrapper || d->st.outer || decision_has_events(d); /* an error has to fail it */
+    bool open = d->st.wrapper || d->st.outer || decision_has_begun(d); /* an error has to fail it */
     bool in_wrapper = state_is_virtual(&d->st) && outside && open;
     if (!outside || in_wrapper)
         decide_prelude(d);

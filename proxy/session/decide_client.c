@@ -60,8 +60,26 @@ void decide_roll_back_client(struct decision *d, const char *tag)
         decision_reply_tag(d, step, tag);
 }
 
+/* The unit has opened the transaction that it is in, and set something ahead of that: all of it goes (R16). */
+static void undo_whole_transaction(struct decision *d)
+{
+    d->st.unit = UNIT_NONE;
+    d->st.wrapper = d->st.outer = false;
+    d->st.isolation = STATEMENT_ISOLATION_DEFAULT;
+    struct step *step = decision_hidden(d, "ROLLBACK", EFFECT_ROLLBACK_TO);
+    decision_name(d, step, span_of(SAVEPOINT_UNIT));
+    decision_discard(step, DISCARD_ERROR);
+    step = decision_local(d, EFFECT_RELEASE);
+    decision_name(d, step, span_of(SAVEPOINT_UNIT));
+    step->swallow = true;
+}
+
 static void undo_unit(struct decision *d)
 {
+    if (d->s->settings_precede_unit) {
+        undo_whole_transaction(d);
+        return;
+    }
     struct step *step = decision_hidden(d, "ROLLBACK TO SAVEPOINT " SAVEPOINT_UNIT, EFFECT_ROLLBACK_TO);
     decision_name(d, step, span_of(SAVEPOINT_UNIT));
     decision_discard(&d->plan->steps[d->plan->step_count - 1], DISCARD_ERROR);

@@ -52,6 +52,11 @@ bool decision_has_events(const struct decision *d)
     return d->held + d->s->txn.event_count > 0;
 }
 
+bool decision_has_begun(const struct decision *d)
+{
+    return decision_has_events(d) || (d->s->request && d->s->request->events > 0 && !d->moved);
+}
+
 void decision_name(struct decision *d, struct step *step, struct span name)
 {
     step->name = plan_keep(d->plan, name);
@@ -129,7 +134,7 @@ const char *decision_begin_tag(const struct statement *st)
 /* A request has begun, although the server may not know it, and a failure fails it (R3, R9). */
 static bool request_would_fail(const struct decision *d)
 {
-    return state_is_virtual(&d->st) && d->s->expiry == EXPIRY_NONE && (d->st.marked || decision_has_events(d));
+    return state_is_virtual(&d->st) && d->s->expiry == EXPIRY_NONE && (d->st.marked || decision_has_begun(d));
 }
 
 /* No transaction is open, nor a request that would have to fail, and the server has nothing to do with this string or pipeline. */

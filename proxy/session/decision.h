@@ -21,6 +21,8 @@ void decision_discard(struct step *step, enum discard_reason reason);
 
 /* Events are captured in the open transaction, or will be by the steps so far. */
 bool decision_has_events(const struct decision *d);
+/* Events were captured, if only to be undone: a request is open, perhaps without the server's knowledge, and an error has to fail it. */
+bool decision_has_begun(const struct decision *d);
 
 /* Takes what is in `made`, which is empty afterwards. */
 void decision_reply(struct decision *d, struct step *step, struct buffer *made);

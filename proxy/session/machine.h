@@ -59,10 +59,11 @@ struct session {
     bool request_told;       /* its beginning was */
     struct names names;
     struct settings settings;
-    struct buffer failure; /* the first error of a failed marked request, for its DETAIL */
-    bool settings_stand;   /* they hold, for the unit that made or repeated them outside a wrapper has not ended */
-    bool failed_seen;      /* the client knows that the request failed: status I (R3) */
-    bool tx_used;          /* the client's own transaction has run something */
+    struct buffer failure;      /* the first error of a failed marked request, for its DETAIL */
+    bool settings_precede_unit; /* the unit has set something before its savepoint, and the wrapper, were there */
+    bool settings_stand;        /* they hold, for the unit that made or repeated them outside a wrapper has not ended */
+    bool failed_seen;           /* the client knows that the request failed: status I (R3) */
+    bool tx_used;               /* the client's own transaction has run something */
     struct statement_modes tx_modes; /* of the BEGIN that it opened it with */
     enum expiry expiry;
 

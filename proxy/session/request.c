@@ -147,14 +147,14 @@ void request_finish_committed(struct session *s)
 {
     publish(s, s->now.mode == MODE_SANDBOX);
     settings_forget(&s->settings);
-    s->settings_stand = false;
+    s->settings_stand = s->settings_precede_unit = false;
     leave_request(s);
 }
 
 void request_finish_rolled_back(struct session *s, enum discard_reason reason)
 {
     request_discard_all(s, reason);
-    s->settings_stand = false;
+    s->settings_stand = s->settings_precede_unit = false;
     forget_request(s, ACTION_REQUEST_ROLLED_BACK, reason);
 }
 
@@ -318,7 +318,8 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         break;
     case EFFECT_SETTING:
         settings_remember(&s->settings, name, plan_span(plan, step->payload), s->txn.mark_count);
-        s->settings_stand |= !step->after.wrapper && !step->after.outer;
+        if (!step->after.wrapper && !step->after.outer)
+            s->settings_stand = s->settings_precede_unit = true;
         break;
     case EFFECT_SETTINGS_AGAIN:
         s->settings_stand = true;

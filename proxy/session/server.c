@@ -460,6 +460,7 @@ static bool has_last_words(struct session *s)
 
 static void unit_is_over(struct session *s)
 {
+    s->settings_precede_unit = false;
     if (s->now.unit == UNIT_SET && !s->going_ahead) /* else its message is still to come */
         s->now.unit = UNIT_DONE;
     else if (s->now.unit == UNIT_EXEMPT)

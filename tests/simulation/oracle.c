@@ -71,7 +71,7 @@ static void open_unit(struct backend *b)
     o->unit = o->implicit = point_here(b);
     o->unit_open = true;
     o->unit_inside = o->in_client;
-    o->unit_savepoints = o->ran = false;
+    o->unit_savepoints = o->unit_used = o->ran = false;
 }
 
 /* R1: what cannot do without a transaction opens the wrapper, and with it an unmarked request. */
@@ -83,6 +83,8 @@ static void need_transaction(struct backend *b)
         o->request = REQUEST_UNMARKED;
     if (o->in_client)
         o->used = true;
+    else
+        o->unit_used = true;
 }
 
 static void forget_request(struct backend *b)
@@ -250,6 +252,8 @@ static bool do_begin(struct backend *b, const struct command *c, struct fault *f
     o->join = o->route->nested == NESTED_JOIN;
     /* in a string it adopts what ran before it; a pipeline's messages are gone when it comes, so there it is R7 to the letter */
     o->client = b->query.running ? o->implicit : point_here(b);
+    if (!b->query.running && !o->unit_used)
+        o->unit_inside = true; /* the unit has nothing before it to undo */
     return modes_inside(b, c, f);
 }
 
@@ -348,7 +352,7 @@ static bool do_savepoint(struct backend *b, const struct command *c, struct faul
 {
     struct oracle *o = oracle_of(b);
     need_transaction(b);
-    o->unit_savepoints = true;
+    o->unit_savepoints = o->ran = true;
     if (c->kind == COMMAND_SAVEPOINT) {
         store_push(&b->store, LEVEL_SAVEPOINT, c->name);
         return true;
@@ -370,8 +374,9 @@ static bool do_savepoint(struct backend *b, const struct command *c, struct faul
 static bool control(struct backend *b, const struct command *c, bool top_level, const char **tag, struct fault *f)
 {
     if (!is_atomic(b)) {
-        oracle_of(b)->used =
-            oracle_of(b)->block.state == BLOCK_OPEN && c->kind != COMMAND_COMMIT && c->kind != COMMAND_ROLLBACK;
+        enum block_state state = oracle_of(b)->block.state;
+        bool inside = state == BLOCK_OPEN || state == BLOCK_FAILED;
+        oracle_of(b)->used = inside && c->kind != COMMAND_COMMIT && c->kind != COMMAND_ROLLBACK;
         return block_rules.control(b, c, top_level, tag, f);
     }
     switch (c->kind) {

@@ -39,6 +39,7 @@ struct oracle {
     char reason[BACKEND_MESSAGE_MAX]; /* of the failure */
     bool unit_open;
     bool ran;             /* something has run since `implicit` */
+    bool unit_used;       /* something has run in it outside of a client's transaction */
     bool unit_inside;     /* it began in a client's transaction: it counts from that one's end */
     bool unit_savepoints; /* this unit speaks of savepoints: it is not undone on its own */
     struct mark_point unit, implicit, client;
