@@ -292,7 +292,8 @@ static enum session_result on_special_query(struct session *s, const struct fram
 {
     if (state_is_virtual(&s->front) && !client_is_settled(s))
         return client_hold(s);
-    bool own_savepoints = session_wants_units(&s->front) && has_own_savepoints(text, &s->sql);
+    bool exempts = session_wants_units(&s->front) && (s->front.mode != MODE_SANDBOX || s->front.marked);
+    bool own_savepoints = exempts && has_own_savepoints(text, &s->sql);
     if (!own_savepoints && savepoint_goes_first(s, text, several))
         send_prelude_query(s);
     struct plan *plan = session_plan(s);

@@ -313,6 +313,26 @@ static void refuse_savepoint(struct decision *d, struct span name)
     buffer_free(&text);
 }
 
+static const char *savepoint_verb(enum effect effect)
+{
+    return effect == EFFECT_SAVEPOINT ? "SAVEPOINT"
+           : effect == EFFECT_RELEASE ? "RELEASE SAVEPOINT"
+                                      : "ROLLBACK TO SAVEPOINT";
+}
+
+/* In a sandbox each statement outside a client transaction is one by itself, as without it (R11). */
+static bool refuse_outside(struct decision *d, enum effect effect)
+{
+    if (d->st.mode != MODE_SANDBOX || d->st.marked || d->st.client != CLIENT_NONE || d->failed)
+        return false;
+    struct buffer text = { 0 };
+    buffer_format(&text, "%s can only be used in transaction blocks", savepoint_verb(effect));
+    buffer_append_u8(&text, '\0');
+    decide_refuse(d, "25P01", text.data);
+    buffer_free(&text);
+    return true;
+}
+
 /* Units with savepoints of the client's own are not wrapped (R9). */
 static void give_up_unit(struct decision *d)
 {
@@ -334,8 +354,8 @@ void decide_savepoint(struct decision *d, const struct statement *st, struct spa
         decision_client(d, slice, EFFECT_NONE);
     } else if (statement_name_is_reserved(&st->name)) {
         decide_refuse(d, "42939", "savepoint names that begin with pgatomic_ are reserved");
-    } else {
-        if (state_is_virtual(&d->st))
+    } else if (!refuse_outside(d, effect)) {
+        if (state_is_virtual(&d->st) && (d->st.mode != MODE_SANDBOX || d->st.marked))
             give_up_unit(d);
         if (effect != EFFECT_SAVEPOINT && savepoint_is_out_of_reach(d, buffer_span(&name))) {
             refuse_savepoint(d, buffer_span(&name));

@@ -106,7 +106,7 @@ static void write_session(struct client *c, struct text *t)
                  PICK(c, "=", "TO"), number);
         break;
     case 3:
-        snprintf(t->s, sizeof t->s, "SET LOCAL my.a = '%u'", number);
+        snprintf(t->s, sizeof t->s, "SET %smy.a = '%u'", c->habits.enclosed ? "" : "LOCAL ", number);
         break;
     case 4:
         snprintf(t->s, sizeof t->s, "RESET %s", PICK(c, "my.a", "my.b"));
@@ -127,7 +127,8 @@ static void write_session(struct client *c, struct text *t)
         snprintf(t->s, sizeof t->s, "UNLISTEN %s", PICK(c, "mail", "other", "*"));
         break;
     case 8:
-        snprintf(t->s, sizeof t->s, "SELECT set_config('my.b', '%u', %s)", number, PICK(c, "false", "false", "true"));
+        snprintf(t->s, sizeof t->s, "SELECT set_config('my.b', '%u', %s)", number,
+                 c->habits.enclosed ? "false" : PICK(c, "false", "false", "true"));
         break;
     default:
         snprintf(t->s, sizeof t->s, "%s", PICK(c, "PREPARE q AS SELECT 7", "DEALLOCATE q", "DEALLOCATE ALL"));
@@ -152,7 +153,8 @@ static void write_work(struct client *c, struct text *t)
         snprintf(t->s, sizeof t->s, "INSERT INTO t VALUES (%u)", ++c->next_row);
         break;
     case 4:
-        snprintf(t->s, sizeof t->s, "INSERT INTO d VALUES (%u)", chance_below(&c->chance, 12));
+        snprintf(t->s, sizeof t->s, "INSERT INTO %s VALUES (%u)", c->habits.enclosed ? "t" : "d",
+                 chance_below(&c->chance, 12));
         break;
     case 5:
         snprintf(t->s, sizeof t->s, "SELECT generate_series(1, %u)", chance_below(&c->chance, 4));
@@ -164,7 +166,7 @@ static void write_work(struct client *c, struct text *t)
     case 7:
         snprintf(t->s, sizeof t->s, "%s",
                  PICK(c, "SET CONSTRAINTS ALL IMMEDIATE", "EXECUTE q", "SELECT count(*) FROM d",
-                      c->pipelining && !c->habits.careless ? "SELECT 8" : "VACUUM d"));
+                      c->habits.enclosed || (c->pipelining && !c->habits.careless) ? "SELECT 8" : "VACUUM d"));
         break;
     default:
         snprintf(t->s, sizeof t->s, "SELECT count(*) FROM t");

@@ -28,6 +28,7 @@ struct client_habits {
     bool careless;            /* forgets a Parse, a Bind or a Close */
     bool repeats;             /* executes a portal again */
     bool flushes;             /* turns that end in Flush */
+    bool enclosed; /* knows that no transaction ends: no VACUUM, no deferred constraints, nothing LOCAL to one */
 };
 
 struct client {

@@ -55,7 +55,7 @@ static struct scenario scenarios[] = {
       .habits = { USUAL, .extended = 40, .strings = 20, .lonely_controls = true } },
     { .name = "sandbox",
       .rules = "mode = sandbox",
-      .habits = { USUAL, .extended = 40, .strings = 20 },
+      .habits = { USUAL, .extended = 40, .strings = 20, .lonely_controls = true, .enclosed = true },
       .sandbox = true },
     { .name = "marked", .rules = "mode = autocommit", .habits = { USUAL, .marks = 30 }, .patient = true },
 };
