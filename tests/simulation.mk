@@ -1,6 +1,6 @@
 # Transcripts of the session machine, and the simulator that plays clients and PostgreSQL to it.
 
-SUITES += test-transcripts test-model
+SUITES += test-transcripts test-model test-simulation
 
 PURE       = $(filter $B/protocol/% $B/config/% $B/proxy/session/% $B/proxy/events/event.o,$(OBJECTS))
 MODEL     := $(patsubst %,$B/tests/simulation/%.o,sql store execute backend block)
@@ -22,8 +22,8 @@ test-transcripts: $B/transcripts ## replay tests/transcripts/*.transcript to the
 test-model: $B/test-model ## hold the simulator's model of PostgreSQL against the real one (SEED=1 SEEDS=3000)
 	@tests/lib/postgres.py run -- $B/test-model $(or $(SEED),1) $(or $(SEEDS),3000)
 
-test-simulation: $B/simulate ## hold 20,000 conversations with the session
-	@$B/simulate 1 20000
+test-simulation: $B/simulate ## hold 100,000 conversations with the session
+	@$B/simulate 1 100000
 
 simulate: $B/simulate ## hold as many as you like (SEED=1 SEEDS=1000000)
 	@$B/simulate $(or $(SEED),1) $(or $(SEEDS),1000000)

@@ -134,9 +134,18 @@ enum session_result client_refuse_ahead(struct session *s)
 
 /* --- COPY, Terminate --------------------------------------------------------------------------- */
 
+/* Nothing of the client's is being answered, only what is ours. */
+static bool client_is_answered(struct session *s)
+{
+    for (size_t i = 0; i < s->pending.count; i++)
+        if (!pending_at(&s->pending, i)->swallow)
+            return false;
+    return true;
+}
+
 static enum session_result on_copy(struct session *s, const struct frame *f)
 {
-    if (s->pending.count == 0 || s->skipping)
+    if (s->skipping || client_is_answered(s))
         return client_taken(s, REST_DROP); /* late: its COPY has failed */
     if (f->type != 'd') {
         s->copy_in = false;

@@ -270,6 +270,12 @@ static enum session_result describe_here(struct session *s, const struct stateme
     return answer(s, &made);
 }
 
+/* A Sync has come since it was bound: whether it lives on depends on how that is answered. */
+static bool is_in_doubt(const struct session *s, const struct portal *portal)
+{
+    return portal->unit < s->unit && !client_is_settled(s);
+}
+
 static enum session_result on_describe(struct session *s, const struct frame *f)
 {
     struct message_named describe;
@@ -281,6 +287,8 @@ static enum session_result on_describe(struct session *s, const struct frame *f)
             return describe_here(s, &p->statement, 'S', 0);
     } else {
         const struct portal *portal = names_portal(&s->names, describe.name);
+        if (portal && is_in_doubt(s, portal))
+            return client_hold(s);
         if (portal && !portal->on_server)
             return describe_here(s, &portal->prepared->statement, 'P', portal->result_format);
         drop_stale_portal(s, describe.name);
@@ -393,6 +401,8 @@ static enum session_result on_execute(struct session *s, const struct frame *f)
     if (!message_read_execute(frame_body(f), &execute))
         return client_bad(s, "malformed Execute message");
     struct portal *portal = s->names.portals ? names_portal(&s->names, execute.portal) : NULL;
+    if (portal && is_in_doubt(s, portal))
+        return client_hold(s);
     if (portal)
         return execute_special(s, f, portal, &execute);
     if (s->expiry != EXPIRY_NONE)

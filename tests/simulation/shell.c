@@ -39,6 +39,7 @@ void shell_close(struct shell *s)
     actions_free(&s->actions);
     buffer_free(&s->from_client);
     buffer_free(&s->from_server);
+    buffer_free(&s->deferred);
     buffer_free(&s->to_client);
     buffer_free(&s->to_server);
     buffer_free(&s->words);
@@ -148,7 +149,8 @@ static void perform(struct shell *s, struct action *a)
         fault(s, "something follows the close");
     switch (a->kind) {
     case ACTION_TO_SERVER:
-        buffer_append_span(&s->to_server, a->bytes);
+        buffer_append_span(s->client_left > 0 && s->client_rest == REST_FORWARD ? &s->deferred : &s->to_server,
+                           a->bytes);
         break;
     case ACTION_TO_CLIENT:
         buffer_append_span(&s->to_client, a->bytes);
@@ -212,6 +214,15 @@ static void pass_rest(struct buffer *from, size_t *left, enum frame_rest rest, s
     buffer_consume(from, size);
 }
 
+/* What the session had for the server in the middle of a client's message. */
+static void send_deferred(struct shell *s)
+{
+    if (s->client_left > 0 || s->deferred.size == 0)
+        return;
+    buffer_append_span(&s->to_server, buffer_span(&s->deferred));
+    buffer_clear(&s->deferred);
+}
+
 /* The short way for ordinary messages, at the front of what has arrived. */
 static void pass_client(struct shell *s)
 {
@@ -229,6 +240,7 @@ static void pump_client(struct shell *s)
     while (!s->closed && !s->fault[0] && s->from_client.size > 0) {
         if (s->client_left > 0) {
             pass_rest(&s->from_client, &s->client_left, s->client_rest, &s->to_server, NULL);
+            send_deferred(s);
             continue;
         }
         struct frame f;

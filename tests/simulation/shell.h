@@ -28,6 +28,7 @@ struct shell {
 
     struct buffer from_client, from_server; /* arrived, not taken */
     struct buffer to_server, to_client;     /* sent, not looked at */
+    struct buffer deferred;                 /* for the server, behind the client's message that is under way */
     size_t client_left, server_left;        /* bytes of a streamed message still to arrive */
     enum frame_rest client_rest, server_rest;
     bool client_whole, server_whole, held;
