@@ -7,7 +7,10 @@
  *                       scratch, or `in` when large            rest --> out --(writable)--> socket
  *
  * Kept bytes are copied to the front of the scratch memory ahead of the next recv, so that a message that was cut is whole
- * there. When there are too many of them for that, reading goes to the end of `in` instead. */
+ * there. When there are too many of them for that, reading goes to the end of `in` instead.
+ *
+ * TLS stands between the socket and this: what it has decrypted comes in place of what recv() gives, and what it has encrypted goes
+ * out in place of what the owner sent. */
 #include "proxy/net/conn.h"
 
 #include <assert.h>
@@ -48,6 +51,8 @@ static void watch(struct conn *c)
     if (c->event == NULL)
         abort();
     event_add(c->event, NULL);
+    if (c->tls != NULL && c->wants_input && tls_has_pending(c->tls))
+        event_active(c->event, EV_READ, 0);
 }
 
 void conn_set_input_wanted(struct conn *c, bool wanted)
@@ -78,8 +83,12 @@ void conn_close(struct conn *c)
     c->event = NULL;
     c->wants_input = false;
     c->watched = 0;
+    if (c->tls != NULL)
+        tls_end(c->tls);
     close(c->fd);
     c->fd = -1;
+    tls_free(c->tls);
+    c->tls = NULL;
     buffer_free(&c->in);
     drop_queue(c);
 }
@@ -108,6 +117,17 @@ static ssize_t receive_bytes(int fd, char *to, size_t size)
     return syscall(SYS_recvfrom, fd, to, size, 0, NULL, NULL);
 }
 
+/* Of a connection, plain or not. The loop sees only what the socket has; what TLS may have more of is asked for by ourselves. */
+static ssize_t receive_some(struct conn *c, char *to, size_t size)
+{
+    if (c->tls == NULL)
+        return receive_bytes(c->fd, to, size);
+    ssize_t n = tls_receive(c->tls, to, size);
+    if (n > 0 && c->event != NULL && tls_has_pending(c->tls))
+        event_active(c->event, EV_READ, 0);
+    return n;
+}
+
 static ssize_t send_bytes(int fd, const char *from, size_t size)
 {
     return syscall(SYS_sendto, fd, from, size, MSG_NOSIGNAL, NULL, 0);
@@ -116,7 +136,7 @@ static ssize_t send_bytes(int fd, const char *from, size_t size)
 static enum conn_result receive_behind_kept(struct conn *c, struct span *input)
 {
     char *end = buffer_reserve(&c->in, LOOP_SCRATCH_SIZE);
-    ssize_t n = receive_bytes(c->fd, end, LOOP_SCRATCH_SIZE);
+    ssize_t n = receive_some(c, end, LOOP_SCRATCH_SIZE);
     if (n > 0) {
         c->in.size += (size_t)n;
         *input = buffer_span(&c->in);
@@ -130,7 +150,7 @@ enum conn_result conn_receive(struct conn *c, struct span *input)
         return receive_behind_kept(c, input);
     char *scratch = c->loop->scratch;
     size_t kept = c->in.size;
-    ssize_t n = receive_bytes(c->fd, scratch + kept, LOOP_SCRATCH_SIZE - kept);
+    ssize_t n = receive_some(c, scratch + kept, LOOP_SCRATCH_SIZE - kept);
     if (n > 0) {
         if (kept > 0)
             memcpy(scratch, c->in.data, kept);
@@ -185,15 +205,23 @@ static void flush_queue(struct conn *c)
     watch(c);
 }
 
-void conn_send_span(struct conn *c, struct span bytes)
+static void send_or_queue(struct conn *c, struct span bytes)
 {
-    if (!takes_output(c) || bytes.size == 0)
-        return;
     size_t sent = conn_queued(c) == 0 ? sent_bytes(c, send_bytes(c->fd, bytes.data, bytes.size)) : 0;
     if (sent == bytes.size || c->broken)
         return;
     buffer_append(&c->out, bytes.data + sent, bytes.size - sent);
     watch(c);
+}
+
+void conn_send_span(struct conn *c, struct span bytes)
+{
+    if (!takes_output(c) || bytes.size == 0)
+        return;
+    if (c->tls != NULL)
+        tls_send(c->tls, bytes);
+    else
+        send_or_queue(c, bytes);
 }
 
 static size_t send_parts(struct conn *c, const struct iovec *parts, int count)
@@ -205,6 +233,10 @@ static size_t send_parts(struct conn *c, const struct iovec *parts, int count)
 void conn_send(struct conn *c, const struct iovec *parts, int count)
 {
     if (!takes_output(c))
+        return;
+    for (int i = 0; c->tls != NULL && i < count; i++)
+        tls_send(c->tls, span_make(parts[i].iov_base, parts[i].iov_len));
+    if (c->tls != NULL)
         return;
     size_t sent = conn_queued(c) == 0 ? send_parts(c, parts, count) : 0;
     for (int i = 0; i < count && !c->broken; i++) {
@@ -220,7 +252,35 @@ void conn_end_output(struct conn *c)
 {
     if (!conn_is_open(c) || c->ending)
         return;
+    if (c->tls != NULL)
+        tls_end(c->tls);
     c->ending = true;
     if (conn_queued(c) == 0)
         shutdown(c->fd, SHUT_WR);
+}
+
+/* --- TLS ------------------------------------------------------------------------------------------ */
+
+static ssize_t receive_for_tls(void *context, char *to, size_t size)
+{
+    const struct conn *c = context;
+    return receive_bytes(c->fd, to, size);
+}
+
+static void send_for_tls(void *context, struct span bytes)
+{
+    struct conn *c = context;
+    if (!c->broken)
+        send_or_queue(c, bytes);
+}
+
+void conn_start_tls(struct conn *c, struct tls *tls_take)
+{
+    c->tls = tls_take;
+    tls_start(c->tls, (struct tls_transport){ receive_for_tls, send_for_tls, c });
+}
+
+const char *conn_tls_error(const struct conn *c)
+{
+    return c->tls != NULL ? tls_error(c->tls) : "";
 }

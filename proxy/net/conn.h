@@ -1,7 +1,8 @@
 /* One connection: a socket, what was read and is not used up, and what the socket would not take yet.
  *
  * An idle connection owns no buffers. Reading goes into the loop's scratch memory, writing comes straight from it; only what is
- * left over (part of a message, or bytes that the peer is too slow for) is kept. */
+ * left over (part of a message, or bytes that the peer is too slow for) is kept. With TLS the owner sees no difference: it sends and receives
+ * as ever, from the start, and what is queued is what the socket will get. */
 #ifndef PROXY_NET_CONN_H
 #define PROXY_NET_CONN_H
 
@@ -9,6 +10,7 @@
 
 #include "protocol/buffer.h"
 #include "proxy/net/loop.h"
+#include "proxy/net/tls.h"
 
 struct conn {
     int fd;      /* -1: closed */
@@ -23,12 +25,17 @@ struct conn {
     struct buffer in;
     struct buffer out;
     size_t out_sent; /* bytes at the front of `out` that are gone already */
+    struct tls *tls; /* NULL: plain */
 };
 
 enum conn_result { CONN_INPUT, CONN_NOTHING, CONN_LOST };
 
 /* Takes a non-blocking socket. Nothing is watched yet. */
 void conn_open(struct conn *c, struct loop *l, int fd, void (*on_ready)(void *owner, bool readable), void *owner);
+/* Goes on with TLS, whose handshake is looked after here; input must be wanted for it. */
+void conn_start_tls(struct conn *c, struct tls *tls_take);
+/* Why TLS has failed, and with it the connection: CONN_LOST. "": it has not. */
+const char *conn_tls_error(const struct conn *c);
 /* Both directions at once, whatever was queued. Closing twice is fine. */
 void conn_close(struct conn *c);
 static inline bool conn_is_open(const struct conn *c)

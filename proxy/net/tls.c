@@ -1,0 +1,252 @@
+/* TLS with OpenSSL, over a BIO of our own that calls the transport.
+ *
+ *     NEW --start--> HANDSHAKE --done--> ESTABLISHED
+ *                        |                   |
+ *                        +-------------------+--- failed: `error` says why, for good
+ *
+ * The transport takes all that is sent, so OpenSSL only ever waits for input. */
+#include "proxy/net/tls.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+
+#include "protocol/buffer.h"
+#include "protocol/memory.h"
+
+struct tls_context {
+    SSL_CTX *ssl;
+    BIO_METHOD *method;
+};
+
+struct tls {
+    SSL *ssl;
+    struct tls_transport transport;
+    bool established;
+    bool peer_closed;    /* the transport has come to its end */
+    struct buffer early; /* to be sent once the handshake is done */
+    char error[TLS_ERROR_SIZE];
+};
+
+/* --- the BIO -------------------------------------------------------------------------------------- */
+
+static int bio_read(BIO *bio, char *to, size_t size, size_t *got)
+{
+    struct tls *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    ssize_t n = t->transport.receive(t->transport.context, to, size);
+    *got = n > 0 ? (size_t)n : 0;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        BIO_set_retry_read(bio);
+    t->peer_closed |= n == 0;
+    return n > 0;
+}
+
+static int bio_write(BIO *bio, const char *from, size_t size, size_t *written)
+{
+    struct tls *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    t->transport.send(t->transport.context, span_make(from, size));
+    *written = size;
+    return 1;
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+    (void)number, (void)pointer;
+    const struct tls *t = BIO_get_data(bio);
+    if (command == BIO_CTRL_EOF)
+        return t->peer_closed;
+    return command == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *make_method(void)
+{
+    BIO_METHOD *method = or_abort(BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "transport"));
+    BIO_meth_set_read_ex(method, bio_read);
+    BIO_meth_set_write_ex(method, bio_write);
+    BIO_meth_set_ctrl(method, bio_control);
+    return method;
+}
+
+/* --- whom to trust -------------------------------------------------------------------------------- */
+
+static const char *library_error(void)
+{
+    const char *reason = ERR_reason_error_string(ERR_peek_error());
+    return reason != NULL ? reason : "unknown error";
+}
+
+struct tls_context *tls_context_new(const char *ca, char error[TLS_ERROR_SIZE])
+{
+    struct tls_context *x = or_abort(malloc(sizeof *x));
+    *x = (struct tls_context){ .ssl = or_abort(SSL_CTX_new(TLS_client_method())), .method = make_method() };
+    SSL_CTX_set_min_proto_version(x->ssl, TLS1_2_VERSION);
+    SSL_CTX_set_options(x->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(x->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(x->ssl, SSL_VERIFY_PEER, NULL);
+    ERR_clear_error();
+    int loaded = ca[0] != '\0' ? SSL_CTX_load_verify_file(x->ssl, ca) : SSL_CTX_set_default_verify_paths(x->ssl);
+    if (loaded == 1)
+        return x;
+    snprintf(error, TLS_ERROR_SIZE, "the certificates in \"%s\" cannot be read: %s", ca, library_error());
+    tls_context_free(x);
+    return NULL;
+}
+
+void tls_context_free(struct tls_context *x)
+{
+    if (x == NULL)
+        return;
+    SSL_CTX_free(x->ssl);
+    BIO_meth_free(x->method);
+    free(x);
+}
+
+/* --- a connection --------------------------------------------------------------------------------- */
+
+/* An address is looked for among the certificate's addresses, and is no name to ask for. */
+static void expect_host(SSL *ssl, const char *host)
+{
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1)
+        return;
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (SSL_set1_host(ssl, host) != 1 || SSL_set_tlsext_host_name(ssl, host) != 1)
+        abort();
+}
+
+static void offer_protocol(SSL *ssl, const char *alpn)
+{
+    unsigned char offer[256];
+    size_t size = strlen(alpn);
+    offer[0] = (unsigned char)size;
+    memcpy(offer + 1, alpn, size);
+    SSL_set_alpn_protos(ssl, offer, (unsigned)size + 1);
+}
+
+struct tls *tls_client_new(struct tls_context *x, const char *host, const char *alpn)
+{
+    struct tls *t = or_abort(calloc(1, sizeof *t));
+    t->ssl = or_abort(SSL_new(x->ssl));
+    BIO *bio = or_abort(BIO_new(x->method));
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(t->ssl, bio, bio);
+    SSL_set_connect_state(t->ssl);
+    expect_host(t->ssl, host);
+    if (alpn != NULL)
+        offer_protocol(t->ssl, alpn);
+    return t;
+}
+
+void tls_free(struct tls *t)
+{
+    if (t == NULL)
+        return;
+    SSL_free(t->ssl);
+    buffer_free(&t->early);
+    free(t);
+}
+
+bool tls_is_established(const struct tls *t)
+{
+    return t->established;
+}
+
+bool tls_has_pending(const struct tls *t)
+{
+    return SSL_has_pending(t->ssl) != 0;
+}
+
+const char *tls_error(const struct tls *t)
+{
+    return t->error;
+}
+
+/* --- traffic -------------------------------------------------------------------------------------- */
+
+static ssize_t fail(struct tls *t, const char *why)
+{
+    long verified = SSL_get_verify_result(t->ssl);
+    if (verified != X509_V_OK)
+        snprintf(t->error, sizeof t->error, "TLS: the server's certificate is not good: %s",
+                 X509_verify_cert_error_string(verified));
+    else
+        snprintf(t->error, sizeof t->error, "TLS: %s", why);
+    errno = EPROTO;
+    return -1;
+}
+
+/* What recv() would return for a call that has not given any bytes. */
+static ssize_t result_without_bytes(struct tls *t, int result)
+{
+    switch (SSL_get_error(t->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        errno = EAGAIN;
+        return -1;
+    case SSL_ERROR_ZERO_RETURN:
+        return t->established ? 0 : fail(t, "the server closed the connection during the handshake");
+    case SSL_ERROR_SYSCALL:
+        return t->established ? -1 : fail(t, "the connection was lost during the handshake");
+    default:
+        return fail(t, library_error());
+    }
+}
+
+static bool shake_hands(struct tls *t)
+{
+    ERR_clear_error();
+    int result = SSL_do_handshake(t->ssl);
+    if (result != 1) {
+        (void)result_without_bytes(t, result);
+        return false;
+    }
+    t->established = true;
+    tls_send(t, buffer_span(&t->early));
+    buffer_free(&t->early);
+    return true;
+}
+
+void tls_start(struct tls *t, struct tls_transport transport)
+{
+    t->transport = transport;
+    (void)shake_hands(t);
+}
+
+ssize_t tls_receive(struct tls *t, char *to, size_t size)
+{
+    if (t->error[0] != '\0') {
+        errno = EPROTO;
+        return -1;
+    }
+    if (!t->established && !shake_hands(t))
+        return -1;
+    size_t got = 0;
+    ERR_clear_error();
+    int result = SSL_read_ex(t->ssl, to, size, &got);
+    return result == 1 ? (ssize_t)got : result_without_bytes(t, result);
+}
+
+void tls_send(struct tls *t, struct span bytes)
+{
+    if (t->error[0] != '\0' || bytes.size == 0)
+        return;
+    if (!t->established) {
+        buffer_append_span(&t->early, bytes);
+        return;
+    }
+    size_t written = 0;
+    ERR_clear_error();
+    int result = SSL_write_ex(t->ssl, bytes.data, bytes.size, &written);
+    if (result != 1)
+        (void)result_without_bytes(t, result);
+}
+
+void tls_end(struct tls *t)
+{
+    ERR_clear_error();
+    if (t->established && t->error[0] == '\0')
+        (void)SSL_shutdown(t->ssl);
+}
