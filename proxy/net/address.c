@@ -6,12 +6,24 @@
 #include <stdio.h>
 #include <string.h>
 
+/* False: what snprintf() wrote of the path was not all of it. */
+static bool is_whole_path(const struct address *a, int length)
+{
+    return length > 0 && (size_t)length < sizeof a->un.sun_path;
+}
+
 bool address_set_unix(struct address *a, const char *directory, uint16_t port)
 {
     *a = (struct address){ .size = sizeof a->un };
     a->un.sun_family = AF_UNIX;
-    int length = snprintf(a->un.sun_path, sizeof a->un.sun_path, "%s/.s.PGSQL.%u", directory, port);
-    return length > 0 && (size_t)length < sizeof a->un.sun_path;
+    return is_whole_path(a, snprintf(a->un.sun_path, sizeof a->un.sun_path, "%s/.s.PGSQL.%u", directory, port));
+}
+
+bool address_set_path(struct address *a, const char *path)
+{
+    *a = (struct address){ .size = sizeof a->un };
+    a->un.sun_family = AF_UNIX;
+    return is_whole_path(a, snprintf(a->un.sun_path, sizeof a->un.sun_path, "%s", path));
 }
 
 bool address_set_ip(struct address *a, const char *text, uint16_t port)

@@ -22,6 +22,8 @@ enum { ADDRESS_TEXT_SIZE = sizeof(struct sockaddr_un) + 16 };
 
 /* The socket of PostgreSQL's name in `directory`: .s.PGSQL.PORT. False: the path is too long for a socket. */
 bool address_set_unix(struct address *a, const char *directory, uint16_t port);
+/* A unix socket by its own path. False: the path is too long. */
+bool address_set_path(struct address *a, const char *path);
 /* A numeric IPv4 or IPv6 address, the latter with or without brackets. False: it is not one. */
 bool address_set_ip(struct address *a, const char *text, uint16_t port);
 void address_set_port(struct address *a, uint16_t port); /* nothing to a unix socket */

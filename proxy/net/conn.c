@@ -78,13 +78,13 @@ void conn_close(struct conn *c)
 {
     if (!conn_is_open(c))
         return;
+    if (c->tls != NULL)
+        tls_end(c->tls);
     if (c->event != NULL)
         event_free(c->event);
     c->event = NULL;
     c->wants_input = false;
     c->watched = 0;
-    if (c->tls != NULL)
-        tls_end(c->tls);
     close(c->fd);
     c->fd = -1;
     tls_free(c->tls);
