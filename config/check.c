@@ -5,6 +5,7 @@
 
 #include "config/address.h"
 #include "config/check_delivery.h"
+#include "config/check_login.h"
 
 static void check_listen(struct config_storage *s, struct tree *file, struct config_errors *errors)
 {
@@ -72,5 +73,6 @@ void check_config(struct config_storage *s, struct tree *file, struct config_err
     check_databases(s, file, errors);
     check_routes(&s->config, file, errors);
     check_delivery(s, file, errors);
+    check_login(s, file, errors);
     check_limits(&s->config, file, errors);
 }

@@ -34,14 +34,6 @@ static void check_durable(const struct config *c, const struct channel *channel,
             "outbox \"shop\" { upstream = \"host=127.0.0.1 dbname=shop\" }");
 }
 
-static bool any_control(const struct config *c)
-{
-    for (size_t i = 0; i < c->database_count; i++)
-        if (c->databases[i].control != NULL)
-            return true;
-    return false;
-}
-
 /* PostgreSQL LISTENs to one channel at a time, and tells what it hears after the COMMIT. */
 static void check_heard(const struct config *c, const struct channel *channel, struct tree *block,
                         struct config_errors *errors)
@@ -63,7 +55,7 @@ static void check_heard(const struct config *c, const struct channel *channel, s
         errors_add(
             errors, line,
             "capture = listen: expected delivery = memory, for what is heard is no part of a transaction any more");
-    if (!any_control(c))
+    if (!config_has_control(c))
         errors_add(errors, line,
                    "capture = listen: no database block has a connection to listen on: expected control = \"host=… "
                    "dbname=… user=…\"");

@@ -118,6 +118,14 @@ const struct database *config_database(const struct config *c, const char *name)
     return any;
 }
 
+bool config_has_control(const struct config *c)
+{
+    for (size_t i = 0; i < c->database_count; i++)
+        if (c->databases[i].control != NULL)
+            return true;
+    return false;
+}
+
 const struct sink *config_sink(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->sink_count; i++)

@@ -105,7 +105,14 @@ struct outbox {
 };
 
 enum pool_mode { POOL_DEDICATED, POOL_SESSION, POOL_TRANSACTION };
+enum server_reset { RESET_AUTO, RESET_ALWAYS };
 enum auth_method { AUTH_PASSTHROUGH, AUTH_TRUST, AUTH_SCRAM_SHA_256, AUTH_MD5, AUTH_CERT };
+enum tls_mode { TLS_DISABLE, TLS_PREFER, TLS_REQUIRE, TLS_VERIFY_CA, TLS_VERIFY_FULL };
+
+struct tls_options {
+    enum tls_mode mode;
+    const char *certificate, *key, *ca; /* files; "" when they are not said */
+};
 
 struct database {
     const char *name;     /* "*" matches any */
@@ -117,6 +124,14 @@ struct database {
     const char *control; /* libpq conninfo of pgatomic's own connections (E9, capture = listen); NULL: none; secret */
     enum pool_mode pool;
     uint64_t connect_timeout_ms;
+    /* Of pooled servers: */
+    unsigned pool_size;
+    unsigned min_size;
+    uint64_t queue_timeout_ms; /* 0: off, as below */
+    uint64_t server_idle_timeout_ms;
+    uint64_t server_lifetime_ms;
+    enum server_reset server_reset;
+    bool prepare_unnamed;
 };
 
 enum log_format { LOG_JSON, LOG_TEXT };
@@ -154,6 +169,11 @@ struct config {
     } limits;
 
     enum auth_method auth;
+    const char *auth_users; /* a users file (users.h); "": none */
+    const char *auth_query; /* "": none */
+    struct tls_options client_tls;
+    struct listen_address http;     /* `text` is "" when it is off */
+    const char *const *admin_users; /* NULL-terminated */
 
     const struct database *databases;
     size_t database_count;
@@ -192,6 +212,8 @@ const struct route *config_route(const struct config *c, const struct request_at
 const struct channel *config_channel(const struct config *c, const char *name, size_t size);
 /* The database block for the name that a client asked for; NULL: none. */
 const struct database *config_database(const struct config *c, const char *name);
+/* Some database has connections of pgatomic's own. */
+bool config_has_control(const struct config *c);
 const struct sink *config_sink(const struct config *c, const char *name);
 /* The outbox block for the database that a client asked for; NULL: none. */
 const struct outbox *config_outbox(const struct config *c, const char *database);

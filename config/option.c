@@ -72,7 +72,7 @@ static bool is_word(const char *text, const char *word)
 
 static bool find_word(const char *const *words, const char *text, uint64_t *place)
 {
-    for (*place = 0; words != NULL && words[*place] != NULL; ++*place)
+    for (*place = 0; words[*place] != NULL; ++*place)
         if (is_word(text, words[*place]))
             return true;
     return false;
@@ -80,11 +80,9 @@ static bool find_word(const char *const *words, const char *text, uint64_t *plac
 
 static enum option_result parse_word(const struct option *o, const char *text, uint64_t *value)
 {
-    uint64_t ignored;
-
-    if (find_word(o->words, text, value))
-        return OPTION_OK;
-    return find_word(o->later_words, text, &ignored) ? OPTION_NOT_YET : OPTION_IMPOSSIBLE;
+    if (!find_word(o->words, text, value))
+        return OPTION_IMPOSSIBLE;
+    return o->built == 0 || *value < o->built ? OPTION_OK : OPTION_NOT_YET;
 }
 
 enum option_result option_parse(const struct option *o, const char *text, uint64_t *value)
@@ -113,7 +111,6 @@ enum option_result option_parse(const struct option *o, const char *text, uint64
     case OPTION_URL:
     case OPTION_CONNINFO:
     case OPTION_LIST:
-    case OPTION_LATER:
     case OPTION_BLOCK:
         break;
     }
@@ -141,10 +138,10 @@ void option_print(const struct option *o, uint64_t value, FILE *out)
         print_number(units_of(o->kind), value, out);
 }
 
-static void describe_words(const char *const *words, FILE *out)
+static void describe_words(const struct option *o, FILE *out)
 {
-    for (size_t i = 0; words[i] != NULL; i++)
-        fprintf(out, "%s%s", i == 0 ? "expected " : " or ", words[i]);
+    for (size_t i = 0; o->words[i] != NULL && (o->built == 0 || i < o->built); i++)
+        fprintf(out, "%s%s", i == 0 ? "expected " : " or ", o->words[i]);
 }
 
 static void describe_numbers(const struct option *o, const char *kind, FILE *out)
@@ -164,7 +161,7 @@ char *option_expectation(const struct option *o)
 
     switch (o->kind) {
     case OPTION_WORD:
-        describe_words(o->words, out);
+        describe_words(o, out);
         break;
     case OPTION_SWITCH:
         fputs("expected on or off", out);
@@ -183,7 +180,6 @@ char *option_expectation(const struct option *o)
     case OPTION_URL:
     case OPTION_CONNINFO:
     case OPTION_LIST:
-    case OPTION_LATER:
     case OPTION_BLOCK:
         abort();
     }

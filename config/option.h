@@ -21,25 +21,29 @@ enum option_kind {
     OPTION_COUNT,    /* an unsigned integer */
     OPTION_DURATION, /* uint64_t, ms */
     OPTION_SIZE,     /* size_t, bytes */
-    OPTION_LATER,    /* a name that this version knows but whose capability it has not */
     OPTION_BLOCK     /* a block in the block: `options`, with offsets in the same struct */
 };
 
 struct option {
     const char *name; /* NULL: the end */
     enum option_kind kind;
-    size_t offset, size;            /* of the member that takes the value */
-    const char *fallback;           /* the default, as one would write it; NULL: none */
-    bool required;                  /* and there is no default */
-    bool selects;                   /* a word that comes first in its block and decides which `types` the block is of */
-    unsigned types;                 /* a bit for each of those words with which this option may be said; 0: any */
-    const char *const *words;       /* NULL-terminated */
-    const char *const *later_words; /* those that this version knows but has not got; NULL: none */
-    uint64_t least, most;           /* of numbers, sizes and durations */
-    const struct option *options;   /* of a block */
+    size_t offset, size;      /* of the member that takes the value */
+    const char *fallback;     /* the default, as one would write it; NULL: none */
+    bool required;            /* and there is no default */
+    bool selects;             /* a word that comes first in its block and decides which `types` the block is of */
+    unsigned types;           /* a bit for each of those words with which this option may be said; 0: any */
+    const char *const *words; /* NULL-terminated */
+    size_t built;             /* this version can do so many of `words`, the first ones; 0: all */
+    bool later; /* a name that this version knows but whose capability it has not: refused when it says anything */
+    uint64_t least, most;         /* of numbers, sizes and durations */
+    const struct option *options; /* of a block */
 };
 
-enum option_result { OPTION_OK, OPTION_IMPOSSIBLE, OPTION_NOT_YET };
+enum option_result {
+    OPTION_OK,
+    OPTION_IMPOSSIBLE,
+    OPTION_NOT_YET /* there is a value, but not in this version */
+};
 
 /* The number behind `text`, for the kinds that are kept as a number (WORD to SIZE). */
 enum option_result option_parse(const struct option *o, const char *text, uint64_t *value);

@@ -73,7 +73,7 @@ static void print_option(const struct option *o, const void *from, const char *i
 {
     bool hides = false;
 
-    if (o->kind == OPTION_LATER || (is_text(o) && load_pointer(o, from) == NULL))
+    if (o->later || (is_text(o) && load_pointer(o, from) == NULL))
         return;
     if (o->kind == OPTION_BLOCK) {
         print_nested(o, from, c, out);

@@ -49,6 +49,7 @@ static void read_number(struct reader *r, const struct option *o, int line, cons
         refuse_value(r, o, line, text);
         return;
     case OPTION_NOT_YET:
+        option_store(o, into, value);
         refuse_later_value(r, o, line, text);
         return;
     }
@@ -72,12 +73,11 @@ static void read_list(struct reader *r, const struct option *o, struct tree *sai
     store_pointer(o, into, list);
 }
 
-static void read_later(struct reader *r, const struct option *o, struct tree *said)
+/* Unless it is switched off by an empty value. */
+static void refuse_later(struct reader *r, const struct option *o, struct tree *said)
 {
     bool is_said = false;
 
-    if (said == NULL)
-        return;
     for (size_t i = 0; i < tree_value_count(said, o->name); i++)
         is_said = is_said || *tree_value(said, o->name, i) != '\0';
     if (is_said)
@@ -111,7 +111,7 @@ static void read_conninfo(struct reader *r, const struct option *o, int line, co
 }
 
 /* `said` is NULL when the block is not in the file: all defaults. */
-static void read_option(struct reader *r, const struct option *o, struct tree *said, void *into)
+static void read_value(struct reader *r, const struct option *o, struct tree *said, void *into)
 {
     bool is_said = said != NULL && o->kind != OPTION_BLOCK && tree_value_count(said, o->name) > 0;
     const char *text = is_said ? tree_value(said, o->name, 0) : o->fallback;
@@ -140,13 +140,19 @@ static void read_option(struct reader *r, const struct option *o, struct tree *s
     case OPTION_SIZE:
         read_number(r, o, line, text, into);
         return;
-    case OPTION_LATER:
-        read_later(r, o, said);
-        return;
     case OPTION_BLOCK:
         read_options(r, o->options, nested_block(said, o->name), into);
         return;
     }
+}
+
+static void read_option(struct reader *r, const struct option *o, struct tree *said, void *into)
+{
+    size_t errors_before = r->errors->count;
+
+    read_value(r, o, said, into);
+    if (o->later && said != NULL && r->errors->count == errors_before)
+        refuse_later(r, o, said);
 }
 
 static char *list_options(const struct option *options, unsigned types)

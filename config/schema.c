@@ -1,7 +1,7 @@
 /* The tables.
  *
- * A name that the documentation promises but this version does not build is listed as "later": it is refused by name, so that nobody
- * believes to have what he has not, and never as a misspelling. */
+ * A name that the documentation promises but this version does not build is listed as `later`, and words of that kind come behind those
+ * that are `built`: they are read and checked like all others and then refused, by name, so that nobody believes to have what he has not. */
 #include "config/schema.h"
 
 #define INTO(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
@@ -27,12 +27,10 @@ static const char *const duplicates[] = { "keep", "fold", NULL };
 static const char *const sink_kinds[] = { "log", "postgres", "webhook", "redis", "celery", "amqp", "kafka", NULL };
 static const char *const commands[] = { "publish", "lpush", "rpush", "xadd", NULL };
 static const char *const bodies[] = { "raw", "binary", "structured", NULL };
-static const char *const pools[] = { "dedicated", NULL };
-static const char *const later_pools[] = { "session", "transaction", NULL };
-static const char *const methods[] = { "passthrough", NULL };
-static const char *const later_methods[] = { "trust", "scram-sha-256", "md5", "cert", NULL };
-static const char *const tls_modes[] = { "disable", NULL };
-static const char *const later_tls_modes[] = { "prefer", "require", "verify-ca", "verify-full", NULL };
+static const char *const pools[] = { "dedicated", "session", "transaction", NULL };
+static const char *const resets[] = { "auto", "always", NULL };
+static const char *const methods[] = { "passthrough", "trust", "scram-sha-256", "md5", "cert", NULL };
+static const char *const tls_modes[] = { "disable", "prefer", "require", "verify-ca", "verify-full", NULL };
 static const char *const formats[] = { "json", "text", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const payloads[] = { "full", "preview", "none", NULL };
@@ -41,8 +39,8 @@ const struct option schema_file_options[] = {
     { "listen", OPTION_LIST, INTO(struct config_storage, listen), .fallback = "127.0.0.1:6432" },
     { "workers", OPTION_COUNT, INTO(struct config, workers), .fallback = "0", .most = 1024 },
     { "drain_timeout", OPTION_DURATION, INTO(struct config, drain_timeout_ms), .fallback = "30s", .most = LONGEST },
-    { "http", .kind = OPTION_LATER },
-    { "admin_users", .kind = OPTION_LATER },
+    { "http", OPTION_TEXT, INTO(struct config, http.text), .fallback = "", .later = true },
+    { "admin_users", OPTION_LIST, INTO(struct config, admin_users), .later = true },
     { .name = NULL },
 };
 
@@ -66,36 +64,39 @@ static const struct option limits_options[] = {
 };
 
 static const struct option auth_options[] = {
-    { "method", OPTION_WORD, INTO(struct config, auth), .fallback = "passthrough", .words = methods,
-      .later_words = later_methods },
-    { "users", .kind = OPTION_LATER },
-    { "query", .kind = OPTION_LATER },
+    { "method", OPTION_WORD, INTO(struct config, auth), .fallback = "passthrough", .words = methods, .built = 1 },
+    { "users", OPTION_TEXT, INTO(struct config, auth_users), .fallback = "", .later = true },
+    { "query", OPTION_TEXT, INTO(struct config, auth_query), .fallback = "", .later = true },
     { .name = NULL },
 };
 
 static const struct option client_tls_options[] = {
-    { "mode", OPTION_WORD, INTO(struct config_storage, client_tls), .fallback = "disable", .words = tls_modes,
-      .later_words = later_tls_modes },
-    { "certificate", .kind = OPTION_LATER },
-    { "key", .kind = OPTION_LATER },
-    { "ca", .kind = OPTION_LATER },
+    { "mode", OPTION_WORD, INTO(struct config, client_tls.mode), .fallback = "disable", .words = tls_modes,
+      .built = 1 },
+    { "certificate", OPTION_TEXT, INTO(struct config, client_tls.certificate), .fallback = "", .later = true },
+    { "key", OPTION_TEXT, INTO(struct config, client_tls.key), .fallback = "", .later = true },
+    { "ca", OPTION_TEXT, INTO(struct config, client_tls.ca), .fallback = "", .later = true },
     { .name = NULL },
 };
 
 static const struct option database_options[] = {
     { "upstream", OPTION_TEXT, INTO(struct database, upstream), .required = true },
-    { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .words = pools,
-      .later_words = later_pools },
+    { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .words = pools, .built = 1 },
     { "connect_timeout", OPTION_DURATION, INTO(struct database, connect_timeout_ms), .fallback = "5s", .least = 1,
       .most = LONGEST },
     { "control", OPTION_CONNINFO, INTO(struct database, control) },
-    { "pool_size", .kind = OPTION_LATER },
-    { "min_size", .kind = OPTION_LATER },
-    { "queue_timeout", .kind = OPTION_LATER },
-    { "server_idle_timeout", .kind = OPTION_LATER },
-    { "server_lifetime", .kind = OPTION_LATER },
-    { "server_reset", .kind = OPTION_LATER },
-    { "prepare_unnamed", .kind = OPTION_LATER },
+    { "pool_size", OPTION_COUNT, INTO(struct database, pool_size), .fallback = "20", .least = 1, .most = 100000,
+      .later = true },
+    { "min_size", OPTION_COUNT, INTO(struct database, min_size), .fallback = "0", .most = 100000, .later = true },
+    { "queue_timeout", OPTION_DURATION, INTO(struct database, queue_timeout_ms), .fallback = "30s", .most = LONGEST,
+      .later = true },
+    { "server_idle_timeout", OPTION_DURATION, INTO(struct database, server_idle_timeout_ms), .fallback = "10min",
+      .most = LONGEST, .later = true },
+    { "server_lifetime", OPTION_DURATION, INTO(struct database, server_lifetime_ms), .fallback = "1h", .most = LONGEST,
+      .later = true },
+    { "server_reset", OPTION_WORD, INTO(struct database, server_reset), .fallback = "auto", .words = resets,
+      .later = true },
+    { "prepare_unnamed", OPTION_SWITCH, INTO(struct database, prepare_unnamed), .fallback = "off", .later = true },
     { .name = NULL },
 };
 

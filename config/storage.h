@@ -11,7 +11,6 @@
 struct config_storage {
     struct config config; /* first: a pointer to it is one to the whole */
     const char *const *listen;
-    unsigned client_tls;
     struct memory memory;
     struct variables variables; /* what came from the environment */
     atomic_uint references;

@@ -104,7 +104,7 @@ static void on_error(cfg_t *block, const char *format, va_list arguments)
 
 static cfg_opt_t value_option(const struct option *o)
 {
-    if (o->kind == OPTION_LIST || o->kind == OPTION_LATER)
+    if (o->kind == OPTION_LIST)
         return (cfg_opt_t)CFG_PTR_LIST_CB(o->name, NULL, CFGF_NODEFAULT, on_value, free);
     return (cfg_opt_t)CFG_PTR_CB(o->name, NULL, CFGF_NODEFAULT, on_value, free);
 }

@@ -337,17 +337,6 @@ static const struct {
     /* what would surprise */
     { "route x {\n\nmode = atomic }", "FILE:4: an atomic route without match must say how an unmarked request ends: "
                                       "expected end = commit or end = rollback" },
-    { "http = \"127.0.0.1:9632\"", "FILE:2: http" LATER },
-    { "admin_users = {\"postgres\"}", "FILE:2: admin_users" LATER },
-    { "auth { method = scram-sha-256 }", "FILE:2: method = scram-sha-256" LATER ": expected passthrough" },
-    { "auth { method = trust }", "FILE:2: method = trust" LATER ": expected passthrough" },
-    { "auth { users = \"users.conf\" }", "FILE:2: users" LATER },
-    { "client_tls { mode = prefer }", "FILE:2: mode = prefer" LATER ": expected disable" },
-    { "client_tls { key = \"secret.pem\" }", "FILE:2: key" LATER },
-    { "database x { upstream = \"host=a\" pool = transaction }",
-      "FILE:2: pool = transaction" LATER ": expected dedicated" },
-    { "database x { upstream = \"host=a\" pool = session }", "FILE:2: pool = session" LATER ": expected dedicated" },
-    { "database x { upstream = \"host=a\"\npool_size = 20 }", "FILE:3: pool_size" LATER },
 };
 
 Test(config, a_mistake_is_told_with_its_line_and_what_was_expected)
@@ -389,7 +378,10 @@ Test(config, all_impossible_values_are_told_at_once_in_the_order_of_their_lines)
         "rollback\n"
         "FILE:8: timeout: expected a duration such as 250ms, 30s, 5min or 1h from off to 480h, but found \"soon\"\n"
         "FILE:9: upstream is missing from this block\n"
-        "FILE:9: pool = session" LATER ": expected dedicated\n");
+        "FILE:9: pool = session" LATER ": expected dedicated\n"
+        "FILE:9: pool: expected dedicated with auth method passthrough, for a client's login is good for one "
+        "connection "
+        "only\n");
     free(errors);
 }
 
@@ -399,53 +391,6 @@ Test(config, a_syntax_error_stands_alone)
 
     cr_expect_str_eq(errors, "FILE:2: route: expected a title and a block, as in \"title\" { … }\n");
     free(errors);
-}
-
-/* The names of everything that is documented, in use now or not. */
-static const char documented[] =
-    "listen  = {\"127.0.0.1:6432\"}\n"
-    "workers = 0 drain_timeout = 30s\n"
-    "http    = \"127.0.0.1:9632\" admin_users = {\"postgres\"}\n"
-    "log { format = json  level = info  file = \"\"  payloads = preview }\n"
-    "limits { clients = 10000  message = 1GB  startup = 10kB events_per_request = 10000  event = 1MB  held = 256MB }\n"
-    "auth { method = scram-sha-256 users = \"users.conf\"  query = \"\" }\n"
-    "client_tls { mode = prefer  certificate = \"\"  key = \"\"  ca = \"\" }\n"
-    "database \"shop\" { upstream = \"host=db1,db2 port=5432 dbname=shop target_session_attrs=read-write "
-    "sslmode=verify-full\"\n"
-    "    control = \"host=db1,db2 dbname=shop user=pgatomic\" pool = transaction pool_size = 20  min_size = 0\n"
-    "    queue_timeout = 30s server_idle_timeout = 10min  server_lifetime = 1h  connect_timeout = 5s  server_reset = "
-    "auto\n"
-    "    prepare_unnamed = on }\n"
-    "route \"checkout\" { match = \"/checkout/*\" application = \"shop-*\"  database = \"shop\"  user = \"*\" mode = "
-    "atomic\n"
-    "    nested = savepoint on_error = abort end = rollback timeout = 30s  idle_timeout = 10s isolation = default\n"
-    "    access = default sandbox_sinks = {} }\n"
-    "channel \"celery\" { sink = {\"tasks\"}  forward = off  delivery = outbox }\n"
-    "channel \"mail.*\" { sink = {\"mail-hook\"}  capture = wire  ordering = channel  duplicates = keep }\n"
-    "sink \"tasks\" { type = celery url = \"redis://127.0.0.1:6379/0\"  queue = \"celery\" }\n"
-    "sink \"mail-hook\" { type = webhook url = \"https://hooks.example/mail\" secret = "
-    "\"${HOOK_SECRET:-whsec_c2VjcmV0}\" body = raw timeout "
-    "= 15s\n"
-    "    retry { first = 1s  max = 1h  attempts = 15 } }\n"
-    "sink \"stream\" { type = redis url = \"redis://127.0.0.1:6379/0\" command = xadd  key = \"events\" }\n"
-    "sink \"listeners\" { type = postgres upstream = \"host=db1 dbname=shop user=pgatomic\" }\n"
-    "outbox \"shop\" { upstream = \"host=db1,db2 dbname=shop user=pgatomic\"  lease = 30s  batch = 500  poll = 5s }\n";
-
-Test(config, nothing_that_is_documented_is_called_unknown)
-{
-    char *errors = errors_of(documented);
-    size_t count = 0;
-
-    for (char *line = strtok(errors, "\n"); line != NULL; line = strtok(NULL, "\n"), count++)
-        cr_expect_not_null(strstr(line, "not supported by this version of pgatomic"), "%s", line);
-    cr_expect_gt(count, 10);
-    free(errors);
-}
-
-Test(config, names_that_are_switched_off_are_accepted_before_they_can_be_switched_on)
-{
-    config_release(config_of("http = \"\" admin_users = {} auth { users = \"\" query = \"\" }"
-                             "client_tls { mode = disable certificate = \"\" }" ANY_DATABASE));
 }
 
 Test(config, a_file_without_a_database_is_refused)

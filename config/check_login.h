@@ -1,0 +1,12 @@
+/* Who may come in, and how: authentication, TLS, pools and HTTP. */
+#ifndef CONFIG_CHECK_LOGIN_H
+#define CONFIG_CHECK_LOGIN_H
+
+#include "config/errors.h"
+#include "config/storage.h"
+#include "config/tree.h"
+
+/* Refuses logins that could never succeed, or would not be what they seem. */
+void check_login(struct config_storage *s, struct tree *file, struct config_errors *errors);
+
+#endif
