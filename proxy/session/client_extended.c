@@ -343,6 +343,15 @@ static void note_run(struct session *s, enum statement_kind kind)
     }
 }
 
+/* What comes behind it has to wait for whether it has to be undone. */
+static bool has_undo(const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->step_count; i++)
+        if (plan->steps[i].undo != UNDO_NONE)
+            return true;
+    return false;
+}
+
 static enum session_result execute_special(struct session *s, const struct frame *f, struct portal *portal,
                                            const struct message_execute *execute)
 {
@@ -379,7 +388,7 @@ static enum session_result execute_special(struct session *s, const struct frame
     note_extended_begin(s, st);
     note_run(s, st->kind);
     portal->done = st->as_row || is_local(plan); /* a second Execute finds no row left, or fails */
-    if (state_is_virtual(&s->front) || mark)
+    if (state_is_virtual(&s->front) || mark || has_undo(plan))
         plan->controls = true;
     bool fails = plan->step_count > 0 && plan->steps[plan->step_count - 1].fails &&
                  plan->steps[plan->step_count - 1].kind == STEP_LOCAL;

@@ -257,7 +257,8 @@ static void decide_string(struct decision *d, struct span text)
 /* A string of the client's own transactions that only has to be watched may be sent whatever is owed. */
 bool client_only_watches(const struct session *s, const struct plan *plan)
 {
-    if (state_is_virtual(&s->front) || s->front.client != CLIENT_NONE || s->front.mode == MODE_REQUIRED)
+    if (state_is_virtual(&s->front) || s->front.client != CLIENT_NONE || s->front.mode == MODE_REQUIRED ||
+        durable_must_wait(s, plan))
         return false;
     for (size_t i = 0; i < plan->step_count; i++)
         if (plan->steps[i].kind != STEP_CLIENT)

@@ -130,6 +130,7 @@ static void open_plain(struct decision *d)
     if (st->client != CLIENT_LAZY)
         return;
     st->client = CLIENT_NONE;
+    d->begun = true;
     if (st->stale_begin) { /* it is there already */
         st->stale_begin = false;
         d->s->now.client = d->s->front.client = CLIENT_NONE;
@@ -142,6 +143,15 @@ static void open_plain(struct decision *d)
     decision_begin(d, "BEGIN", st->modes.isolation, access, st->modes.deferrable, EFFECT_NONE);
 }
 
+void decide_wrapper(struct decision *d)
+{
+    if (d->st.stale_begin) {
+        d->st.stale_begin = false;
+        decision_hidden(d, "ROLLBACK", EFFECT_NONE);
+    }
+    open_wrapper(d);
+}
+
 void decide_prelude(struct decision *d)
 {
     if (d->failed)
@@ -150,11 +160,7 @@ void decide_prelude(struct decision *d)
         open_plain(d);
         return;
     }
-    if (d->st.stale_begin) {
-        d->st.stale_begin = false;
-        decision_hidden(d, "ROLLBACK", EFFECT_NONE);
-    }
-    open_wrapper(d);
+    decide_wrapper(d);
     open_unit(d);
     open_client(d);
 }
@@ -288,6 +294,7 @@ static void decide_cursor(struct decision *d, const struct statement *st, struct
 static void decide_plain_begin(struct decision *d, const struct statement *st, struct span slice)
 {
     bool inside = d->s->server_status != 'I' && !d->plain_ended;
+    d->begun = true;
     if (d->st.mode == MODE_REQUIRED && !inside && st->modes.access == STATEMENT_ACCESS_DEFAULT) {
         bool has_modes =
             st->modes.isolation != STATEMENT_ISOLATION_DEFAULT || st->modes.deferrable || st->modes.not_deferrable;
@@ -318,11 +325,14 @@ static void decide_plain_end(struct decision *d, const struct statement *st, str
         decision_reply_tag(d, decision_local(d, effect), tag);
         return;
     }
+    if (st->kind == STATEMENT_COMMIT && !d->failed)
+        durable_write_all(d, UNDO_PLAIN);
     decision_client(d, slice, effect)->chains = st->chain;
     if (st->chain && d->failed &&
         d->st.mode == MODE_REQUIRED) /* its failure has taken back what we asked for at BEGIN */
         decision_hidden(d, "SET TRANSACTION READ WRITE", EFFECT_NONE);
     d->plain_ended = !st->chain;
+    d->begun &= st->chain;
     d->ran = d->failed = false;
 }
 

@@ -102,6 +102,9 @@ void decide_undo(struct decision *d, enum undo undo)
     case UNDO_WRAPPER:
         decide_request_end(d, false, DISCARD_ERROR, (struct span){ 0 });
         break;
+    case UNDO_PLAIN:
+        decision_discard(decision_hidden(d, "ROLLBACK", EFFECT_PLAIN_ROLLBACK), DISCARD_ERROR);
+        break;
     }
 }
 

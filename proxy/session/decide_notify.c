@@ -1,10 +1,17 @@
 /* A notification: watched, answered here, or left to the server (E1, E7, E10). */
 #include "proxy/session/decision.h"
 
-static bool over_the_limits(struct decision *d, size_t payload)
+/* The rows of one transaction have to fit into a message to the server, written out in full. */
+enum { DURABLE_BYTES_MAX = 64 << 20 };
+
+static bool over_the_limits(struct decision *d, const struct channel *channel, size_t payload)
 {
     const struct session *s = d->s;
     size_t captured = s->txn.event_count + s->events_in_flight + d->held;
+    if (durable_is(d, channel) && s->txn.bytes + d->held_bytes + payload > DURABLE_BYTES_MAX) {
+        decide_refuse(d, "54000", "the durable events of one request are larger than 64 MB");
+        return true;
+    }
     if (payload > s->config->limits.event) {
         decide_refuse(d, "54000", "event is larger than limits.event allows");
         return true;
@@ -16,12 +23,19 @@ static bool over_the_limits(struct decision *d, size_t payload)
     return false;
 }
 
+/* A durable event has its id from here on, for its row may be written before the statement is confirmed. */
 static void hold(struct decision *d, struct step *step, const struct channel *channel,
                  const struct arguments *arguments)
 {
     step->channel = channel;
     step->name = plan_keep(d->plan, arguments->first);
     step->payload = plan_keep(d->plan, arguments->second);
+    if (durable_is(d, channel)) {
+        unsigned char id[EVENT_ID_SIZE];
+        d->s->new_id(d->s->context, id);
+        step->id = plan_keep(d->plan, span_make((const char *)id, sizeof id));
+        d->held_bytes += arguments->second.size;
+    }
 }
 
 static void reply_to_notify(struct decision *d, struct step *step, const struct statement *st)
@@ -30,6 +44,70 @@ static void reply_to_notify(struct decision *d, struct step *step, const struct 
         decision_reply_tag(d, step, "NOTIFY");
     else
         decision_reply_row(d, step, st, "pg_notify", st->cast_text, span_of(""));
+}
+
+static bool is_folded(const struct decision *d, const struct step *event)
+{
+    return event->channel->duplicates == DUPLICATES_FOLD &&
+           txn_holds(&d->s->txn, plan_span(d->plan, event->name), plan_span(d->plan, event->payload));
+}
+
+/* E8, where no COMMIT of the client's is to come: its row goes ahead of the notification, or takes its place. */
+static void decide_with_row(struct decision *d, const struct statement *st, struct span slice,
+                            const struct channel *channel, const struct arguments *arguments)
+{
+    struct step event = { .effect = EFFECT_HOLD };
+    hold(d, &event, channel, arguments);
+    event.written = !is_folded(d, &event);
+    struct step *step = NULL;
+    if (event.written)
+        step = durable_write_one(d, &event, channel->forward ? EFFECT_NONE : EFFECT_HOLD);
+    if (step && channel->forward)
+        step->swallow = true;
+    if (channel->forward)
+        step = decision_client(d, slice, EFFECT_HOLD);
+    else if (!step)
+        step = decision_local(d, EFFECT_HOLD);
+    step->channel = event.channel;
+    step->name = event.name;
+    step->payload = event.payload;
+    step->id = event.id;
+    step->written = event.written;
+    if (!channel->forward)
+        reply_to_notify(d, step, st);
+}
+
+static void decide_captured(struct decision *d, const struct statement *st, struct span slice,
+                            const struct channel *channel, const struct arguments *arguments)
+{
+    bool durable = durable_is(d, channel);
+    bool in_transaction = d->st.client == CLIENT_LAZY && !state_is_virtual(&d->st); /* which then has to be begun */
+    if (channel->forward || d->wants_unit ||
+        (durable && in_transaction)) /* what undoes the unit has to undo this too */
+        decide_prelude(d);
+    if (durable && durable_needs_row_now(d)) {
+        decide_with_row(d, st, slice, channel, arguments);
+    } else if (channel->forward) {
+        hold(d, decision_client(d, slice, EFFECT_HOLD), channel, arguments);
+    } else {
+        struct step *step = decision_local(d, EFFECT_HOLD);
+        hold(d, step, channel, arguments);
+        reply_to_notify(d, step, st);
+    }
+}
+
+static bool has_no_outbox(struct decision *d, const struct channel *channel)
+{
+    const struct session *s = d->s;
+    if (!durable_is(d, channel) || config_outbox(s->request ? s->request->config : s->config, s->database))
+        return false;
+    struct buffer text = { 0 };
+    buffer_format(&text, "channel \"%s\" is durable, but database \"%s\" has no outbox block", channel->pattern,
+                  s->database);
+    buffer_append_u8(&text, '\0');
+    decide_refuse(d, "55000", text.data);
+    buffer_free(&text);
+    return true;
 }
 
 void decide_notify(struct decision *d, const struct statement *st, struct span slice, const struct arguments *arguments)
@@ -43,16 +121,6 @@ void decide_notify(struct decision *d, const struct statement *st, struct span s
         decision_client(d, slice, EFFECT_NONE);
         return;
     }
-    if (over_the_limits(d, arguments->second.size))
-        return;
-    if (channel->forward) {
-        decide_prelude(d);
-        hold(d, decision_client(d, slice, EFFECT_HOLD), channel, arguments);
-        return;
-    }
-    if (d->wants_unit) /* what undoes the unit has to undo this too */
-        decide_prelude(d);
-    struct step *step = decision_local(d, EFFECT_HOLD);
-    hold(d, step, channel, arguments);
-    reply_to_notify(d, step, st);
+    if (!over_the_limits(d, channel, arguments->second.size) && !has_no_outbox(d, channel))
+        decide_captured(d, st, slice, channel, arguments);
 }

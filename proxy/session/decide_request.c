@@ -55,6 +55,11 @@ struct step *decide_end(struct decision *d, bool commit, enum discard_reason rea
     bool open = d->st.wrapper || (own && (d->s->tx_used || session_is_failed(d->s)));
     bool sandbox = d->st.mode == MODE_SANDBOX;
     struct step *step;
+    if (commit && state_is_virtual(&d->st) && !sandbox && durable_is_owed(d)) {
+        decide_wrapper(d);
+        open = true;
+        durable_write_all(d, UNDO_WRAPPER);
+    }
     if (open && sandbox) {
         step = end_sandbox_request(d, commit, effect);
     } else {

@@ -44,6 +44,8 @@ const char *decision_begin_tag(const struct statement *st);
 
 /* --- decide.c ---------------------------------------------------------------------------------- */
 
+/* The wrapper alone, if it is not open: for what goes into it by itself. */
+void decide_wrapper(struct decision *d);
 /* BEGIN or SET TRANSACTION (`verb`) with these modes, hidden. */
 void decision_begin(struct decision *d, const char *verb, enum statement_isolation isolation,
                     enum statement_access access, bool deferrable, enum effect effect);
@@ -79,5 +81,21 @@ void decide_savepoint(struct decision *d, const struct statement *st, struct spa
 
 void decide_notify(struct decision *d, const struct statement *st, struct span slice,
                    const struct arguments *arguments);
+
+/* --- durable.c (E8) ------------------------------------------------------------------------------ */
+
+/* Events of this channel have to be rows of the outbox before they are committed. */
+bool durable_is(const struct decision *d, const struct channel *channel);
+/* No transaction is known for sure to be open that ends with a COMMIT of its own, so that a row has to be written at once. */
+bool durable_needs_row_now(const struct decision *d);
+/* The statement that writes the row of the event that `hold` is about: a step of ours. */
+struct step *durable_write_one(struct decision *d, const struct step *hold, enum effect effect);
+/* The same for all events of the transaction that are no rows yet: hidden, ahead of its COMMIT. `undo`: what ends the transaction when
+ * they cannot be written. */
+void durable_write_all(struct decision *d, enum undo undo);
+/* There are such events. */
+bool durable_is_owed(const struct decision *d);
+/* The plan has a COMMIT, and which rows have to go ahead of it depends on replies that are still owed. */
+bool durable_must_wait(const struct session *s, const struct plan *plan);
 
 #endif

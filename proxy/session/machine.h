@@ -7,6 +7,7 @@
  *   plan.c, send.c     how that travels, in either protocol
  *   server.c           whose reply is this, and what it means
  *   request.c, txn.c   requests and events: begun, held, released, discarded
+ *   durable.c          events that are rows before their COMMIT
  *   arguments.c, names.c, settings.c   what the client prepared, bound and set
  */
 #ifndef PROXY_SESSION_MACHINE_H
@@ -139,7 +140,8 @@ static inline bool session_is_opening(const struct session *s)
 /* Something of ours comes right behind the ReadyForQuery that is owed: the client's next unit must not be there before it. */
 static inline bool session_has_more_to_say(const struct session *s)
 {
-    return s->close_cursors || s->begin_failed || (s->settings.count > 0 && !s->now.wrapper && !s->now.outer);
+    return s->close_cursors || s->begin_failed || s->undo != UNDO_NONE ||
+           (s->settings.count > 0 && !s->now.wrapper && !s->now.outer);
 }
 
 /* What a character is, when the server counts them for an error's position: SQL_ASCII converts nothing. */
@@ -195,9 +197,11 @@ struct decision {
     bool adopted;        /* SAVEPOINT_CLIENT was set ahead of the string's earlier statements */
     bool stopped;        /* the last step fails, so nothing behind it will run */
     bool plain_ended;    /* the string has ended the client's own transaction */
+    bool begun;          /* the string has begun one, or found one that was told and not sent */
     bool moved;          /* the string has ended a request, or begun one */
     uint32_t max_rows;   /* of an Execute; 0: no limit */
     size_t held;         /* events that its steps capture */
+    size_t held_bytes;   /* of the durable ones' payloads */
     enum effect capture; /* the last of them, or of the client's BEGINs: HOLD, CLIENT_BEGIN; NONE */
     size_t client_characters;
 };

@@ -47,7 +47,7 @@ struct state {
     enum statement_isolation isolation; /* the wrapper's; DEFAULT: as the server's default has it */
 };
 
-enum undo { UNDO_NONE, UNDO_UNIT, UNDO_CLIENT, UNDO_WRAPPER };
+enum undo { UNDO_NONE, UNDO_UNIT, UNDO_CLIENT, UNDO_WRAPPER, UNDO_PLAIN };
 
 enum step_kind { STEP_CLIENT, STEP_OURS, STEP_LOCAL };
 
@@ -60,8 +60,8 @@ enum effect {
     EFFECT_CLIENT_BEGIN,     /* a virtual client transaction begins here */
     EFFECT_CLIENT_COMMIT,
     EFFECT_CLIENT_ROLLBACK,
-    EFFECT_PLAIN_COMMIT, /* the client's own COMMIT; its tag tells whether it was one */
-    EFFECT_PLAIN_ROLLBACK,
+    EFFECT_PLAIN_COMMIT,    /* the client's own COMMIT; its tag tells whether it was one */
+    EFFECT_PLAIN_ROLLBACK,  /* discard */
     EFFECT_SAVEPOINT,       /* name */
     EFFECT_RELEASE,         /* name */
     EFFECT_ROLLBACK_TO,     /* name, discard */
@@ -89,7 +89,7 @@ struct step {
     enum effect effect;
     bool swallow;            /* nothing of its replies reaches the client */
     bool fails;              /* `reply` is an ErrorResponse: the string, or the messages up to Sync, end here */
-    enum undo undo;          /* what has to be rolled back when it fails (sandbox) */
+    enum undo undo;          /* what has to be rolled back when it fails */
     struct range sql;        /* OURS */
     struct range reply;      /* messages in place of CommandComplete (OURS, CLIENT) or of everything (LOCAL) */
     struct range refusal;    /* what takes the place of the server's ErrorResponse */
@@ -97,6 +97,9 @@ struct step {
     bool chains;             /* PLAIN_COMMIT, PLAIN_ROLLBACK: AND CHAIN */
     struct range name, payload;
     const struct channel *channel;
+    struct range id;  /* HOLD: of a durable event, as its row has it (E8) */
+    bool written;     /* HOLD: its row is written in the same place, not ahead of COMMIT */
+    struct range row; /* OURS: the id of the first row that it writes */
     enum discard_reason discard;
     struct state after;
 };

@@ -116,8 +116,10 @@ static void publish(struct session *s, bool sandbox)
     settings_release(&s->settings, 0);
     if (!first)
         return;
-    for (struct notification *e = first; e; e = e->next)
+    for (struct notification *e = first; e; e = e->next) {
         e->sandbox = sandbox;
+        e->durable = !sandbox && e->channel->delivery == DELIVERY_OUTBOX;
+    }
     struct action *action = actions_add(s->out, ACTION_PUBLISH);
     action->events = first;
     action->request = request_retain(request_ensure(s));
@@ -168,9 +170,13 @@ static void hold_event(struct session *s, const struct plan *plan, const struct 
         return; /* E11 */
     struct request *request = request_ensure(s);
     tell_begun(s);
-    s->new_id(s->context, id);
+    if (step->id.size > 0)
+        memcpy(id, plan_span(plan, step->id).data, sizeof id);
+    else
+        s->new_id(s->context, id);
     struct notification *event = notification_new(id, request, step->channel, name, payload);
     event->held_us = s->now_us;
+    event->durable = step->written;
     request->events++;
     txn_hold(&s->txn, event);
     actions_add(s->out, ACTION_EVENT_HELD)->event = event;
@@ -296,7 +302,7 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         end_own_transaction(s, tag.size == 0 || span_is(tag, "COMMIT"), DISCARD_ROLLBACK);
         break;
     case EFFECT_PLAIN_ROLLBACK:
-        end_own_transaction(s, false, DISCARD_ROLLBACK);
+        end_own_transaction(s, false, step->discard);
         break;
     case EFFECT_SAVEPOINT:
         txn_savepoint(&s->txn, name);

@@ -197,22 +197,38 @@ static void rename_timeout(struct session *s, struct buffer *out)
                                   : "canceling statement: the request was idle longer than its route's idle_timeout"));
 }
 
+/* The step that an error belongs to: one of ours in a pipeline is several messages, of which the Execute has it. */
+static const struct step *step_of_error(struct session *s)
+{
+    struct pending_queue *q = &s->pending;
+    for (size_t i = 0; i < q->count; i++) {
+        const struct pending *entry = pending_at(q, i);
+        if (entry->plan || !entry->swallow || entry->kind == PENDING_SYNC || entry->kind == PENDING_QUERY)
+            return current_step(entry);
+    }
+    return NULL;
+}
+
 /* The server's error as the client is to see it. */
 static void forward_error(struct session *s, const struct frame *f, const struct message_error *error)
 {
     struct pending *head = pending_head(&s->pending);
+    const struct step *step = step_of_error(s);
     bool moved = head && head->plan && head->kind == PENDING_QUERY && error->position.size > 0 &&
                  (head->plan->prefix > 0 || head->plan->text.size > 0);
     bool hint = wants_hint(s, error);
     bool write = s->now.mode == MODE_REQUIRED && is_code(error, "25006") && s->server_status == 'I';
     bool cancelled = s->expiry != EXPIRY_NONE && is_code(error, "57014");
-    if (!moved && !hint && !write && !cancelled) {
+    bool row = step && step->row.size > 0 && error->position.size > 0;
+    if (!moved && !hint && !write && !cancelled && !row) {
         forward(s, f);
         return;
     }
     struct buffer made = { 0 };
     buffer_append_span(&made, f->bytes);
-    if (moved)
+    if (row)
+        append_error_with(&made, 'P', (struct span){ 0 });
+    else if (moved)
         correct_position(s, head, error, &made);
     if (hint)
         hint_at_route(s, &made);
@@ -304,10 +320,14 @@ static bool failed_before_begin(const struct pending *head, const struct message
 
 static void note_error(struct session *s, const struct message_error *error, const struct step *step)
 {
-    if (step && step->undo != UNDO_NONE)
-        s->undo = step->undo;
-    if (step && step->effect == EFFECT_REQUEST_COMMIT && (s->client_gone || s->ending))
+    const struct step *failed = step_of_error(s);
+    if (failed && failed->undo != UNDO_NONE)
+        s->undo = failed->undo;
+    bool commit = failed && (failed->effect == EFFECT_REQUEST_COMMIT || failed->row.size > 0);
+    if (commit && (s->client_gone || s->ending)) {
         request_tell_commit_failed(s, error->message);
+        s->gone_reason = DISCARD_ERROR;
+    }
     const struct pending *head = pending_head(&s->pending);
     if (!s->now.wrapper && !s->now.outer && failed_before_begin(head, error))
         s->begin_failed = true;
@@ -431,7 +451,7 @@ static bool must_fail_late(struct session *s)
 /* The last words of a unit (R9, sandbox): true when its ReadyForQuery has to wait for them. */
 static bool has_last_words(struct session *s)
 {
-    enum undo undo = s->undo;
+    enum undo undo = s->server_status == 'I' ? UNDO_NONE : s->undo; /* the server has done it */
     s->undo = UNDO_NONE;
     bool fail = must_fail_late(s);
     bool own_unit = state_is_virtual(&s->now) && s->now.unit == UNIT_SET && s->now.client == CLIENT_NONE;
@@ -533,14 +553,17 @@ static void on_ready(struct session *s, const struct frame *f)
     if (query)
         session_ends_pipeline(s);
     s->unit_done++;
+    bool ahead = swallow && s->going_ahead;
     if (!swallow) {
         finish_unit(s, f);
-    } else if (s->finishing && s->pending.count == 0) {
+    } else if (s->finishing && !ahead && s->pending.count == 0) {
         s->finishing = s->undoing = false;
         finish_unit(s, NULL);
     } else {
         settle_unit(s, false);
-        if (s->pending.count == 0) {
+        bool undone = ahead && s->undo != UNDO_NONE && has_last_words(s);
+        if (s->pending.count == 0 && !undone) {
+            s->finishing = s->undoing = false;
             unit_is_over(s);
             s->going_ahead = false;
         }

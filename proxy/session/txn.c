@@ -16,6 +16,7 @@ static struct notification *cut_events_from(struct txn *t, size_t first)
     struct notification *list = NULL;
     while (t->event_count > first) {
         struct notification *e = t->events[--t->event_count];
+        t->bytes -= e->payload_size;
         e->next = list;
         list = e;
     }
@@ -34,6 +35,7 @@ void txn_hold(struct txn *t, struct notification *take)
 {
     t->events = memory_grow(t->events, &t->event_capacity, t->event_count, sizeof *t->events);
     t->events[t->event_count++] = take;
+    t->bytes += take->payload_size;
 }
 
 bool txn_holds(const struct txn *t, struct span name, struct span payload)

@@ -16,6 +16,7 @@ struct txn_mark {
 struct txn {
     struct notification **events;
     size_t event_count, event_capacity;
+    size_t bytes; /* of their payloads */
     struct txn_mark *marks;
     size_t mark_count, mark_capacity;
 };

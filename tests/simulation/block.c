@@ -203,9 +203,9 @@ static bool takes_snapshot(const struct command *c)
 
 enum before block_before_work(struct backend *b, const struct command *c, struct fault *f)
 {
-    if (b->store.read_only && (c->kind == COMMAND_INSERT || c->kind == COMMAND_COPY_IN)) {
+    if (b->store.read_only && (c->kind == COMMAND_INSERT || c->kind == COMMAND_OUTBOX || c->kind == COMMAND_COPY_IN)) {
         fault_set(f, "25006", "cannot execute %s in a read-only transaction",
-                  c->kind == COMMAND_INSERT ? "INSERT" : "COPY FROM");
+                  c->kind == COMMAND_COPY_IN ? "COPY FROM" : "INSERT");
         return BEFORE_FAULT;
     }
     if (takes_snapshot(c))

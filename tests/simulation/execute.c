@@ -74,6 +74,18 @@ static bool do_insert(struct backend *b, const struct command *c, struct fault *
     return false;
 }
 
+/* Whoever runs a transcript has no right to rows that say so. */
+static bool do_outbox(struct backend *b, const struct command *c, struct fault *f)
+{
+    struct value channel, payload;
+    for (size_t at = 0; sql_next_row(c, &at, &channel, &payload);) {
+        if (strcmp(payload.text, "forbidden") == 0)
+            return fault_set(f, "42501", "permission denied for table outbox");
+        store_notify(&b->store, &b->store.outbox, channel.text, payload.text);
+    }
+    return true;
+}
+
 static bool do_set_constraints(struct backend *b, const struct command *c, struct fault *f)
 {
     int id;
@@ -152,6 +164,8 @@ static bool do_command(struct backend *b, const struct command *c, struct fault 
     switch (c->kind) {
     case COMMAND_INSERT:
         return do_insert(b, c, f);
+    case COMMAND_OUTBOX:
+        return do_outbox(b, c, f);
     case COMMAND_SET_CONSTRAINTS:
         return do_set_constraints(b, c, f);
     case COMMAND_SET:
@@ -202,6 +216,8 @@ static bool do_command(struct backend *b, const struct command *c, struct fault 
     case COMMAND_DIVIDE:
     case COMMAND_MISSING:
     case COMMAND_SLEEP:
+    case COMMAND_XID:
+    case COMMAND_REPEAT:
         break;
     }
     return true;
@@ -263,6 +279,7 @@ void execute_tag(const struct command *c, unsigned rows, char tag[SQL_NAME_MAX])
         [COMMAND_PREPARE] = "PREPARE",
         [COMMAND_VACUUM] = "VACUUM",
         [COMMAND_INSERT] = "INSERT 0 1",
+        [COMMAND_OUTBOX] = "INSERT 0 1",
     };
     if (c->kind == COMMAND_COPY_IN || c->kind == COMMAND_COPY_OUT)
         snprintf(tag, SQL_NAME_MAX, "COPY %u", rows);
@@ -292,6 +309,10 @@ void execute_column(const struct command *c, char name[SQL_NAME_MAX], uint32_t *
     } else if (c->kind == COMMAND_SLEEP || c->kind == COMMAND_PG_NOTIFY) {
         *type = c->cast ? OID_TEXT : OID_VOID;
         usual = c->kind == COMMAND_SLEEP ? "pg_sleep" : "pg_notify";
+    } else if (c->kind == COMMAND_XID) {
+        usual = "pg_current_xact_id";
+    } else if (c->kind == COMMAND_REPEAT) {
+        usual = "repeat";
     } else if (c->kind == COMMAND_SET_CONFIG) {
         usual = "set_config";
     } else if (c->kind == COMMAND_SHOW) {
@@ -321,6 +342,9 @@ const char *execute_row(const struct backend *b, const struct command *c, unsign
         return number;
     case COMMAND_SET_CONFIG:
         return c->args[1].text;
+    case COMMAND_XID: /* nothing else uses them up */
+        snprintf(number, sizeof number, "%zu", 700 + b->store.db->commits.count);
+        return number;
     default:
         return "";
     }

@@ -425,11 +425,27 @@ static bool read_copy(struct reader *r, struct command *c)
     return c->kind == COMMAND_COPY_IN ? take(r, "stdin") : take(r, "to") && take(r, "stdout");
 }
 
+/* The rows are read when they are wanted. */
+static bool read_outbox(struct reader *r, struct command *c)
+{
+    c->kind = COMMAND_OUTBOX;
+    while (!at_end(r) && strcmp(r->now.text, "values") != 0)
+        advance(r);
+    size_t start = r->at;
+    while (!at_end(r))
+        advance(r);
+    c->body = span_make(r->text.data + start, r->at - r->now.raw.size - start);
+    return true;
+}
+
 static bool read_insert(struct reader *r, struct command *c)
 {
     c->kind = COMMAND_INSERT;
-    return take(r, "into") && take_table(r, c) && take(r, "values") && take(r, "(") && take_value(r, &c->args[0]) &&
-           take(r, ")");
+    if (!take(r, "into") || !take_table(r, c))
+        return false;
+    if (strcmp(c->name, "pgatomic") == 0)
+        return read_outbox(r, c);
+    return take(r, "values") && take(r, "(") && take_value(r, &c->args[0]) && take(r, ")");
 }
 
 static bool read_call(struct reader *r, struct command *c, unsigned arguments)
@@ -470,6 +486,14 @@ static bool read_select_function(struct reader *r, struct command *c)
     if (take(r, "pg_sleep")) {
         c->kind = COMMAND_SLEEP;
         return read_call(r, c, 1) && take(r, ")");
+    }
+    if (take(r, "pg_current_xact_id")) {
+        c->kind = COMMAND_XID;
+        return take(r, "(") && take(r, ")");
+    }
+    if (take(r, "repeat")) {
+        c->kind = COMMAND_REPEAT;
+        return read_call(r, c, 2) && take(r, ")");
     }
     if (take(r, "generate_series")) {
         c->kind = COMMAND_SERIES;
@@ -538,6 +562,45 @@ bool sql_next(struct span text, size_t *at, struct command *out)
             advance(&r);
     }
     *at = r.at;
+    return true;
+}
+
+static void decode_hex(struct value *v)
+{
+    char bytes[SQL_TEXT_MAX] = "";
+    for (size_t i = 0; v->text[2 * i] && v->text[2 * i + 1]; i++)
+        bytes[i] = (char)strtol((char[]){ v->text[2 * i], v->text[2 * i + 1], '\0' }, NULL, 16);
+    memcpy(v->text, bytes, sizeof v->text);
+}
+
+/* A literal, or convert_from(decode('…','hex'),'UTF8'). */
+static bool take_text(struct reader *r, struct value *v)
+{
+    if (!take(r, "pg_catalog"))
+        return take_value(r, v);
+    if (!take(r, ".") || !take(r, "convert_from") || !take(r, "(") || !take(r, "pg_catalog") || !take(r, ".") ||
+        !take(r, "decode") || !take(r, "(") || !take_value(r, v))
+        return false;
+    decode_hex(v);
+    struct value how;
+    return take(r, ",") && take_value(r, &how) && take(r, ")") && take(r, ",") && take_value(r, &how) && take(r, ")");
+}
+
+bool sql_next_row(const struct command *c, size_t *at, struct value *channel, struct value *payload)
+{
+    struct reader r = { .text = c->body, .at = *at };
+    struct value id;
+    advance(&r);
+    take(&r, ",");
+    if (!take(&r, "(") || !take_value(&r, &id) || !take(&r, ",") || !take_text(&r, channel) || !take(&r, ",") ||
+        !take_text(&r, payload))
+        return false;
+    for (int depth = 1; depth > 0 && !at_end(&r);) {
+        *at = r.at;
+        depth += strcmp(r.now.text, "(") == 0 && r.now.kind == TOKEN_SIGN;
+        depth -= strcmp(r.now.text, ")") == 0 && r.now.kind == TOKEN_SIGN;
+        advance(&r);
+    }
     return true;
 }
 

@@ -35,6 +35,7 @@ enum command_kind {
     COMMAND_COPY_IN,    /* COPY t FROM STDIN: name */
     COMMAND_COPY_OUT,   /* COPY t TO STDOUT: name */
     COMMAND_INSERT,     /* INSERT INTO name VALUES (args[0]) */
+    COMMAND_OUTBOX,     /* INSERT INTO pgatomic.outbox (…) VALUES …: the rows are in `body` */
 
     /* SELECT … */
     COMMAND_VALUE,     /* a number, a string, or $1::text: args[0] */
@@ -44,6 +45,8 @@ enum command_kind {
     COMMAND_MISSING,   /* 1 FROM nosuch: `position` is that of the name */
     COMMAND_SLEEP,     /* pg_sleep(n) */
     COMMAND_PG_NOTIFY, /* pg_notify(args[0], args[1]) */
+    COMMAND_XID,       /* pg_current_xact_id() */
+    COMMAND_REPEAT,    /* repeat(args[0], args[1]) */
     COMMAND_SET_CONFIG /* set_config(args[0], args[1], local) */
 };
 
@@ -75,6 +78,9 @@ struct command {
 
 /* The next statement of `text` at or after *at, which moves behind its semicolon. False: none is left. */
 bool sql_next(struct span text, size_t *at, struct command *out);
+
+/* A row of a COMMAND_OUTBOX: its channel and payload. *at starts at 0; false: none is left, or it is not as it should be. */
+bool sql_next_row(const struct command *c, size_t *at, struct value *channel, struct value *payload);
 
 bool sql_is_control(const struct command *c);
 /* COMMIT, ROLLBACK, ROLLBACK TO, PREPARE TRANSACTION: what PostgreSQL still takes in a failed transaction. */

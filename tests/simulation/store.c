@@ -34,6 +34,7 @@ static void committed_init(struct committed *db)
     db->rows = log_of(sizeof(struct row));
     db->notes = log_of(sizeof(struct note_row));
     db->events = log_of(sizeof(struct note_row));
+    db->outbox = log_of(sizeof(struct note_row));
     db->commits = log_of(sizeof(struct commit));
 }
 
@@ -42,6 +43,7 @@ void committed_free(struct committed *db)
     free(db->rows.items);
     free(db->notes.items);
     free(db->events.items);
+    free(db->outbox.items);
     free(db->commits.items);
     *db = (struct committed){ 0 };
 }
@@ -54,6 +56,7 @@ void store_init(struct store *s, struct committed *db)
     s->rows = log_of(sizeof(struct row));
     s->notes = log_of(sizeof(struct note_row));
     s->events = log_of(sizeof(struct note_row));
+    s->outbox = log_of(sizeof(struct note_row));
     s->settings = log_of(sizeof(struct setting_change));
     s->listens = log_of(sizeof(struct listen_change));
     s->base = log_of(sizeof(struct setting_change));
@@ -63,9 +66,8 @@ void store_init(struct store *s, struct committed *db)
 
 void store_free(struct store *s)
 {
-    struct log *logs[] = {
-        &s->rows, &s->notes, &s->events, &s->settings, &s->listens, &s->base, &s->channels, &s->heard
-    };
+    struct log *logs[] = { &s->rows,    &s->notes, &s->events,   &s->outbox, &s->settings,
+                           &s->listens, &s->base,  &s->channels, &s->heard };
     for (size_t i = 0; i < sizeof logs / sizeof *logs; i++)
         free(logs[i]->items);
 }
@@ -80,6 +82,7 @@ void store_push(struct store *s, enum level_kind kind, const char *name)
                          .rows = s->rows.count,
                          .notes = s->notes.count,
                          .events = s->events.count,
+                         .outbox = s->outbox.count,
                          .settings = s->settings.count,
                          .listens = s->listens.count,
                          .read_only = s->read_only,
@@ -119,6 +122,7 @@ void store_undo(struct store *s, int n, bool keep)
     s->rows.count = l->rows;
     s->notes.count = l->notes;
     s->events.count = l->events;
+    s->outbox.count = l->outbox;
     s->settings.count = l->settings;
     s->listens.count = l->listens;
     s->read_only = l->read_only;
@@ -204,7 +208,8 @@ static void hear_notes(struct store *s, size_t first)
 
 static void clear_transaction(struct store *s)
 {
-    s->rows.count = s->notes.count = s->events.count = s->settings.count = s->listens.count = 0;
+    s->rows.count = s->notes.count = s->events.count = s->outbox.count = 0;
+    s->settings.count = s->listens.count = 0;
     s->level_count = 0;
     s->read_only = s->immediate = s->has_snapshot = false;
 }
@@ -217,6 +222,7 @@ void store_commit(struct store *s)
     log_append(&db->rows, &s->rows);
     deliver_notes(s);
     log_append(&db->events, &s->events);
+    log_append(&db->outbox, &s->outbox);
     if (changes)
         *(struct commit *)log_add(&db->commits) =
             (struct commit){ db->rows.count, db->notes.count, db->events.count, s->output, s->said };

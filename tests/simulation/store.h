@@ -53,6 +53,7 @@ struct committed {
     struct log rows;    /* struct row */
     struct log notes;   /* struct note_row: delivered to listeners, equal ones of a transaction once */
     struct log events;  /* struct note_row: of captured notifications, for the oracle */
+    struct log outbox;  /* struct note_row: of pgatomic.outbox */
     struct log commits; /* struct commit: those that changed something */
 };
 
@@ -61,7 +62,7 @@ enum level_kind { LEVEL_TRANSACTION, LEVEL_SAVEPOINT };
 struct level {
     enum level_kind kind;
     char name[SQL_NAME_MAX];
-    size_t rows, notes, events, settings, listens;
+    size_t rows, notes, events, outbox, settings, listens;
     bool read_only, immediate;
 };
 
@@ -69,7 +70,7 @@ enum { STORE_LEVELS_MAX = 64 };
 
 struct store {
     struct committed *db;
-    struct log rows, notes, events, settings, listens; /* of the open transaction */
+    struct log rows, notes, events, outbox, settings, listens; /* of the open transaction */
     struct level levels[STORE_LEVELS_MAX];
     unsigned level_count; /* 0: no transaction */
 

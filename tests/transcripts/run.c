@@ -207,11 +207,11 @@ static void expect_table(struct run *r)
     buffer_free(&got);
 }
 
-static void expect_notified(struct run *r)
+static void expect_notes(struct run *r, const struct log *notes)
 {
     struct buffer got = { 0 };
-    for (size_t i = 0; i < r->database.notes.count; i++) {
-        const struct note_row *n = log_at(&r->database.notes, i);
+    for (size_t i = 0; i < notes->count; i++) {
+        const struct note_row *n = log_at(notes, i);
         buffer_format(&got, i ? " %s \"%s\"" : "%s \"%s\"", n->channel, n->payload);
     }
     expect_words(r, &got);
@@ -302,7 +302,10 @@ static void perform(struct run *r)
         expect_table(r);
         break;
     case STEP_NOTIFIED:
-        expect_notified(r);
+        expect_notes(r, &r->database.notes);
+        break;
+    case STEP_ROWS:
+        expect_notes(r, &r->database.outbox);
         break;
     }
     if (r->shell.fault[0])

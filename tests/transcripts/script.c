@@ -29,6 +29,7 @@ static const struct {
     { "commit_failed", STEP_COMMIT_FAILED },
     { "table", STEP_TABLE },
     { "notified", STEP_NOTIFIED },
+    { "rows", STEP_ROWS },
 };
 
 _Noreturn static void stop(const struct script *s, unsigned line, const char *why)

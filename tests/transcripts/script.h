@@ -19,6 +19,8 @@
  *   commit_failed          a COMMIT failed with nobody left to tell (R5)
  *   table 1 2 3            all that the model has committed to its table t, in order
  *   notified CHANNEL "payload" …           all that the model has delivered to other listeners
+ *   rows CHANNEL "payload" …               all rows of pgatomic.outbox that the model has committed; one whose payload is
+ *                                          "forbidden" cannot be written
  *
  * A file that speaks of events has to name all of them, in order; so with requests. A line that begins with white space
  * continues the one above it. */
@@ -43,7 +45,8 @@ enum step_kind {
     STEP_REQUEST,
     STEP_COMMIT_FAILED,
     STEP_TABLE,
-    STEP_NOTIFIED
+    STEP_NOTIFIED,
+    STEP_ROWS
 };
 
 struct step {
