@@ -1,6 +1,8 @@
 /* The dispatcher: a thread with a loop of its own.
  *
- *     RUNNING ──dispatch_finish──▶ DRAINING ──nothing left that can go, or time is up──▶ ENDED
+ *     RUNNING ──dispatch_finish──▶ DRAINING ──nothing left that can go, or time is up──▶ SETTLING ──▶ ENDED
+ *
+ * While SETTLING the sinks are closed, and the outbox writes down what has become of its rows.
  *
  * Whatever a turn of the loop has brought (new events, confirmations, the end of a wait), the outlets hand over once, when the turn
  * ends: so a sink sees as much as possible at once. */
@@ -12,10 +14,13 @@
 #include <string.h>
 
 #include "protocol/memory.h"
+#include "proxy/events/outbox.h"
 #include "proxy/events/outlet.h"
 #include "proxy/ops/log.h"
 
-enum phase { RUNNING, DRAINING, ENDED };
+enum phase { RUNNING, DRAINING, SETTLING, ENDED };
+
+enum { SETTLE_US = 2 * 1000 * 1000 };
 
 static struct {
     struct loop loop;
@@ -82,8 +87,27 @@ static void empty_inbox(void *context)
     pthread_mutex_unlock(&inbox.lock);
     while (p != NULL) {
         struct parcel *next = p->next;
-        send_parcel(p);
+        if (p->event->durable && !outbox_event_arrived(p->event))
+            parcel_forget(p);
+        else
+            send_parcel(p);
         p = next;
+    }
+}
+
+void dispatch_take_claimed(struct notification *first_take)
+{
+    while (first_take != NULL) {
+        struct notification *e = first_take;
+        first_take = e->next;
+        e->next = NULL;
+        struct parcel *p = parcel_new(e, loop_now_us(&dispatcher.loop));
+        if (p != NULL) {
+            send_parcel(p);
+        } else {
+            outbox_event_dropped(e);
+            notification_free(e);
+        }
     }
 }
 
@@ -110,7 +134,7 @@ static void reload(void *context)
 {
     struct config *config = context; /* with its reference */
     size_t kept = 0;
-    if (dispatcher.phase == ENDED) {
+    if (dispatcher.phase >= SETTLING) {
         config_release(config);
         return;
     }
@@ -130,6 +154,7 @@ static void reload(void *context)
     open_outlets(config);
     config_release(dispatcher.config);
     dispatcher.config = config;
+    outbox_reload(config);
 }
 
 /* --- the end -------------------------------------------------------------------------------------- */
@@ -139,9 +164,25 @@ static void end_now(void *context)
     (void)context;
     dispatcher.phase = ENDED;
     timer_stop(dispatcher.deadline);
+    outbox_close();
+    loop_stop(&dispatcher.loop);
+}
+
+static void settle_now(void)
+{
+    dispatcher.phase = SETTLING;
     for (size_t i = 0; i < dispatcher.outlet_count; i++)
         outlet_give_up(dispatcher.outlets[i], "shutdown", true);
-    loop_stop(&dispatcher.loop);
+    timer_start(dispatcher.deadline, SETTLE_US);
+    outbox_stop(end_now, NULL);
+}
+
+static void on_deadline(void *context)
+{
+    if (dispatcher.phase == DRAINING)
+        settle_now();
+    else
+        end_now(context);
 }
 
 static bool is_busy(void)
@@ -161,8 +202,9 @@ struct finish {
 static void begin_to_finish(void *context)
 {
     struct finish *f = context;
-    if (dispatcher.phase != ENDED) {
+    if (dispatcher.phase < SETTLING) {
         dispatcher.phase = DRAINING;
+        outbox_stop_claiming();
         dispatcher.on_finished = f->on_finished;
         dispatcher.context = f->context;
         dispatcher.deadline_us = loop_now_us(&dispatcher.loop) + f->timeout_us;
@@ -183,11 +225,11 @@ void dispatch_finish(uint64_t timeout_ms, void (*on_finished)(void *context), vo
 static void on_turn_end(void *context)
 {
     (void)context;
-    if (dispatcher.phase != ENDED)
+    if (dispatcher.phase < SETTLING)
         for (size_t i = 0; i < dispatcher.outlet_count; i++)
             outlet_hand_over(dispatcher.outlets[i]);
     if (dispatcher.phase == DRAINING && !is_busy())
-        end_now(NULL);
+        settle_now();
     log_flush();
 }
 
@@ -204,9 +246,10 @@ void dispatch_start(struct config *config)
 {
     loop_init(&dispatcher.loop, on_turn_end, NULL);
     dispatcher.host = (struct sink_host){ &dispatcher.loop, resolver_new(&dispatcher.loop) };
-    dispatcher.deadline = timer_new(&dispatcher.loop, end_now, NULL);
+    dispatcher.deadline = timer_new(&dispatcher.loop, on_deadline, NULL);
     dispatcher.config = config_retain(config);
     open_outlets(config);
+    outbox_start(&dispatcher.host, config);
 
     /* Signals are for the first worker. */
     sigset_t all, before;

@@ -21,6 +21,11 @@ void dispatch_publish(struct notification *first_take, uint64_t now_us);
  * channels always have room, for their events need none in memory. */
 bool dispatch_has_room(const struct channel *channel, const struct config *config, size_t bytes);
 
+/* --- from the relay, on the dispatcher's thread ---------------------------------------------------- */
+
+/* Takes a list of durable events whose rows were claimed (see outbox.h), and whose channels have a sink. */
+void dispatch_take_claimed(struct notification *first_take);
+
 /* --- for main ------------------------------------------------------------------------------------- */
 
 /* Opens the sinks, and starts the thread. */

@@ -15,8 +15,10 @@
 void outbox_start(const struct sink_host *host, struct config *config);
 /* Relays whose block has gone end, after what they owe; those whose block has changed go on with the new one. */
 void outbox_reload(struct config *config);
-/* Claims nothing more. Calls `on_stopped`, perhaps before it returns, when every row is as the calls below have said; until a database
- * is back that may take for ever. */
+/* The end is near: what is in hand goes on, and no more is claimed. */
+void outbox_stop_claiming(void);
+/* Calls `on_stopped`, from the loop, when every row is as the calls below have said; with a database that does not
+ * come back that is never. */
 void outbox_stop(void (*on_stopped)(void *context), void *context);
 /* Lets go of everything without waiting. What could not be written is found again when its lease has run out. */
 void outbox_close(void);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "protocol/memory.h"
+#include "proxy/events/outbox.h"
 #include "proxy/ops/log.h"
 
 static const struct route *route_of(const struct request *r)
@@ -78,8 +79,21 @@ struct parcel *parcel_new(struct notification *event_take, uint64_t released_us)
     return p;
 }
 
+/* What has not reached all of its sinks, and is not dead, will come again (E8). */
+static void tell_outbox(const struct parcel *p)
+{
+    if (p->is_dropped)
+        outbox_event_dropped(p->event);
+    else if (p->death != NULL)
+        outbox_event_dead(p->event, p->most_attempts, p->death);
+    else
+        outbox_event_delivered(p->event);
+}
+
 static void parcel_end(struct parcel *p)
 {
+    if (p->event->durable)
+        tell_outbox(p);
     notification_free(p->event);
     free(p->death);
     free(p);
@@ -90,8 +104,17 @@ static void settle(struct shipment *s)
     struct parcel *p = s->parcel;
     tally_take(&s->sink_tally->held_events, 1);
     tally_take(&s->sink_tally->held_bytes, p->weight);
+    if (p->most_attempts < s->attempts)
+        p->most_attempts = s->attempts;
     if (--p->open == 0)
         parcel_end(p);
+}
+
+void parcel_forget(struct parcel *p)
+{
+    p->event->durable = false;
+    for (size_t i = 0, count = p->shipment_count; i < count; i++)
+        settle(&p->shipments[i]);
 }
 
 static uint64_t latency_us(const struct shipment *s, uint64_t now_us)
@@ -104,6 +127,8 @@ void shipment_retried(struct shipment *s, const char *reason, uint64_t wait_us, 
     tally_add(&s->sink_tally->retried, 1);
     tally_add(&s->parcel->channel_tally->retried, 1);
     log_event_retry(s->parcel->event, s->sink->name, s->attempts, reason, wait_us, latency_us(s, now_us), now_us);
+    if (s->parcel->event->durable)
+        outbox_event_failed(s->parcel->event, s->attempts, reason);
 }
 
 void shipment_delivered(struct shipment *s, uint64_t now_us)

@@ -27,17 +27,20 @@ struct parcel {
     struct parcel *next; /* in the dispatcher's inbox */
     struct notification *event;
     struct tally *channel_tally;
-    uint64_t released_us; /* wall clock */
-    size_t weight;        /* bytes of memory that it takes */
-    size_t open;          /* shipments that are not settled */
-    bool is_dropped;      /* one of them was given up */
-    char *death;          /* why one of them will never be delivered; NULL: none is dead */
+    uint64_t released_us;   /* wall clock */
+    size_t weight;          /* bytes of memory that it takes */
+    size_t open;            /* shipments that are not settled */
+    bool is_dropped;        /* one of them was given up */
+    unsigned most_attempts; /* of those that are settled */
+    char *death;            /* why one of them will never be delivered; NULL: none is dead */
     size_t shipment_count;
     struct shipment shipments[];
 };
 
 /* NULL, and nothing was taken: there is no sink for it. */
 struct parcel *parcel_new(struct notification *event_take, uint64_t released_us);
+/* Its event is here already, or on its way, as another parcel: this one has never been. */
+void parcel_forget(struct parcel *p);
 
 /* A try failed; the next comes after `wait_us`. */
 void shipment_retried(struct shipment *s, const char *reason, uint64_t wait_us, uint64_t now_us);
