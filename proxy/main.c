@@ -6,6 +6,7 @@
 
 #include "config/config.h"
 #include "proxy/ops/events_command.h"
+#include "proxy/ops/outbox_command.h"
 #include "proxy/run.h"
 #include "proxy/version.h"
 
@@ -16,6 +17,7 @@ static const char usage[] =
     "       pgatomic run --upstream CONNINFO [--listen ADDRESS] [--mode MODE --end commit|rollback]\n"
     "       pgatomic check -c FILE\n"
     "       pgatomic events [-f] [--channel C] [--state S] [--request ID] [FILE]\n"
+    "       pgatomic outbox install|list|retry|purge CONNINFO\n"
     "       pgatomic --version | --help\n";
 
 static const char help[] =
@@ -23,6 +25,7 @@ static const char help[] =
     "  run      run the proxy in the foreground (SIGTERM: drain, SIGINT: stop now, SIGHUP: reload)\n"
     "  check    read the config and print it as understood, or all of its errors\n"
     "  events   read the JSON log (or standard input) and show each event's story\n"
+    "  outbox   the durable events of a database (pgatomic outbox --help)\n"
     "\n"
     "  -c, --config FILE       the config\n"
     "  --upstream CONNINFO     no config: one database \"*\" there, one route\n"
@@ -131,6 +134,8 @@ int main(int argc, char **argv)
         return check_command(argc - 1, argv + 1);
     if (strcmp(command, "events") == 0)
         return events_command(argc - 1, argv + 1);
+    if (strcmp(command, "outbox") == 0)
+        return outbox_command(argc - 1, argv + 1);
     if (strcmp(command, "--version") == 0) {
         puts("pgatomic " PGATOMIC_VERSION);
         return EXIT_SUCCESS;

@@ -208,7 +208,7 @@ static void on_claimed(void *context, const PGresult *result, const char *error,
     if (has_failed(r, result, error, sqlstate))
         return;
     r->claimed_ms = now_ms();
-    r->claim_due = PQntuples(result) > 0;
+    r->claim_due |= PQntuples(result) > 0;
     struct rows_claim claim = { r->config, r->name, &r->ledger, r->claimed_ms };
     struct notification *first = rows_read_claim(&claim, result);
     if (r->retired)
@@ -230,6 +230,7 @@ static bool claim(struct relay *r)
     rows_add_closed_lanes(&values, l);
     pq_values_add_int(&values, CLAIM_BYTES);
     pq_values_add_int(&values, (int64_t)r->config->limits.event);
+    r->claim_due = false; /* what happens in the meantime may ask for more */
     r->asking = true;
     pq_connection_ask(r->connection, outbox_sql_claim, &values, true, on_claimed, r);
     return true;

@@ -1,6 +1,7 @@
 /* Stories are kept in two orders at once: a tree by event id, to find the one that a line goes on with, and a list by age, to
  * print them. The whole of it is bounded in bytes. */
 #include "proxy/ops/story.h"
+#include "proxy/ops/visible.h"
 
 #include <assert.h>
 #include <jansson.h>
@@ -66,44 +67,11 @@ static const char *text_of(const json_t *line, const char *name)
     return text != NULL ? text : "";
 }
 
-static bool is_control(const unsigned char *c)
-{
-    return *c < 0x20 || *c == 0x7f || (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0);
-}
-
-static const unsigned char *append_escaped(struct buffer *b, const unsigned char *c)
-{
-    if (*c == '\n')
-        buffer_append_text(b, "\\n");
-    else if (*c == '\t')
-        buffer_append_text(b, "\\t");
-    else if (*c == 0xc2)
-        buffer_format(b, "\\x%02x", *++c);
-    else
-        buffer_format(b, "\\x%02x", *c);
-    return c + 1;
-}
-
-/* Whatever is in a payload, it stays on its line and says nothing to the terminal: C0, DEL and C1 are escaped. */
-static void append_visible(struct buffer *b, const char *text)
-{
-    const unsigned char *c = (const unsigned char *)text;
-
-    while (*c != '\0') {
-        const unsigned char *plain = c;
-        while (!is_control(c)) /* and so no NUL */
-            c++;
-        buffer_append(b, plain, (size_t)(c - plain));
-        if (*c != '\0')
-            c = append_escaped(b, c);
-    }
-}
-
 static void append_word(struct buffer *b, const char *text)
 {
     if (*text != '\0') {
         buffer_append_text(b, " ");
-        append_visible(b, text);
+        visible_append(b, text);
     }
 }
 
@@ -141,7 +109,7 @@ static void append_opening(struct buffer *b, const json_t *line)
     if (strlen(ts) > TIME_OFFSET)
         buffer_append(&time, ts + TIME_OFFSET, strnlen(ts + TIME_OFFSET, TIME_SIZE));
     buffer_append_u8(&time, '\0');
-    append_visible(b, time.data);
+    visible_append(b, time.data);
     buffer_free(&time);
     buffer_append_text(b, " ");
     append_word(b, text_of(line, "channel"));
@@ -152,7 +120,7 @@ static void append_part(struct buffer *b, const char *before, const char *text)
 {
     if (*text != '\0') {
         buffer_append_text(b, before);
-        append_visible(b, text);
+        visible_append(b, text);
     }
 }
 
