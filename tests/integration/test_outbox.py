@@ -1,7 +1,6 @@
 """The durable outbox (E8): rows of pgatomic.outbox come out at the sinks, whoever wrote them and whoever dies."""
 
 import signal
-import subprocess
 
 from postgres import Postgres
 from proxy import Proxy, wait_until
@@ -63,6 +62,14 @@ class Outbox:
         wait_until(lambda: self.count() == 0, "the outbox to be empty")
 
 
+def to_postgres(target):
+    """Events on the channel `notes` go to the listeners of another server, and are tried for ever."""
+    return f"""
+        sink "listeners" {{ type = postgres  upstream = "host={target.directory} port={target.port} user=postgres dbname=postgres"
+                            timeout = 5s  retry {{ first = 50ms  max = 100ms  attempts = 100000 }} }}
+        channel "notes" {{ sink = {{"listeners"}}  delivery = outbox }}"""
+
+
 def delivered(*proxies):
     return [line["payload"] for proxy in proxies for line in proxy.log_where(msg="event_delivered")]
 
@@ -110,16 +117,236 @@ def E8_a_transaction_that_commits_late_is_not_passed_over(server):
 
 def E8_a_long_transaction_elsewhere_stops_nothing(server):
     """It has even locked some of the rows; those, and only those, wait for it."""
-    with Outbox(server) as outbox, outbox.proxy() as proxy, proxy.log_in(database="shop") as client:
-        proxy.process.send_signal(signal.SIGSTOP)
+    with Outbox(server) as outbox:
         outbox.insert(10)
-        proxy.process.send_signal(signal.SIGCONT)
-        client.ask("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        locked = client.value("SELECT count(*) FROM (SELECT 1 FROM pgatomic.outbox WHERE position <= 5 FOR UPDATE) AS mine")
-        outbox.insert(300, channel="jobs.other")
-        proxy.wait_for_log(count=300, channel="jobs.other", msg="event_delivered")
-        wait_until(lambda: outbox.count() == int(locked), "all but the locked rows to be gone")
+        with Proxy(outbox.conninfo) as way, way.log_in(database=outbox.name) as client:
+            client.ask("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            client.ask("SELECT FROM pgatomic.outbox WHERE position <= 5 FOR UPDATE")
+            with outbox.proxy() as proxy:
+                outbox.insert(300, channel="jobs.other")
+                proxy.wait_for_log(count=305, msg="event_delivered")
+                wait_until(lambda: outbox.count() == 5, "all but the locked rows to be gone")
+                client.ask("COMMIT")
+                outbox.wait_until_empty()
+                proxy.wait_for_log(count=310, msg="event_delivered")
+                assert [payload for payload in delivered(proxy)[-5:]] == [f"n{n}" for n in range(1, 6)]
+
+
+def E8_a_row_that_is_locked_while_it_is_in_hand_goes_when_it_can_and_only_once(server):
+    with Postgres() as target, Outbox(server) as outbox:
+        target.stop()
+        with outbox.proxy(to_postgres(target)) as proxy, proxy.log_in(database="shop") as client:
+            outbox.insert(20, channel="notes")
+            proxy.wait_for_log(msg="event_retry")
+            client.ask("BEGIN")
+            client.ask("SELECT FROM pgatomic.outbox WHERE position = 7 FOR UPDATE")
+            target.start()
+            proxy.wait_for_log(count=20, msg="event_delivered")
+            wait_until(lambda: outbox.sql("SELECT position FROM pgatomic.outbox") == [["7"]], "all but the locked row to be gone")
+            client.ask("COMMIT")
+            outbox.wait_until_empty()
+            assert delivered(proxy) == [f"n{n}" for n in range(1, 21)]
+
+
+def E8_events_of_sessions_are_rows_until_they_are_delivered(server):
+    with Outbox(server) as outbox, outbox.proxy() as proxy, proxy.log_in(database="shop") as client:
+        client.ask("BEGIN")
+        client.ask("NOTIFY jobs, 'kept'")
         client.ask("COMMIT")
+        client.ask("BEGIN")
+        client.ask("NOTIFY jobs, 'undone'")
+        client.ask("ROLLBACK")
+        client.ask("NOTIFY jobs, 'alone'")
+        proxy.wait_for_log(count=2, msg="event_delivered")
         outbox.wait_until_empty()
-        proxy.wait_for_log(count=310, msg="event_delivered")
-        assert len(set(delivered(proxy))) == 300 and len(delivered(proxy)) == 310
+        assert delivered(proxy) == ["kept", "alone"]
+
+
+# --- several processes -------------------------------------------------------------------------------
+
+
+def E8_two_processes_share_an_outbox_and_deliver_each_row_once(server):
+    with Outbox(server) as outbox, outbox.proxy(batch=50) as one, outbox.proxy(batch=50) as two:
+        for _ in range(10):
+            outbox.insert(300)
+        outbox.wait_until_empty()
+        wait_until(lambda: len(delivered(one, two)) >= 3000, "both logs to be written")
+        assert len(one.log_where(msg="event_delivered")) + len(two.log_where(msg="event_delivered")) == 3000
+        ids = [line["id"] for proxy in (one, two) for line in proxy.log_where(msg="event_delivered")]
+        assert len(set(ids)) == 3000
+
+
+def E8_rows_of_a_process_that_was_killed_are_taken_over_when_their_lease_has_run_out(server):
+    """It has them in hand, for its sink is down; the other one's sink is not. Nothing is lost, and nothing comes before the lease ends."""
+    with Outbox(server) as outbox:
+        nowhere = 'sink "story2" { type = postgres  upstream = "host=127.0.0.1 port=1" }\nchannel "notes" { sink = {"story2"} }'
+        with outbox.proxy(nowhere, lease="2s") as doomed:
+            outbox.insert(100, channel="notes")
+            wait_until(lambda: outbox.sql("SELECT count(*) FROM pgatomic.outbox WHERE leased_until > clock_timestamp()") == [["100"]],
+                       "all rows to be in hand")
+            with outbox.proxy('channel "notes" { sink = {"story"} }', lease="2s") as heir:
+                # Longer than a lease: while the first one lives, it renews them.
+                wait_until(lambda: outbox.sql("SELECT min(leased_until) > now() + interval '1.2 s' AND"
+                                              " clock_timestamp() > min(created_at) + interval '3 s' FROM pgatomic.outbox") == [["t"]],
+                           "the leases to be renewed")
+                assert not delivered(heir)
+                doomed.process.kill()
+                doomed.process.wait()
+                heir.wait_for_log(count=100, msg="event_delivered")
+                outbox.wait_until_empty()
+                assert sorted(delivered(heir)) == sorted(f"n{n}" for n in range(1, 101))
+            doomed.process = None
+
+
+def E8_a_process_that_ends_in_order_leaves_no_leases_behind(server):
+    nowhere = 'sink "story2" { type = postgres  upstream = "host=127.0.0.1 port=1" }\nchannel "notes" { sink = {"story2"} }\n'
+    with Outbox(server) as outbox:
+        for how in (signal.SIGTERM, signal.SIGINT):
+            with outbox.proxy(nowhere + "drain_timeout = 200ms\n", lease="1h") as proxy:
+                outbox.insert(10, channel="notes")
+                wait_until(lambda: outbox.sql("SELECT count(*) FROM pgatomic.outbox WHERE leased_until <= now()") == [["0"]], "the claim")
+                assert proxy.stop(how) == 0
+            assert outbox.sql("SELECT count(*) FROM pgatomic.outbox WHERE leased_until > now()") == [["0"]]
+
+
+# --- PostgreSQL goes away ----------------------------------------------------------------------------
+
+
+def E8_an_outbox_whose_database_was_down_goes_on_and_repeats_nothing(server):
+    """The sink has them while their rows cannot be deleted: the same process does not deliver them again."""
+    with Postgres() as own, Postgres() as target, Outbox(own) as outbox:
+        with outbox.proxy(to_postgres(target), lease="1s") as proxy:
+            target.stop()
+            outbox.insert(200, channel="notes")
+            proxy.wait_for_log(msg="event_retry")
+            own.stop()
+            target.start()
+            proxy.wait_for_log(count=200, msg="event_delivered")
+            assert proxy.log_where(msg="no connection to PostgreSQL", role="outbox")
+            own.start()
+            outbox.wait_until_empty()
+            outbox.insert(1, channel="notes", payload="'after'")
+            proxy.wait_for_log(msg="event_delivered", payload="after")
+            assert len(delivered(proxy)) == 201
+            assert proxy.log_where(msg="connected to PostgreSQL again", role="outbox")
+
+
+def E8_an_outbox_that_is_not_installed_is_said_once_and_used_when_it_is(server):
+    with Outbox(server) as outbox:
+        outbox.sql("DROP SCHEMA pgatomic CASCADE")
+        with outbox.proxy() as proxy:
+            line = proxy.wait_for_log(msg="the outbox cannot be used")[0]
+            assert line["sqlstate"] == "42P01" and "pgatomic outbox install" in line["hint"]
+            assert outbox.command("install")[0] == 0
+            outbox.insert(1)
+            proxy.wait_for_log(msg="event_delivered")
+            assert len(proxy.log_where(msg="the outbox cannot be used")) == 1
+
+
+# --- death ---------------------------------------------------------------------------------------------
+
+
+def E12_an_event_that_cannot_be_delivered_is_a_dead_letter_until_somebody_revives_it(server):
+    nowhere = """sink "story2" {{ type = postgres  upstream = "host=127.0.0.1 port={port}{more}"
+                                  retry {{ first = 10ms  max = 10ms  attempts = 3 }} }}\nchannel "notes" {{ sink = {{"story2"}} }}"""
+    with Outbox(server) as outbox:
+        with outbox.proxy(nowhere.format(port=1, more="")) as proxy:
+            outbox.insert(2, channel="notes")
+            proxy.wait_for_log(count=2, msg="event_dead")
+            outbox.wait_until_empty()
+            assert outbox.sql("SELECT payload, attempts FROM pgatomic.dead_letter ORDER BY position") == [["n1", "3"], ["n2", "3"]]
+            status, said = outbox.command("list", "--dead")
+            assert status == 0 and "Connection refused" in said and said.count("dead since") == 2 and "2 events" in said
+        with outbox.proxy('channel "notes" { sink = {"story"} }') as proxy:
+            first = outbox.sql("SELECT id FROM pgatomic.dead_letter WHERE payload = 'n1'")[0][0]
+            assert outbox.command("retry", first) == (0, "1 event will be tried again\n")
+            proxy.wait_for_log(msg="event_delivered", payload="n1")
+            assert outbox.command("retry", "--all") == (0, "1 event will be tried again\n")
+            proxy.wait_for_log(msg="event_delivered", payload="n2")
+            outbox.wait_until_empty()
+            assert outbox.count("dead_letter") == 0
+
+
+def E12_tries_are_counted_in_the_row_and_go_on_with_the_next_process(server):
+    nowhere = """sink "story2" {{ type = postgres  upstream = "host=127.0.0.1 port=1"
+                                  retry {{ first = {first}  max = {first}  attempts = 4 }} }}\nchannel "notes" {{ sink = {{"story2"}} }}"""
+    with Outbox(server) as outbox:
+        with outbox.proxy(nowhere.format(first="1h")) as proxy:
+            outbox.insert(1, channel="notes")
+            wait_until(lambda: outbox.sql("SELECT attempts, last_error LIKE '%refused%' FROM pgatomic.outbox") == [["1", "t"]], "a try")
+            assert len(proxy.log_where(msg="event_retry")) == 1
+        with outbox.proxy(nowhere.format(first="10ms")) as proxy:
+            assert proxy.wait_for_log(msg="event_dead")[0]["attempt"] == 4
+            assert [line["attempt"] for line in proxy.log_where(msg="event_retry")] == [2, 3]
+
+
+def E12_rows_that_no_sink_is_for_and_rows_too_large_are_dead_at_once(server):
+    with Outbox(server) as outbox, outbox.proxy("limits { event = 1MB }") as proxy:
+        outbox.insert(1, channel="unheard-of")
+        outbox.insert(1, payload="repeat('x', 1048577)")
+        outbox.insert(1, payload="repeat('x', 1048576)")
+        proxy.wait_for_log(msg="event_delivered", payload="x" * 1048576)
+        dead = proxy.wait_for_log(count=2, msg="event_dead")
+        assert {line["reason"] for line in dead} == {"no channel block of the config names a sink for it",
+                                                     "its payload is larger than limits.event"}
+        wait_until(lambda: outbox.count("dead_letter") == 2, "the dead letters")
+        outbox.wait_until_empty()
+
+
+# --- the command ------------------------------------------------------------------------------------------
+
+
+def E8_the_outbox_is_installed_once_and_open_to_writers_only(server):
+    server.sql("DROP ROLE IF EXISTS somebody; DROP ROLE IF EXISTS relay; CREATE ROLE somebody LOGIN; CREATE ROLE relay LOGIN")
+    with Outbox(server) as outbox:
+        assert outbox.command("install") == (0, "the outbox is there already, version 1\n")
+        as_somebody = "SET SESSION AUTHORIZATION somebody; "
+        outbox.sql(as_somebody + "INSERT INTO pgatomic.outbox (id, channel, payload, route, label, request, position, leased_until)"
+                   " VALUES (gen_random_uuid(), 'jobs', 'x', 'r', 'l', gen_random_uuid(), 1, clock_timestamp())")
+        for denied in ("SELECT FROM pgatomic.outbox", "DELETE FROM pgatomic.outbox", "SELECT FROM pgatomic.dead_letter",
+                       "INSERT INTO pgatomic.outbox (id, channel, payload, attempts) VALUES (gen_random_uuid(), 'jobs', 'x', 7)",
+                       "CREATE TABLE pgatomic.mine ()"):
+            try:
+                outbox.sql(as_somebody + denied)
+                raise RuntimeError(denied)
+            except AssertionError as error:
+                assert "permission denied" in str(error), error
+        status, said = outbox.command("list", user="somebody")
+        assert status == 1 and "permission denied" in said
+        assert outbox.command("install", "--relay", "relay")[0] == 0
+        status, said = outbox.command("list", user="relay")
+        assert status == 0 and "1 event" in said, said
+
+
+def E8_purge_removes_dead_letters_and_nothing_else(server):
+    with Outbox(server) as outbox:
+        outbox.insert(3)
+        outbox.sql("INSERT INTO pgatomic.dead_letter (id, channel, payload, died_at) SELECT gen_random_uuid(), 'jobs', n::text,"
+                   " now() - n * interval '1 day' FROM generate_series(1, 10) AS n")
+        assert outbox.command("purge")[0] == 2, "which ones has to be said"
+        assert outbox.command("purge", "--older-than", "soon")[0] == 2
+        assert outbox.command("purge", "not-an-id")[0] == 2
+        assert outbox.command("purge", "--older-than", "5d12h") == (0, "5 events removed\n")
+        assert outbox.command("purge", "--channel", "other") == (0, "0 events removed\n")
+        assert outbox.command("purge", "--all") == (0, "5 events removed\n")
+        assert outbox.count() == 3 and outbox.count("dead_letter") == 0
+
+
+def E8_what_list_shows_is_for_eyes(server):
+    with Outbox(server) as outbox:
+        outbox.insert(2, channel="jobs", payload=r"E'\x1b[2Jgone\nh\u00e9 ' || n")
+        status, said = outbox.command("list", "--limit", "1")
+        assert status == 0 and r"\x1b[2Jgone\nhé 1" in said and "1 of 2 events" in said, said
+        assert len({line.index("waiting") for line in outbox.command("list")[1].splitlines() if "waiting" in line}) == 1
+        assert outbox.command("list", "--channel", "nothing") == (0, "0 events\n")
+
+
+def E8_a_command_that_cannot_be_done_says_so_by_its_status(server):
+    with Proxy(server) as proxy:
+        assert proxy.run("outbox")[0] == proxy.run("outbox", "list")[0] == proxy.run("outbox", "burn", "host=x")[0] == 2
+        status, said = proxy.run("outbox", "list", "host=x password=verysecret=x 'verysecret")
+        assert status == 2 and "verysecret" not in said
+        assert proxy.run("outbox", "list", "host=127.0.0.1 port=1")[0] == 1
+        status, said = proxy.run("outbox", "list", f"host={server.directory} port={server.port} user=postgres dbname=postgres")
+        assert status == 1 and "there is no outbox in this database" in said
+        assert proxy.run("outbox", "--help")[0] == 0
