@@ -124,7 +124,7 @@ static bool read_members(struct payload *p)
     json_reader_init(&r, p->text);
     enum json_token token = json_reader_next(&r, &raw);
     if (token != TOKEN_OBJECT && token != TOKEN_BAD)
-        return refuse(p, "the payload is JSON, but not an object");
+        return refuse(p, "the payload is not a JSON object");
     while (token != TOKEN_BAD && (token = json_reader_next(&r, &raw)) == TOKEN_KEY)
         if (!take_member(p, &r, raw, seen))
             return false;

@@ -150,6 +150,8 @@ static void on_time(void *context)
         snprintf(reason, sizeof reason, "%s", c->lost);
     else if (c->state == DIALING)
         snprintf(reason, sizeof reason, "no connection within %g s", seconds);
+    else if (c->conn.tls != NULL && !tls_is_established(c->conn.tls))
+        snprintf(reason, sizeof reason, "TLS: no handshake within %g s", seconds);
     else
         snprintf(reason, sizeof reason, "no answer within %g s", seconds);
     c->lost[0] = '\0';
