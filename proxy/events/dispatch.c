@@ -342,12 +342,12 @@ void dispatch_publish(struct notification *first_take, uint64_t now_us)
     put_into_inbox(first, last);
 }
 
-bool dispatch_has_room(const struct channel *channel, const struct config *config, size_t bytes)
+const char *dispatch_sink_behind(const struct channel *channel, const struct config *config, size_t bytes)
 {
     if (channel->delivery == DELIVERY_OUTBOX)
-        return true;
+        return NULL;
     for (const char *const *name = channel->sinks; *name != NULL; name++)
         if (tally_read(&tally_sink(*name)->held_bytes) + bytes > config->limits.held)
-            return false;
-    return true;
+            return *name;
+    return NULL;
 }

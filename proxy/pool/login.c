@@ -17,6 +17,7 @@
 
 #include "protocol/memory.h"
 #include "protocol/message.h"
+#include "proxy/events/dispatch.h"
 #include "proxy/ops/uuid.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/traffic.h"
@@ -143,6 +144,12 @@ static void new_id(void *context, unsigned char id[EVENT_ID_SIZE])
     uuid_make(id, loop_now_us(&w->loop));
 }
 
+static const char *sink_behind(void *context, const struct channel *channel, size_t payload)
+{
+    const struct worker *w = context;
+    return dispatch_sink_behind(channel, w->config, payload);
+}
+
 static void begin_session(struct client *c)
 {
     struct login *l = c->login;
@@ -157,6 +164,7 @@ static void begin_session(struct client *c)
                                    .standard_conforming_strings = l->standard_conforming_strings,
                                    .default_read_only = l->default_read_only,
                                    .new_id = new_id,
+                                   .sink_behind = sink_behind,
                                    .context = c->worker };
     c->session = session_new(&start);
     /* A reload may have come while the client logged in. */

@@ -23,6 +23,21 @@ static bool over_the_limits(struct decision *d, const struct channel *channel, s
     return false;
 }
 
+/* Rather than the proxy running out of memory (E13). */
+static bool sink_is_behind(struct decision *d, const struct channel *channel, size_t payload)
+{
+    const struct session *s = d->s;
+    const char *name = s->sink_behind ? s->sink_behind(s->context, channel, payload) : NULL;
+    if (!name)
+        return false;
+    struct buffer message = { 0 };
+    buffer_format(&message, "sink \"%s\" is behind: limits.held", name);
+    buffer_append_u8(&message, '\0');
+    decide_refuse(d, "54000", message.data);
+    buffer_free(&message);
+    return true;
+}
+
 /* A durable event has its id from here on, for its row may be written before the statement is confirmed. */
 static void hold(struct decision *d, struct step *step, const struct channel *channel,
                  const struct arguments *arguments)
@@ -121,6 +136,7 @@ void decide_notify(struct decision *d, const struct statement *st, struct span s
         decision_client(d, slice, EFFECT_NONE);
         return;
     }
-    if (!over_the_limits(d, channel, arguments->second.size) && !has_no_outbox(d, channel))
+    if (!over_the_limits(d, channel, arguments->second.size) && !has_no_outbox(d, channel) &&
+        !sink_is_behind(d, channel, arguments->second.size))
         decide_captured(d, st, slice, channel, arguments);
 }

@@ -19,6 +19,7 @@ struct session *session_new(const struct session_start *start)
     s->sql.standard_conforming_strings = start->standard_conforming_strings;
     s->client_read_only = start->default_read_only;
     s->new_id = start->new_id;
+    s->sink_behind = start->sink_behind;
     s->context = start->context;
     s->server_status = 'I';
     request_choose_base(s);
