@@ -6,9 +6,10 @@ MODE    ?= release
 PREFIX  ?= /usr/local
 
 # Sinks with a library that nothing else needs can be left out: make WITHOUT="kafka amqp". Such a build has a folder of its own.
+PKGS_webhook := libcurl
 PKGS_amqp  := librabbitmq
 PKGS_kafka := rdkafka
-OPTIONAL   := amqp kafka
+OPTIONAL   := webhook amqp kafka
 SINKS      := $(filter-out $(WITHOUT),$(OPTIONAL))
 $(foreach s,$(filter-out $(OPTIONAL),$(WITHOUT)),$(error WITHOUT: "$s" is none of: $(OPTIONAL)))
 SPACE      := $(subst ,, )

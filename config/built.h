@@ -4,6 +4,12 @@
 
 #include "config/config.h"
 
+#ifdef WITHOUT_WEBHOOK
+enum { BUILT_WEBHOOK = false };
+#else
+enum { BUILT_WEBHOOK = true };
+#endif
+
 #ifdef WITHOUT_AMQP
 enum { BUILT_AMQP = false };
 #else
@@ -20,13 +26,14 @@ enum { BUILT_KAFKA = true };
 static inline bool sink_kind_is_built(enum sink_kind kind)
 {
     switch (kind) {
+    case SINK_WEBHOOK:
+        return BUILT_WEBHOOK;
     case SINK_AMQP:
         return BUILT_AMQP;
     case SINK_KAFKA:
         return BUILT_KAFKA;
     case SINK_LOG:
     case SINK_POSTGRES:
-    case SINK_WEBHOOK:
     case SINK_REDIS:
     case SINK_CELERY:
         break;
