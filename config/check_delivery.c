@@ -34,6 +34,16 @@ static void check_durable(const struct config *c, const struct channel *channel,
             "outbox \"shop\" { upstream = \"host=127.0.0.1 dbname=shop\" }");
 }
 
+static bool has_sink_of_kind(const struct config *c, const struct channel *channel, enum sink_kind kind)
+{
+    for (const char *const *name = channel->sinks; *name != NULL; name++) {
+        const struct sink *sink = config_sink(c, *name);
+        if (sink != NULL && sink->kind == kind)
+            return true;
+    }
+    return false;
+}
+
 /* PostgreSQL LISTENs to one channel at a time, and tells what it hears after the COMMIT. */
 static void check_heard(const struct config *c, const struct channel *channel, struct tree *block,
                         struct config_errors *errors)
@@ -48,6 +58,10 @@ static void check_heard(const struct config *c, const struct channel *channel, s
             "to a pattern");
     if (channel->sinks[0] == NULL)
         errors_add(errors, line, "capture = listen: expected a sink for what is heard");
+    if (has_sink_of_kind(c, channel, SINK_POSTGRES))
+        errors_add(
+            errors, line,
+            "capture = listen: expected no sink of type postgres, for what it NOTIFYs would be heard again, for ever");
     if (!channel->forward)
         errors_add(errors, line,
                    "capture = listen: expected forward = on, for PostgreSQL must have what is to be heard");

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "protocol/memory.h"
+#include "proxy/events/capture.h"
 #include "proxy/events/outbox.h"
 #include "proxy/events/outlet.h"
 #include "proxy/ops/log.h"
@@ -155,6 +156,7 @@ static void reload(void *context)
     config_release(dispatcher.config);
     dispatcher.config = config;
     outbox_reload(config);
+    capture_reload(config);
 }
 
 /* --- the end -------------------------------------------------------------------------------------- */
@@ -205,6 +207,7 @@ static void begin_to_finish(void *context)
     if (dispatcher.phase < SETTLING) {
         dispatcher.phase = DRAINING;
         outbox_stop_claiming();
+        capture_stop();
         dispatcher.on_finished = f->on_finished;
         dispatcher.context = f->context;
         dispatcher.deadline_us = loop_now_us(&dispatcher.loop) + f->timeout_us;
@@ -250,6 +253,7 @@ void dispatch_start(struct config *config)
     dispatcher.config = config_retain(config);
     open_outlets(config);
     outbox_start(&dispatcher.host, config);
+    capture_start(&dispatcher.host, config);
 
     /* Signals are for the first worker. */
     sigset_t all, before;

@@ -131,7 +131,7 @@ void decide_notify(struct decision *d, const struct statement *st, struct span s
     const struct channel *channel = usual ? config_channel(d->s->request ? d->s->request->config : d->s->config,
                                                            arguments->first.data, arguments->first.size)
                                           : NULL;
-    if (!channel || d->failed) {
+    if (!channel || channel->capture == CAPTURE_LISTEN || d->failed) {
         decide_prelude(d);
         decision_client(d, slice, EFFECT_NONE);
         return;

@@ -136,6 +136,9 @@ static const struct {
       "to "
       "a pattern" },
     { SHOP "channel x {\ncapture = listen }", "FILE:3: capture = listen: expected a sink for what is heard" },
+    { SHOP "sink p { type = postgres upstream = \"host=db1\" } channel x { sink = {l, p}\ncapture = listen }",
+      "FILE:3: capture = listen: expected no sink of type postgres, for what it NOTIFYs would be heard again, for "
+      "ever" },
     { SHOP "channel x { sink = l forward = off\ncapture = listen }",
       "FILE:3: capture = listen: expected forward = on, for PostgreSQL must have what is to be heard" },
     { SHOP "channel x { sink = l delivery = outbox\ncapture = listen }",
