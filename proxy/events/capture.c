@@ -73,11 +73,12 @@ static void on_notification(void *context, const PGnotify *n)
         return;
     uint64_t now_us = loop_now_us(capture.host.loop);
     struct notification *e = make_event(l, n, now_us);
-    if (dispatch_has_room(e->channel, l->config, e->payload_size)) {
+    const char *behind = dispatch_sink_behind(e->channel, l->config, e->payload_size);
+    if (behind == NULL) {
         dispatch_publish(e, now_us);
         return;
     }
-    log_event_dead(e, "", 0, "a sink of its channel is behind: limits.held", 0, now_us);
+    log_event_dead(e, behind, 0, "the sink is behind: limits.held", 0, now_us);
     notification_free(e);
 }
 
