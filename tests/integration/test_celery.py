@@ -3,6 +3,7 @@
 import datetime
 import json
 
+import rabbitmq
 from celery_worker import Worker
 from events import notify, wait_until_delivered
 from proxy import Proxy
@@ -150,3 +151,35 @@ def shell_keys_may_have_a_prefix_and_redis_a_password(server):
             notify(client, "c", call("here"))
             assert worker.take(1)[0]["args"] == ["here"]
             assert all(key.startswith("shop:") for key in redis.do("KEYS", "*", database=3))
+
+
+def E5_a_stock_worker_on_amqp_runs_the_same_tasks(server):
+    broker = rabbitmq.shared()
+    broker.declare("celery", arguments={"x-max-priority": 9})
+    with Redis() as results, Proxy(server, config(broker.url())) as proxy, proxy.log_in() as client:
+        past, big = "2020-01-01T00:00:00Z", "x" * 500_000
+        notify(client, "c", call(1), call("expired", expires=past), call(123456789012345678901234567890, 0.1, "Grüße", {"a": None}),
+               call("late", countdown=0.5, id="my own id"), call(big), "not json", call("last"))
+        wait_until_delivered(proxy, 6)
+        (dead,) = proxy.wait_for_log(msg="event_dead")
+        assert "is not JSON" in dead["reason"]
+        queues = [{"name": "celery", "arguments": {"x-max-priority": 9}}]
+        with Worker(broker.url(), results, queues=queues) as worker:
+            calls = worker.take(5)
+            assert [one["args"] for one in calls if one["args"] != ["late"]] == [
+                [1], [123456789012345678901234567890, 0.1, "Grüße", {"a": None}], [big], ["last"]]
+            (late,) = [one for one in calls if one["args"] == ["late"]]
+            assert late["id"] == "my own id" and late["at"] >= moment(late["eta"])
+            assert all(one["shown"] == one["repr"] for one in calls if one["args"] != [big])
+            assert all(one["origin"].startswith("pgatomic@") and one["root"] == one["id"] for one in calls)
+
+
+def E5_on_amqp_9_is_the_most_urgent(server):
+    broker = rabbitmq.shared()
+    broker.declare("celery", arguments={"x-max-priority": 9})
+    with Redis() as results, Proxy(server, config(broker.url())) as proxy, proxy.log_in() as client:
+        notify(client, "c", *(call(priority, priority=priority) for priority in (1, 9, 4, 0)))
+        wait_until_delivered(proxy, 4)
+        queues = [{"name": "celery", "arguments": {"x-max-priority": 9}}]
+        with Worker(broker.url(), results, queues=queues) as worker:
+            assert [one["args"] for one in worker.take(4)] == [[9], [4], [1], [0]]

@@ -16,10 +16,13 @@ from waiting import wait_until
 TASKS = """\
 import json, os, time
 from celery import Celery
-import redis
+import kombu, redis
 
 app = Celery("shop", broker=os.environ["BROKER"])
 app.conf.update(json.loads(os.environ["SETTINGS"]))
+queues = json.loads(os.environ["QUEUES"])
+if queues:
+    app.conf.task_queues = [kombu.Queue(queue["name"], queue_arguments=queue["arguments"]) for queue in queues]
 done = redis.Redis(unix_socket_path=os.environ["RESULTS"])
 
 @app.task(name="record", bind=True)
@@ -36,10 +39,10 @@ SETTINGS = {"worker_prefetch_multiplier": 1, "broker_connection_retry_on_startup
 
 
 class Worker:
-    def __init__(self, broker, results, *arguments, **settings):
-        """`results`: a Redis that the tasks write to, and that this class reads from."""
+    def __init__(self, broker, results, *arguments, queues=None, **settings):
+        """`results`: a Redis that the tasks write to, and that this class reads from. `queues`: those to take from, with their arguments."""
         self.broker, self.results, self.arguments = broker, results, arguments
-        self.settings = {**SETTINGS, **settings}
+        self.settings, self.queues = {**SETTINGS, **settings}, queues
         self.taken = 0
 
     def __enter__(self):
@@ -47,7 +50,8 @@ class Worker:
         with open(os.path.join(self.directory.name, "tasks.py"), "w") as file:
             file.write(TASKS)
         self.log = os.path.join(self.directory.name, "log")
-        environment = {**os.environ, "BROKER": self.broker, "RESULTS": self.results.path, "SETTINGS": json.dumps(self.settings)}
+        environment = {**os.environ, "BROKER": self.broker, "RESULTS": self.results.path, "SETTINGS": json.dumps(self.settings),
+                       "QUEUES": json.dumps(self.queues)}
         command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--pool", "solo", "--loglevel", "INFO", "--without-gossip",
                    "--without-mingle", "--without-heartbeat", *self.arguments]
         with open(self.log, "ab") as log:
