@@ -108,6 +108,10 @@ bench-atomic: build build/bench/relay ## round trips and latency of whole reques
 	@tools/packages bench postgres
 	@python3 bench/atomic.py $(OPTIONS)
 
+bench-notify: build ## committing with NOTIFY, directly and through pgatomic (OPTIONS='--help')
+	@tools/packages bench postgres
+	@python3 bench/notify.py $(OPTIONS)
+
 build/bench/%: bench/%.c
 	@mkdir -p $(@D) && echo "cc -o $@"
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
@@ -119,5 +123,5 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 FORCE:
-.PHONY: FORCE build install packages run test unit unit-asan pure format format-check bench bench-atomic clean help
+.PHONY: FORCE build install packages run test unit unit-asan pure format format-check bench bench-atomic bench-notify clean help
 -include $(shell find build -name '*.d' 2>/dev/null)
