@@ -32,6 +32,11 @@ void errors_add(struct config_errors *e, int line, const char *format, ...)
     e->list[e->count++] = (struct config_error){ line, text };
 }
 
+const char *errors_word(const struct config_errors *e, const char *word)
+{
+    return e->hides_words ? "…" : word;
+}
+
 /* Errors of one line stay in the order in which they were found: that is the order of `list`, hence of the addresses of the
  * pointers that are sorted. */
 static int compare_lines(const void *left, const void *right)

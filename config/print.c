@@ -159,7 +159,7 @@ static void print_block(const struct block *b, const struct config *c, FILE *out
 
 void config_print(const struct config *c, FILE *out)
 {
-    print_options(schema_file_options, c, "", c, out);
-    for (const struct block *b = schema_blocks; b->name != NULL; b++)
+    print_options(schema_config.options, c, "", c, out);
+    for (const struct block *b = schema_config.blocks; b->name != NULL; b++)
         print_block(b, c, out);
 }

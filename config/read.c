@@ -1,21 +1,17 @@
-/* Text → tree → struct config.
+/* Tree → struct, as a schema says.
  *
- *     file ── source.c ──▶ text without traps ── tree.c ──▶ blocks and lines ── here ──▶ numbers and strings ── check.c ──▶ a config
- *
- * After a syntax error nothing behind it can be trusted, so it stands alone. Once there is a tree, everything that is wrong is
- * gathered, so that one run of `check` tells all. */
+ * One walk over the tables of options. Whatever is wrong with a value is gathered, and the walk goes on: one run of `check` tells all. */
+#include "config/read.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/check.h"
 #include "config/conninfo.h"
-#include "config/schema.h"
-#include "config/source.h"
-#include "config/tree.h"
+#include "config/secret.h"
 
 struct reader {
-    struct config_storage *storage;
+    struct memory *memory;
     struct config_errors *errors;
 };
 
@@ -63,13 +59,12 @@ static void store_pointer(const struct option *o, void *into, const void *pointe
 
 static void read_list(struct reader *r, const struct option *o, struct tree *said, void *into)
 {
-    struct memory *memory = &r->storage->memory;
     bool is_default = said == NULL || !tree_is_said(said, o->name);
     size_t count = is_default ? o->fallback != NULL : tree_value_count(said, o->name);
-    const char **list = memory_take(memory, (count + 1) * sizeof *list);
+    const char **list = memory_take(r->memory, (count + 1) * sizeof *list);
 
     for (size_t i = 0; i < count; i++)
-        list[i] = memory_copy(memory, is_default ? o->fallback : tree_value(said, o->name, i));
+        list[i] = memory_copy(r->memory, is_default ? o->fallback : tree_value(said, o->name, i));
     store_pointer(o, into, list);
 }
 
@@ -97,7 +92,7 @@ static void read_text_value(struct reader *r, const struct option *o, int line, 
 
     if (is_hidden)
         errors_add(r->errors, line, "%s: %s", o->name, secret_hidden_expected);
-    store_pointer(o, into, text != NULL ? memory_copy(&r->storage->memory, text) : NULL);
+    store_pointer(o, into, text != NULL ? memory_copy(r->memory, text) : NULL);
 }
 
 /* An empty one is as good as none, where there need not be one. */
@@ -107,7 +102,7 @@ static void read_conninfo(struct reader *r, const struct option *o, int line, co
 
     if (!is_none)
         conninfo_check(text, o->name, line, r->errors);
-    store_pointer(o, into, is_none ? NULL : memory_copy(&r->storage->memory, text));
+    store_pointer(o, into, is_none ? NULL : memory_copy(r->memory, text));
 }
 
 /* `said` is NULL when the block is not in the file: all defaults. */
@@ -216,104 +211,41 @@ static void read_options(struct reader *r, const struct option *options, struct 
     }
 }
 
-static void read_titled_blocks(struct reader *r, const struct block *b, struct tree *file)
+static void read_titled_blocks(struct reader *r, const struct block *b, struct tree *file, void *into)
 {
-    struct memory *memory = &r->storage->memory;
     size_t count = tree_block_count(file, b->name);
-    char *items = memory_take(memory, count * b->item_size);
+    char *items = memory_take(r->memory, count * b->item_size);
 
     for (size_t i = 0; i < count; i++) {
         struct tree *said = tree_block(file, b->name, i);
-        const char *title = memory_copy(memory, tree_title(said));
+        const char *title = memory_copy(r->memory, tree_title(said));
         if (*title == '\0')
             errors_add(r->errors, tree_line(said, ""), "%s \"\": expected a title that is not empty", b->name);
         memcpy(items + i * b->item_size + b->title_offset, &title, sizeof title);
         read_options(r, b->options, said, items + i * b->item_size);
     }
-    memcpy((char *)&r->storage->config + b->list_offset, &items, sizeof items);
-    memcpy((char *)&r->storage->config + b->count_offset, &count, sizeof count);
+    memcpy((char *)into + b->list_offset, &items, sizeof items);
+    memcpy((char *)into + b->count_offset, &count, sizeof count);
 }
 
-static void read_block(struct reader *r, const struct block *b, struct tree *file)
+static void read_block(struct reader *r, const struct block *b, struct tree *file, void *into)
 {
     switch (b->kind) {
     case BLOCK_PLAIN:
-        read_options(r, b->options, nested_block(file, b->name), r->storage);
+        read_options(r, b->options, nested_block(file, b->name), into);
         return;
     case BLOCK_TITLED:
-        read_titled_blocks(r, b, file);
+        read_titled_blocks(r, b, file, into);
         return;
     }
 }
 
-static void read_file(struct reader *r, struct tree *file)
+void read_schema(const struct schema *schema, struct tree *file, void *into, struct memory *memory,
+                 struct config_errors *errors)
 {
-    read_options(r, schema_file_options, file, r->storage);
-    for (const struct block *b = schema_blocks; b->name != NULL; b++)
-        read_block(r, b, file);
-    check_config(r->storage, file, r->errors);
-}
+    struct reader r = { memory, errors };
 
-/* Takes `storage` and `text`; NULL when `errors` has any. */
-static struct config *read_text(struct config_storage *storage_take, char *text_take, struct config_errors *errors)
-{
-    struct tree *file = text_take != NULL ? tree_parse(text_take, errors) : NULL;
-    struct reader r = { storage_take, errors };
-
-    free(text_take);
-    r.storage->config.file = memory_copy(&r.storage->memory, errors->line_names == NULL ? errors->file : "");
-    if (file != NULL) {
-        read_file(&r, file);
-        tree_free(file);
-    }
-    if (file != NULL && errors->count == 0)
-        return &r.storage->config;
-    config_release(&r.storage->config);
-    return NULL;
-}
-
-static struct config *finish(struct config *config, struct config_errors *errors, FILE *out)
-{
-    errors_print(errors, out);
-    errors_free(errors);
-    return config;
-}
-
-struct config *config_read(const char *file, FILE *errors_out)
-{
-    struct config_errors errors = { .file = file };
-    struct config_storage *storage = config_storage_new();
-    char *text = source_read(file, &storage->variables, &storage->memory, &errors);
-
-    return finish(read_text(storage, text, &errors), &errors, errors_out);
-}
-
-static void say(FILE *out, const char *name, const char *value, const char *end)
-{
-    if (value != NULL) {
-        fprintf(out, "%s = ", name);
-        source_print_string(value, out);
-    }
-    fputs(end, out);
-}
-
-/* The options are written as a file would say them, each on a line of its own, so that there is one reader and one set of rules. */
-struct config *config_from_options(const char *upstream, const char *listen, const char *mode, const char *end,
-                                   FILE *errors_out)
-{
-    static const char *const names[] = { "--listen", "--upstream", "--mode", "--end" };
-    struct config_errors errors = { .file = "command line", .line_names = names };
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    assert(out != NULL);
-
-    say(out, "listen", listen, "\n");
-    fputs("database \"*\" { ", out);
-    say(out, "upstream", upstream, " }\n");
-    fputs("route \"all\" { ", out);
-    say(out, "mode", mode, "\n");
-    say(out, "end", end, " }");
-    fclose(out);
-    return finish(read_text(config_storage_new(), text, &errors), &errors, errors_out);
+    read_options(&r, schema->options, file, into);
+    for (const struct block *b = schema->blocks; b->name != NULL; b++)
+        read_block(&r, b, file, into);
 }

@@ -35,7 +35,7 @@ static const char *const formats[] = { "json", "text", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const payloads[] = { "full", "preview", "none", NULL };
 
-const struct option schema_file_options[] = {
+static const struct option file_options[] = {
     { "listen", OPTION_LIST, INTO(struct config_storage, listen), .fallback = "127.0.0.1:6432" },
     { "workers", OPTION_COUNT, INTO(struct config, workers), .fallback = "0", .most = 1024 },
     { "drain_timeout", OPTION_DURATION, INTO(struct config, drain_timeout_ms), .fallback = "30s", .most = LONGEST },
@@ -171,7 +171,7 @@ static const struct option outbox_options[] = {
     .item_size = sizeof(type), .title_offset = offsetof(type, title), .list_offset = offsetof(struct config, list), \
     .count_offset = offsetof(struct config, count)
 
-const struct block schema_blocks[] = {
+static const struct block blocks[] = {
     { "log", BLOCK_PLAIN, .options = log_options },
     { "limits", BLOCK_PLAIN, .options = limits_options },
     { "auth", BLOCK_PLAIN, .options = auth_options },
@@ -183,3 +183,5 @@ const struct block schema_blocks[] = {
     { "outbox", BLOCK_TITLED, .options = outbox_options, TITLED(struct outbox, name, outboxes, outbox_count) },
     { .name = NULL },
 };
+
+const struct schema schema_config = { file_options, blocks };

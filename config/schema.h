@@ -1,4 +1,4 @@
-/* What a config file may say: every block, every option, every default.
+/* What a file may say: every block, every option, every default.
  *
  * A block's options are read into one struct: those of the file itself, `log`, `limits`, `auth` and `client_tls` into struct config; those of a
  * titled block into one item of a list in struct config. A few go to struct config_storage, around it. */
@@ -20,13 +20,16 @@ struct block {
     /* Of titled blocks: */
     size_t item_size;    /* of the struct of one */
     size_t title_offset; /* of its `const char *` for the title */
-    size_t list_offset;  /* in struct config: the list of items */
-    size_t count_offset; /* in struct config: their number */
+    size_t list_offset;  /* in the struct of the file: the list of items */
+    size_t count_offset; /* in the struct of the file: their number */
 };
 
-/* What is said outside of blocks. */
-extern const struct option schema_file_options[];
-/* Ends with a NULL name. */
-extern const struct block schema_blocks[];
+struct schema {
+    const struct option *options; /* what is said outside of blocks */
+    const struct block *blocks;   /* the last has a NULL name */
+};
+
+/* Of config files, read into a struct config_storage. */
+extern const struct schema schema_config;
 
 #endif

@@ -22,11 +22,11 @@ bool secret_is_hidden(const char *text)
     return strcmp(text, hidden) == 0;
 }
 
-void variables_add(struct variables *v, const char *name, size_t name_size, const char *value, struct memory *memory)
+void variables_add(struct variables *v, const char *name, const char *value, struct memory *memory)
 {
     struct variable *added = memory_take(memory, sizeof *added);
 
-    added->name = memory_copy_bytes(memory, name, name_size);
+    added->name = memory_copy(memory, name);
     added->value = memory_copy(memory, value);
     added->older = v->newest;
     v->newest = added;

@@ -21,7 +21,7 @@ struct variables {
     const struct variable *newest;
 };
 
-void variables_add(struct variables *v, const char *name, size_t name_size, const char *value, struct memory *memory);
+void variables_add(struct variables *v, const char *name, const char *value, struct memory *memory);
 
 /* It is what these print for a secret. */
 bool secret_is_hidden(const char *text);

@@ -118,9 +118,9 @@ static void skip_variable(struct source *s, const char *close)
         }
 }
 
-static void keep_value(struct source *s, const char *name, size_t size, const char *value)
+static void keep_value(struct source *s, const char *name, const char *value)
 {
-    variables_add(s->variables, name, size, value, s->memory);
+    variables_add(s->variables, name, value, s->memory);
     source_print_escaped(value, strlen(value), s->out);
 }
 
@@ -137,25 +137,24 @@ static bool replace_variable(struct source *s)
         return false;
     }
     const char *fallback = memmem(name, (size_t)(close - name), ":-", 2);
-    size_t size = (size_t)((fallback != NULL ? fallback : close) - name);
-    if (!is_variable_name(name, size)) {
-        errors_add(s->errors, s->line,
-                   "\"%.*s\" is not the name of an environment variable: expected ${VAR} or ${VAR:-default}", (int)size,
-                   name);
-        return false;
-    }
-
-    char *key = strndup(name, size);
+    char *key = strndup(name, (size_t)((fallback != NULL ? fallback : close) - name));
     assert(key != NULL);
-    const char *value = getenv(key);
-    if (value != NULL)
-        keep_value(s, name, size, value);
+    bool is_name = is_variable_name(key, strlen(key));
+    const char *value = is_name ? getenv(key) : NULL, *word = errors_word(s->errors, key);
+
+    if (!is_name)
+        errors_add(s->errors, s->line,
+                   "\"%s\" is not the name of an environment variable: expected ${VAR} or ${VAR:-default}", word);
+    else if (value != NULL)
+        keep_value(s, key, value);
     else if (fallback != NULL)
         source_print_escaped(fallback + 2, (size_t)(close - fallback - 2), s->out);
     else
-        errors_add(s->errors, s->line, "the environment variable %s is not set: set it, or write ${%s:-default}", key,
-                   key);
+        errors_add(s->errors, s->line, "the environment variable %s is not set: set it, or write ${%s:-default}", word,
+                   word);
     free(key);
+    if (!is_name)
+        return false;
 
     skip_variable(s, close);
     return true;

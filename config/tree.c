@@ -13,9 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/schema.h"
+#include "config/memory.h"
 
 static const char opened[] = "(opened)";
+
+/* libconfuse compares each title with all before it: the time grows with the square of their number. */
+enum { MOST_BLOCKS = 5000 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct config_errors *parse_errors; /* of the parse under way, by the holder of the lock */
@@ -63,7 +66,8 @@ static void report_unknown(cfg_t *block, const char *name)
             between = ", ";
         }
     fclose(out);
-    errors_add(parse_errors, block->line, "unknown name \"%s\": expected one of %s", name, known);
+    errors_add(parse_errors, block->line, "unknown name \"%s\": expected one of %s", errors_word(parse_errors, name),
+               known);
     free(known);
 }
 
@@ -76,7 +80,6 @@ static const struct {
     { "missing title for section '%s'", "%s: expected a title and a block, as in \"title\" { … }" },
     { "missing opening brace for section '%s'", "%s: expected a block in { }" },
     { "found duplicate title '%s'", "there is a second block with the title \"%s\": expected titles that differ" },
-    { "unexpected token '%s'", "unexpected \"%s\": expected a name, a value, or what goes between them" },
     { "premature end of file", "the file ends where a value or a block was expected" },
 };
 
@@ -94,6 +97,11 @@ static void on_error(cfg_t *block, const char *format, va_list arguments)
 
     if (strcmp(format, "no such option '%s'") == 0) {
         report_unknown(block, va_arg(arguments, const char *));
+        return;
+    }
+    if (strcmp(format, "unexpected token '%s'") == 0) {
+        errors_add(parse_errors, block->line, "unexpected \"%s\": expected a name, a value, or what goes between them",
+                   errors_word(parse_errors, va_arg(arguments, const char *)));
         return;
     }
     int length = vasprintf(&text, find_words(format), arguments);
@@ -127,32 +135,45 @@ static cfg_opt_t *take_options(struct memory *m, const struct option *options, s
     return list;
 }
 
+/* Called when a block is whole. */
+static int on_block(cfg_t *file, cfg_opt_t *option)
+{
+    if (cfg_opt_size(option) <= MOST_BLOCKS)
+        return 0;
+    errors_add(parse_errors, file->line, "this is one %s block too many: expected at most %d", option->name,
+               MOST_BLOCKS);
+    return -1;
+}
+
 static cfg_opt_t block_option(struct memory *m, const struct block *b)
 {
     cfg_flag_t flags = b->kind == BLOCK_PLAIN ? CFGF_NODEFAULT : CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES;
-    return (cfg_opt_t)CFG_SEC(b->name, take_options(m, b->options, 0), flags);
+    cfg_opt_t option = CFG_SEC(b->name, take_options(m, b->options, 0), flags);
+
+    option.validcb = on_block;
+    return option;
 }
 
-static cfg_opt_t *take_file_options(struct memory *m)
+static cfg_opt_t *take_file_options(struct memory *m, const struct schema *schema)
 {
     size_t blocks = 0;
 
-    while (schema_blocks[blocks].name != NULL)
+    while (schema->blocks[blocks].name != NULL)
         blocks++;
-    cfg_opt_t *list = take_options(m, schema_file_options, blocks);
+    cfg_opt_t *list = take_options(m, schema->options, blocks);
     for (size_t i = 0; i < blocks; i++)
-        list[i] = block_option(m, &schema_blocks[i]);
+        list[i] = block_option(m, &schema->blocks[i]);
     return list;
 }
 
-struct tree *tree_parse(const char *text, struct config_errors *errors)
+struct tree *tree_parse(const char *text, const struct schema *schema, struct config_errors *errors)
 {
     struct memory memory = { NULL };
     size_t errors_before = errors->count;
 
     pthread_mutex_lock(&lock);
     parse_errors = errors;
-    cfg_t *file = cfg_init(take_file_options(&memory), CFGF_NONE);
+    cfg_t *file = cfg_init(take_file_options(&memory, schema), CFGF_NONE);
     assert(file != NULL);
     cfg_set_error_function(file, on_error);
     bool parsed = cfg_parse_buf(file, text) == CFG_SUCCESS;

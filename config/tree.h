@@ -7,11 +7,12 @@
 #include <stdbool.h>
 
 #include "config/errors.h"
+#include "config/schema.h"
 
 struct tree; /* a block; the whole file is one too */
 
 /* `text` comes from source.h. NULL, and an error, when it is not the language of the schema. */
-struct tree *tree_parse(const char *text, struct config_errors *errors);
+struct tree *tree_parse(const char *text, const struct schema *schema, struct config_errors *errors);
 void tree_free(struct tree *file);
 
 /* Blocks of one name, in file order. */

@@ -20,6 +20,18 @@ static inline char *file_with(const char *data, size_t size)
     return path;
 }
 
+/* Errors with "FILE" for the file's name, which each must begin with; the caller frees them. */
+static inline char *errors_without_path(char *written, const char *path)
+{
+    char *errors = calloc(1, strlen(written) + 1);
+
+    for (char *line = strtok(written, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        cr_assert(strncmp(line, path, strlen(path)) == 0, "an error does not name the file: %s", line);
+        strcat(strcat(strcat(errors, "FILE"), line + strlen(path)), "\n");
+    }
+    return errors;
+}
+
 /* What config_read() makes of `size` bytes. `errors` is what it writes, with the file's name as "FILE"; the caller frees it. */
 static inline struct config *config_of_bytes(const char *data, size_t size, char **errors)
 {
@@ -29,11 +41,7 @@ static inline struct config *config_of_bytes(const char *data, size_t size, char
     struct config *config = config_read(path, out);
 
     fclose(out);
-    *errors = calloc(1, written_size + 1);
-    for (char *line = strtok(written, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        cr_assert(strncmp(line, path, strlen(path)) == 0, "an error does not name the file: %s", line);
-        strcat(strcat(strcat(*errors, "FILE"), line + strlen(path)), "\n");
-    }
+    *errors = errors_without_path(written, path);
     free(written);
     unlink(path);
     free(path);
