@@ -146,9 +146,11 @@ bool url_find_password(const char *text, size_t *start, size_t *size)
 
     if (!find_authority(text, &scheme, &authority, &rest) || !cut_user(&authority, &user, &password))
         return false;
+    if (piece_size(password) == 0)
+        return false;
     *start = (size_t)(password.at - text);
     *size = piece_size(password);
-    return *size > 0;
+    return true;
 }
 
 static const struct scheme *find_scheme(struct piece name, enum sink_kind kind)

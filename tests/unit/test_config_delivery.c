@@ -363,6 +363,16 @@ Test(config_delivery, a_variable_with_quotes_is_not_printed_where_it_would_read_
     config_release(c);
 }
 
+Test(config_delivery, a_url_with_an_empty_password_is_printed_whole)
+{
+    struct config *c = config_of(ANY_DATABASE "sink r { type = redis url = \"redis://app:@h/0\" }");
+    char *text = printed(c);
+
+    cr_expect_not_null(strstr(text, "url = \"redis://app:@h/0\"\n"), "%s", text);
+    free(text);
+    config_release(c);
+}
+
 Test(config_delivery, a_key_in_the_path_of_a_webhook_is_printed_as_its_variable)
 {
     setenv("PGATOMIC_TEST", "T00/B00/xyzzy", 1);
