@@ -37,13 +37,12 @@ static struct plan *prelude_of(struct session *s)
 
 /* BEGIN has to be in one string with what it protects: if it failed alone, the statement would commit by itself. A savepoint has
  * to be in a string of its own: a syntax error behind it would undo it too. */
-static void send_prelude_query(struct session *s)
+static void send_prelude_query(struct session *s, struct plan *take)
 {
-    struct plan *plan = prelude_of(s);
-    if (plan->text.size > 0)
-        send_query_plan(s, plan, true);
+    if (take->text.size > 0)
+        send_query_plan(s, take, true);
     else
-        session_plan_done(s, plan);
+        send_local(s, take);
 }
 
 /* As it came, with nothing ahead of it. */
@@ -67,18 +66,17 @@ static enum session_result on_plain_query(struct session *s, const struct frame 
     if (state_needs_prelude(s, &s->front)) {
         if (s->unsynced_sent > 0 && !session_is_settled(s))
             return client_hold(s);
-        if (is_open(&s->front))
-            send_prelude_query(s);
-        else
-            plan = prelude_of(s);
+        plan = prelude_of(s);
+        if (is_open(&s->front) || plan->text.size == 0) {
+            send_prelude_query(s, plan);
+            plan = NULL;
+        }
     }
     client_note_statement(s);
-    if (plan && plan->text.size > 0) {
-        send_query_behind(s, plan, frame_body(f), f->left);
-        return client_taken(s, REST_FORWARD);
-    }
-    session_plan_done(s, plan);
-    return forward_query(s, f);
+    if (!plan)
+        return forward_query(s, f);
+    send_query_behind(s, plan, frame_body(f), f->left);
+    return client_taken(s, REST_FORWARD);
 }
 
 /* Behind these an implicit transaction of the string begins anew. */
@@ -296,7 +294,7 @@ static enum session_result on_special_query(struct session *s, const struct fram
     bool exempts = session_wants_units(&s->front) && (s->front.mode != MODE_SANDBOX || s->front.marked);
     bool own_savepoints = exempts && has_own_savepoints(text, &s->sql);
     if (!own_savepoints && savepoint_goes_first(s, text, several))
-        send_prelude_query(s);
+        send_prelude_query(s, prelude_of(s));
     struct plan *plan = session_plan(s);
     struct decision d;
     decide_init(&d, s, plan, true);

@@ -111,10 +111,7 @@ static void open_client(struct decision *d)
         return;
     if (st->route && st->route->nested == NESTED_JOIN) {
         st->client = CLIENT_JOINED;
-        if (d->plan->step_count > 0)
-            d->plan->steps[d->plan->step_count - 1].after = *st;
-        else
-            d->s->now.client = d->s->front.client = CLIENT_JOINED;
+        decision_local(d, EFFECT_NONE)->swallow = true;
         return;
     }
     st->client = CLIENT_OPEN;
@@ -133,8 +130,7 @@ static void open_plain(struct decision *d)
     d->begun = true;
     if (st->stale_begin) { /* it is there already */
         st->stale_begin = false;
-        d->s->now.client = d->s->front.client = CLIENT_NONE;
-        d->s->now.stale_begin = d->s->front.stale_begin = false;
+        decision_local(d, EFFECT_NONE)->swallow = true;
         return;
     }
     enum statement_access access = st->modes.access;
