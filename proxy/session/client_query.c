@@ -4,9 +4,6 @@
  * statement and becomes one plan, which is one Query again. */
 #include "proxy/session/client.h"
 
-/* Harmless in any state: it takes no snapshot. */
-#define GUARD "SHOW transaction_isolation"
-
 static enum session_result refuse_query(struct session *s, const char *sqlstate, const char *message)
 {
     struct plan *plan = session_plan(s);
@@ -180,18 +177,6 @@ static bool is_guarded(const struct plan *plan)
            span_is(plan_span(plan, plan->steps[0].sql), GUARD);
 }
 
-/* Takes a guard, which ends at `text_end`, back out of the plan; segments from `segment` on stand behind it. */
-static void drop_guard(struct plan *plan, size_t step, size_t text_end, size_t segment)
-{
-    size_t size = strlen(GUARD ";"), text_at = text_end - size;
-    plan->step_count--;
-    memmove(plan->steps + step, plan->steps + step + 1, (plan->step_count - step) * sizeof *plan->steps);
-    plan->text.size -= size;
-    memmove(plan->text.data + text_at, plan->text.data + text_at + size, plan->text.size - text_at);
-    for (size_t i = segment; i < plan->segment_count; i++)
-        plan->segments[i].server_at -= size;
-}
-
 /* The first answer comes from the server all the same, or the server has no part in the string at all. */
 static bool guards_nothing(const struct plan *plan)
 {
@@ -205,24 +190,14 @@ static bool guards_nothing(const struct plan *plan)
 
 static void drop_idle_guard(struct plan *plan)
 {
-    if (is_guarded(plan) && guards_nothing(plan))
-        drop_guard(plan, 0, strlen(GUARD ";"), 0);
-}
-
-/* The implicit transaction ends with the string's last statement, which fails when that does. If the last one is answered here, one of
- * ours takes its place on the server, so that those before it are over by then. */
-static void decide_last(struct decision *d, const struct statement *st, struct span slice)
-{
-    struct plan *plan = d->plan;
-    size_t step = plan->step_count, segment = plan->segment_count;
-    bool notifies = st->kind == STATEMENT_NOTIFY || st->kind == STATEMENT_PG_NOTIFY || st->kind == STATEMENT_EXECUTE;
-    bool guards = notifies && d->several && plan->text.size > 0 && !state_is_virtual(&d->st);
-    if (guards)
-        decision_hidden(d, GUARD, EFFECT_NONE);
-    size_t text_behind = plan->text.size;
-    decide_one(d, st, slice);
-    if (guards && plan->text.size > text_behind)
-        drop_guard(plan, step, text_behind, segment);
+    size_t size = strlen(GUARD ";");
+    if (!is_guarded(plan) || !guards_nothing(plan))
+        return;
+    plan->step_count--;
+    memmove(plan->steps, plan->steps + 1, plan->step_count * sizeof *plan->steps);
+    buffer_consume(&plan->text, size);
+    for (size_t i = 0; i < plan->segment_count; i++)
+        plan->segments[i].server_at -= size;
 }
 
 /* Statement by statement, each with what stands around it: comments belong to the slice that they precede, and the last slice
@@ -240,10 +215,8 @@ static void decide_string(struct decision *d, struct span text)
         size_t end = at;
         more = statement_next(text, &at, options, &following);
         struct span slice = span_make(text.data + begin, (more ? end : text.size) - begin);
-        if (more)
-            decide_one(d, &st, slice);
-        else
-            decide_last(d, &st, slice);
+        d->ends_implicit = !more && d->several && !state_is_virtual(&d->st);
+        decide_one(d, &st, slice);
         if (more && !d->stopped && ends_implicit(st.kind))
             begin_implicit(d, text, end);
         d->client_characters += encoding_count(session_counts_in(d->s), slice);

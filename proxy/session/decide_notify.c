@@ -58,7 +58,20 @@ static void reply_to_notify(struct decision *d, struct step *step, const struct 
     if (st->kind == STATEMENT_NOTIFY)
         decision_reply_tag(d, step, "NOTIFY");
     else
-        decision_reply_row(d, step, st, "pg_notify", st->cast_text, span_of(""));
+        decision_reply_row_complete(d, step, st, "pg_notify", st->cast_text, span_of(""));
+}
+
+/* A statement fails when the implicit transaction that ends with it does. So one of ours takes its place on the server, and the
+ * completion of this one waits for it; a row is there before. */
+static struct step *hold_at_the_end(struct decision *d, const struct statement *st)
+{
+    bool row = st->kind == STATEMENT_PG_NOTIFY;
+    if (row)
+        decision_reply_row(d, decision_local(d, EFFECT_NONE), st, "pg_notify", st->cast_text, span_of(""));
+    decision_hidden(d, GUARD, EFFECT_NONE);
+    struct step *step = decision_local(d, EFFECT_HOLD);
+    decision_reply_tag(d, step, row ? "SELECT 1" : "NOTIFY");
+    return step;
 }
 
 static bool is_folded(const struct decision *d, const struct step *event)
@@ -104,6 +117,8 @@ static void decide_captured(struct decision *d, const struct statement *st, stru
         decide_with_row(d, st, slice, channel, arguments);
     } else if (channel->forward) {
         hold(d, decision_client(d, slice, EFFECT_HOLD), channel, arguments);
+    } else if (d->ends_implicit && d->plan->text.size > 0) {
+        hold(d, hold_at_the_end(d, st), channel, arguments);
     } else {
         struct step *step = decision_local(d, EFFECT_HOLD);
         hold(d, step, channel, arguments);

@@ -165,7 +165,7 @@ void decide_implicit_commit(struct decision *d)
 static void reply_to_mark(struct decision *d, struct step *step, const struct statement *st, struct span value)
 {
     if (st->as_row)
-        decision_reply_row(d, step, st, "set_config", true, value);
+        decision_reply_row_complete(d, step, st, "set_config", true, value);
     else
         decision_reply_tag(d, step, "SET");
 }

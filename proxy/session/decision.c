@@ -102,20 +102,34 @@ static const char *output_column(struct decision *d, const struct statement *st,
     return name->data;
 }
 
-/* The row of a function that was answered without the server: in a Query with its description. */
+static void add_row(struct decision *d, const struct statement *st, const char *function, bool is_text,
+                    struct span value, struct buffer *made)
+{
+    struct buffer name = { 0 };
+    const char *column = output_column(d, st, function, &name);
+    if (d->simple)
+        message_add_row_description(made, span_of(column), is_text ? 25 : 2278, is_text ? -1 : 4, 0);
+    message_add_data_row(made, value);
+    buffer_free(&name);
+}
+
 void decision_reply_row(struct decision *d, struct step *step, const struct statement *st, const char *function,
                         bool is_text, struct span value)
 {
-    struct buffer made = { 0 }, name = { 0 };
-    const char *column = output_column(d, st, function, &name);
-    if (d->simple)
-        message_add_row_description(&made, span_of(column), is_text ? 25 : 2278, is_text ? -1 : 4, 0);
-    message_add_data_row(&made, value);
+    struct buffer made = { 0 };
+    add_row(d, st, function, is_text, value, &made);
+    decision_reply(d, step, &made);
+}
+
+void decision_reply_row_complete(struct decision *d, struct step *step, const struct statement *st,
+                                 const char *function, bool is_text, struct span value)
+{
+    struct buffer made = { 0 };
+    add_row(d, st, function, is_text, value, &made);
     if (d->max_rows == 1)
         message_add_empty(&made, 's'); /* PostgreSQL has not looked for a second row yet */
     else
         message_add_command_complete(&made, span_of("SELECT 1"));
-    buffer_free(&name);
     decision_reply(d, step, &made);
 }
 

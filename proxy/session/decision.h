@@ -7,6 +7,9 @@
 
 #include "proxy/session/machine.h"
 
+/* A statement for its completion's sake, harmless in any state: it takes no snapshot. */
+#define GUARD "SHOW transaction_isolation"
+
 /* --- decision.c: steps ------------------------------------------------------------------------- */
 
 /* The client's own statement, as it stands in `slice`. */
@@ -27,9 +30,11 @@ bool decision_has_begun(const struct decision *d);
 /* Takes what is in `made`, which is empty afterwards. */
 void decision_reply(struct decision *d, struct step *step, struct buffer *made);
 void decision_reply_tag(struct decision *d, struct step *step, const char *tag);
-/* The one row of a function that was answered here; in a Query with its description. */
+/* The one row of a function that was answered here, in a Query with its description; _complete: and its CommandComplete. */
 void decision_reply_row(struct decision *d, struct step *step, const struct statement *st, const char *function,
                         bool is_text, struct span value);
+void decision_reply_row_complete(struct decision *d, struct step *step, const struct statement *st,
+                                 const char *function, bool is_text, struct span value);
 /* PostgreSQL warns and goes on. */
 void decision_warn(struct decision *d, struct step *step, const char *sqlstate, const char *text, const char *tag);
 /* The step succeeds, but its reply is an error, and nothing behind it runs. */

@@ -199,6 +199,7 @@ struct decision {
     bool stopped;        /* the last step fails, so nothing behind it will run */
     bool plain_ended;    /* the string has ended the client's own transaction */
     bool begun;          /* the string has begun one, or found one that was told and not sent */
+    bool ends_implicit;  /* this statement is the string's last, and with it ends an implicit transaction */
     bool moved;          /* the string has ended a request, or begun one */
     uint32_t max_rows;   /* of an Execute; 0: no limit */
     size_t held;         /* events that its steps capture */

@@ -224,7 +224,10 @@ static bool pop_if(struct session *s, const struct pending *head, enum pending_k
 /* Behind it stands something of our own, which has to be done when it is answered. */
 static bool is_followed_by_plan(struct session *s)
 {
-    return s->pending.count > 1 && pending_at(&s->pending, 1)->plan != NULL;
+    size_t next = 1; /* the end of a COPY goes with what stands before it */
+    while (next < s->pending.count && pending_at(&s->pending, next)->kind == PENDING_COPY_END)
+        next++;
+    return next < s->pending.count && pending_at(&s->pending, next)->plan != NULL;
 }
 
 static bool pass_server_message(struct session *s, char *message, size_t size)
