@@ -317,8 +317,14 @@ static void note_extended_begin(struct session *s, const struct statement *st)
     s->tx_modes = st->modes;
 }
 
+/* No row is left, but in a failed transaction not even that may be said. */
 static enum session_result execute_done_row(struct session *s)
 {
+    if (!client_is_settled(s))
+        return client_hold(s);
+    if (session_is_failed(s))
+        return client_fail_extended(s, "25P02",
+                                    "current transaction is aborted, commands ignored until end of transaction block");
     struct buffer made = { 0 };
     message_add_command_complete(&made, span_of("SELECT 0"));
     return answer(s, &made);
