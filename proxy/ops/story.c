@@ -91,7 +91,7 @@ static void append_attempt(struct buffer *b, const json_t *line)
         buffer_format(b, " attempt %lld", (long long)attempt);
 }
 
-/* "released 12.3 ms", "discarded rollback 3.1 ms", "delivered tasks", "retry tasks attempt 2 connection refused" */
+/* "released 12.3 ms", "discarded rollback 3.1 ms", "delivered tasks", "retry tasks attempt 2 connection refused, next in 1840.0 ms" */
 static void append_step(struct buffer *b, const char *state, const json_t *line)
 {
     buffer_append_text(b, state);
@@ -99,6 +99,10 @@ static void append_step(struct buffer *b, const char *state, const json_t *line)
     append_attempt(b, line);
     append_word(b, text_of(line, "reason"));
     append_ms(b, line, "held_ms");
+    if (json_object_get(line, "next_ms") != NULL) {
+        buffer_append_text(b, ", next in");
+        append_ms(b, line, "next_ms");
+    }
 }
 
 static void append_opening(struct buffer *b, const json_t *line)

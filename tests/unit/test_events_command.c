@@ -25,7 +25,7 @@ static const char a_log[] =
             LINE("04", "2", "mail", "event_discarded", ",\"held_ms\":3.001,\"reason\":\"savepoint\"") LINE(
                 "05", "3", "mail", "event_held", "") LINE("06", "4", "celery", "event_released", ",\"held_ms\":1.000")
                 LINE("07", "4", "celery", "event_retry",
-                     ",\"sink\":\"hook\",\"attempt\":1,\"reason\":\"connection refused\"")
+                     ",\"sink\":\"hook\",\"attempt\":1,\"reason\":\"connection refused\",\"next_ms\":840.125")
                     LINE("08", "4", "celery", "event_retry", ",\"sink\":\"hook\",\"attempt\":2,\"reason\":\"503\"")
                         LINE("09", "4", "celery", "event_dead", ",\"sink\":\"hook\",\"attempt\":3,\"reason\":\"410\"");
 
@@ -33,9 +33,10 @@ static const char a_log[] =
     "16:04:01.123456  celery  held → released 12.3 ms → delivered tasks  request request-1 /label/1/  payload 1\n"
 #define STORY_2 "16:04:02.123456  mail  held → discarded savepoint 3.0 ms  request request-2 /label/2/  payload 2\n"
 #define STORY_3 "16:04:05.123456  mail  held  request request-3 /label/3/  payload 3\n"
-#define STORY_4                                                                                                              \
-    "16:04:06.123456  celery  released 1.0 ms → retry hook connection refused → retry hook attempt 2 503 → dead hook " \
-    "attempt 3 410"                                                                                                          \
+#define STORY_4                                                                                                            \
+    "16:04:06.123456  celery  released 1.0 ms → retry hook connection refused, next in 840.1 ms → retry hook attempt " \
+    "2 503 → dead hook "                                                                                                 \
+    "attempt 3 410"                                                                                                        \
     "  request request-4 /label/4/  payload 4\n"
 
 static char *content_of(const char *path)

@@ -109,6 +109,55 @@ Test(log, an_event_is_told_from_hold_to_delivery_one_object_a_line)
     close_log(&f);
 }
 
+/* The line that log_event_dead() writes under such options; the caller frees it. */
+static char *dead_line(const char *options)
+{
+    struct log_file f = open_log(options);
+    struct request *r = new_request(f.config);
+    char payload[101] = { 0 };
+    memset(payload, 'x', sizeof payload - 1);
+    struct notification *e = new_event(r, "celery", span_of(payload));
+
+    log_event_dead(e, "audit", 15, "connection refused", 2500, begun_us + 9000);
+    char *text = written(&f);
+    notification_free(e);
+    request_release(r);
+    close_log(&f);
+    return text;
+}
+
+Test(log, E12_a_dead_event_is_told_in_full_unless_payloads_are_never_told)
+{
+    char *preview = dead_line("payloads = preview"), *none = dead_line("payloads = none");
+
+    cr_expect_not_null(strstr(preview, "xx\",\"payload_bytes\":100,"));
+    cr_expect(strspn(strstr(preview, "\"payload\":\"") + strlen("\"payload\":\""), "x") == 100);
+    cr_expect_not_null(strstr(preview, "\"level\":\"error\",\"msg\":\"event_dead\""));
+    cr_expect_not_null(strstr(preview, ",\"sink\":\"audit\",\"attempt\":15,\"reason\":\"connection refused\","
+                                       "\"latency_ms\":2.500}\n"));
+    cr_expect_null(strstr(none, "\"payload\":"));
+    cr_expect_not_null(strstr(none, "\"payload_bytes\":100,"));
+    free(preview);
+    free(none);
+}
+
+Test(log, E12_a_retry_says_why_and_when_the_next_comes)
+{
+    struct log_file f = open_log("");
+    struct request *r = new_request(f.config);
+    struct notification *e = new_event(r, "celery", span_of("{\"task\": 1}"));
+
+    log_event_retry(e, "audit", 2, "HTTP 503", 1840000, 2500, begun_us + 9000);
+    char *text = written(&f);
+    cr_expect_str_eq(text, "{\"ts\":\"2025-11-22T16:04:05.132456Z\",\"level\":\"warn\",\"msg\":\"event_retry\"," EVENT
+                           ",\"sink\":\"audit\",\"attempt\":2,\"reason\":\"HTTP 503\",\"next_ms\":1840.000,"
+                           "\"latency_ms\":2.500}\n");
+    free(text);
+    notification_free(e);
+    request_release(r);
+    close_log(&f);
+}
+
 Test(log, a_discarded_event_says_why)
 {
     struct log_file f = open_log("");
