@@ -55,7 +55,7 @@ static struct channel_lane *find_lane(struct ledger *l, const char *channel)
 
 static void drop_idle_lane(struct ledger *l, struct channel_lane *lane)
 {
-    if (lane->in_hand > 0 || lane->full)
+    if (lane->in_hand > 0 || lane->full || lane->spilling)
         return;
     tdelete(lane, &l->lane_table, compare_lanes);
     TAILQ_REMOVE(&l->lanes, lane, link);
@@ -74,6 +74,24 @@ void ledger_open_lanes(struct ledger *l)
         next = TAILQ_NEXT(lane, link);
         l->full_lanes -= lane->full;
         lane->full = false;
+        drop_idle_lane(l, lane);
+    }
+}
+
+void ledger_claim_begins(struct ledger *l)
+{
+    struct channel_lane *lane;
+    TAILQ_FOREACH(lane, &l->lanes, link)
+    lane->claiming = !lane_is_closed(lane);
+}
+
+void ledger_claim_was_last(struct ledger *l)
+{
+    for (struct channel_lane *lane = TAILQ_FIRST(&l->lanes), *next; lane != NULL; lane = next) {
+        next = TAILQ_NEXT(lane, link);
+        if (!lane->claiming)
+            continue;
+        lane->spilling = false;
         drop_idle_lane(l, lane);
     }
 }
@@ -144,12 +162,22 @@ bool ledger_end(struct ledger *l, struct row *r, enum row_state end, unsigned at
     r->has_note = false;
     if (end == ROW_DEAD)
         set_words(r, attempts, reason);
-    if (end == ROW_DROPPED)
-        ledger_close_lane(l, r->lane);
     TAILQ_REMOVE(&l->rows[ROW_IN_HAND], r, link);
     TAILQ_INSERT_TAIL(&l->rows[end], r, link);
     r->state = end;
     return leave_lane(l, r);
+}
+
+bool ledger_spill(struct ledger *l, const unsigned char id[EVENT_ID_SIZE], const char *channel, uint64_t now_ms)
+{
+    struct channel_lane *lane = find_lane(l, channel);
+    lane->spilling |= lane->in_hand >= SPILL_LIMITS * l->lane_limit;
+    if (!lane->spilling)
+        return false; /* an idle lane is about to get its first row */
+    lane->claiming = false;
+    l->claim_wanted |= !lane_is_closed(lane);
+    ledger_end(l, ledger_add(l, id, channel, now_ms), ROW_DROPPED, 0, NULL);
+    return true;
 }
 
 void ledger_forget(struct ledger *l, struct row *r)

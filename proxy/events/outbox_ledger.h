@@ -21,8 +21,10 @@ enum row_state { ROW_IN_HAND, ROW_DELIVERED, ROW_DEAD, ROW_DROPPED, ROW_STATES }
 struct channel_lane {
     TAILQ_ENTRY(channel_lane) link; /* in `lanes` */
     size_t in_hand;
-    bool crowded; /* nothing more of it is claimed until half of what is in hand is gone */
-    bool full;    /* nothing more of it is claimed until the next poll, for a sink had no room */
+    bool crowded;  /* nothing more of it is claimed until half of what is in hand is gone */
+    bool full;     /* nothing more of it is claimed until the next poll, for a sink had no room */
+    bool spilling; /* what arrives stays in the table, behind what is there already */
+    bool claiming; /* it was open when the claim that is under way was made */
     char channel[];
 };
 
@@ -48,8 +50,11 @@ struct ledger {
     struct row_list notes;            /* rows in hand with something to write down */
     struct lane_list lanes;
     size_t in_hand, full_lanes;
-    size_t lane_limit; /* a lane with so many in hand is crowded */
+    bool claim_wanted; /* a lane has spilled that could be claimed from, once its rows are let go */
+    size_t lane_limit; /* a lane with so many in hand is crowded; with SPILL_LIMITS times as many it spills */
 };
+
+enum { SPILL_LIMITS = 8 };
 
 void ledger_init(struct ledger *l, size_t lane_limit);
 void ledger_free(struct ledger *l);
@@ -61,11 +66,17 @@ struct row *ledger_add(struct ledger *l, const unsigned char id[EVENT_ID_SIZE], 
 void ledger_renew(struct ledger *l, struct row *r, uint64_t now_ms);
 /* Something to be written about a row that stays in hand. */
 void ledger_note(struct ledger *l, struct row *r, unsigned attempts, const char *reason);
+/* One that is not known and should be, but its lane has too much in hand, or left something in the table before: it is DROPPED, and true.
+ * So what waits for a sink that is down costs neither memory nor leases that have to be renewed. */
+bool ledger_spill(struct ledger *l, const unsigned char id[EVENT_ID_SIZE], const char *channel, uint64_t now_ms);
 /* A row in hand comes to its end. True: its lane was crowded, and has room again. */
 bool ledger_end(struct ledger *l, struct row *r, enum row_state end, unsigned attempts, const char *reason);
 /* Its end is written. It stands in none of the ledger's lists. */
 void ledger_forget(struct ledger *l, struct row *r);
 
+/* A claim is about to be made; and it has found all there was. */
+void ledger_claim_begins(struct ledger *l);
+void ledger_claim_was_last(struct ledger *l);
 /* No more rows of its channel for now. Lanes that stay closed are few: those that are crowded, and those that became full since the last
  * ledger_open_lanes(). */
 void ledger_close_lane(struct ledger *l, struct channel_lane *lane);

@@ -36,7 +36,8 @@ struct relay {
     void (*on_settled)(void);
     struct pq_connection *connection;
     struct ledger ledger;
-    struct row_list out;    /* the rows whose end is being written */
+    struct row_list out; /* the rows whose end is being written */
+    int out_count;
     struct row_list behind; /* those that must wait for `again` */
     bool asking;            /* a statement is under way */
     bool paused;            /* a statement has failed: nothing is asked until `again` */
@@ -105,18 +106,25 @@ static void put_back(struct relay *r, struct row *row)
     TAILQ_INSERT_TAIL(&r->behind, row, link);
 }
 
-/* The answer names the rows that are still to be done. */
+/* The answer names the rows that were there, and whether it is done. */
 static void keep_left(struct relay *r, const PGresult *result)
 {
     for (int i = 0; i < PQntuples(result); i++) {
-        if (PQgetlength(result, i, 0) != EVENT_ID_SIZE)
-            continue;
         struct row *row = ledger_find(&r->ledger, (const unsigned char *)PQgetvalue(result, i, 0));
-        if (row != NULL && row->state != ROW_IN_HAND)
+        bool is_done = PQgetvalue(result, i, 1)[0] != 0;
+        if (!is_done && row != NULL && row->state != ROW_IN_HAND)
             put_back(r, row);
     }
     if (!TAILQ_EMPTY(&r->behind) && !timer_is_running(r->again))
         timer_start(r->again, AGAIN_MS * 1000);
+}
+
+/* Another process took them over, because a lease was not renewed in time; or this outbox is not the one that they were written to. */
+static void tell_missing(const struct relay *r, const PGresult *result)
+{
+    if (PQntuples(result) < r->out_count)
+        LOG(LOG_WARN, "events were no longer in the outbox", log_text("outbox", r->name),
+            log_number("events", (uint64_t)(r->out_count - PQntuples(result))));
 }
 
 static void on_ends_written(void *context, const PGresult *result, const char *error, const char *sqlstate)
@@ -126,11 +134,14 @@ static void on_ends_written(void *context, const PGresult *result, const char *e
         TAILQ_CONCAT(&r->behind, &r->out, link);
         return;
     }
+    tell_missing(r, result);
     keep_left(r, result);
     for (struct row *row; (row = TAILQ_FIRST(&r->out)) != NULL;) {
         TAILQ_REMOVE(&r->out, row, link);
         ledger_forget(&r->ledger, row);
     }
+    r->claim_due |= r->ledger.claim_wanted;
+    r->ledger.claim_wanted = false;
     work(r);
 }
 
@@ -140,7 +151,8 @@ static bool write_ends(struct relay *r, enum row_state end, const char *sql)
     struct row_list *list = &r->ledger.rows[end];
     if (TAILQ_EMPTY(list))
         return false;
-    for (unsigned count = 0; count < r->outbox->batch && !TAILQ_EMPTY(list); count++) {
+    r->out_count = 0;
+    for (unsigned count = 0; count < r->outbox->batch && !TAILQ_EMPTY(list); count++, r->out_count++) {
         struct row *row = TAILQ_FIRST(list);
         TAILQ_REMOVE(list, row, link);
         TAILQ_INSERT_TAIL(&r->out, row, link);
@@ -208,7 +220,10 @@ static void on_claimed(void *context, const PGresult *result, const char *error,
     if (has_failed(r, result, error, sqlstate))
         return;
     r->claimed_ms = now_ms();
-    r->claim_due |= PQntuples(result) > 0;
+    if (PQntuples(result) > 0)
+        r->claim_due = true;
+    else
+        ledger_claim_was_last(&r->ledger);
     struct rows_claim claim = { r->config, r->name, &r->ledger, r->claimed_ms };
     struct notification *first = rows_read_claim(&claim, result);
     if (r->retired)
@@ -227,6 +242,7 @@ static bool claim(struct relay *r)
     struct pq_values values = { 0 };
     pq_values_add_int(&values, r->outbox->batch);
     pq_values_add_int(&values, (int64_t)r->outbox->lease_ms);
+    ledger_claim_begins(&r->ledger);
     rows_add_closed_lanes(&values, l);
     pq_values_add_int(&values, CLAIM_BYTES);
     pq_values_add_int(&values, (int64_t)r->config->limits.event);
@@ -288,6 +304,10 @@ bool relay_event_arrived(struct relay *r, const struct notification *e)
 {
     if (ledger_find(&r->ledger, e->id) != NULL)
         return false;
+    if (ledger_spill(&r->ledger, e->id, e->name, now_ms())) {
+        work(r);
+        return false;
+    }
     ledger_add(&r->ledger, e->id, e->name, now_ms());
     return true;
 }
@@ -308,6 +328,8 @@ void relay_event_ended(struct relay *r, const struct notification *e, enum row_s
     if (row == NULL || row->state != ROW_IN_HAND)
         return;
     bool alone = TAILQ_EMPTY(&r->ledger.rows[end]);
+    if (end == ROW_DROPPED)
+        ledger_close_lane(&r->ledger, row->lane);
     r->claim_due |= ledger_end(&r->ledger, row, end, attempts, reason);
     if (alone && end == ROW_DELIVERED && !timer_is_running(r->gather))
         timer_start(r->gather, GATHER_MS * 1000);

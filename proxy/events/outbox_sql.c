@@ -25,7 +25,7 @@ const char outbox_sql_claim[] =
 
 #define MINE "WITH mine AS MATERIALIZED (SELECT id FROM pgatomic.outbox WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED)"
 /* A statement sees the table as it was when it began: with the rows that it has deleted. */
-#define LEFT " SELECT id FROM pgatomic.outbox WHERE id = ANY ($1) AND id NOT IN (SELECT id FROM mine)"
+#define WHICH " SELECT id, id IN (SELECT id FROM mine) FROM pgatomic.outbox WHERE id = ANY ($1)"
 
 const char outbox_sql_renew[] =
     MINE " UPDATE pgatomic.outbox AS o SET leased_until = clock_timestamp() + $2 * interval '1 ms'"
@@ -38,10 +38,10 @@ const char outbox_sql_note[] =
          " WHERE o.id = mine.id";
 
 const char outbox_sql_let_go[] =
-    MINE ", gone AS (UPDATE pgatomic.outbox AS o SET leased_until = '-infinity' FROM mine WHERE o.id = mine.id)" LEFT;
+    MINE ", gone AS (UPDATE pgatomic.outbox AS o SET leased_until = '-infinity' FROM mine WHERE o.id = mine.id)" WHICH;
 
 const char outbox_sql_delete[] =
-    MINE ", gone AS (DELETE FROM pgatomic.outbox AS o USING mine WHERE o.id = mine.id)" LEFT;
+    MINE ", gone AS (DELETE FROM pgatomic.outbox AS o USING mine WHERE o.id = mine.id)" WHICH;
 
 const char outbox_sql_bury[] = MINE
     ", gone AS (DELETE FROM pgatomic.outbox AS o USING mine WHERE o.id = mine.id RETURNING o.*),"
@@ -51,4 +51,4 @@ const char outbox_sql_bury[] = MINE
     " n.attempts, n.reason FROM gone AS g"
     " JOIN ROWS FROM (unnest($1), unnest($2), unnest($3)) AS n (id, attempts, reason) USING (id)"
     " ON CONFLICT (id) DO UPDATE SET died_at = excluded.died_at, attempts = excluded.attempts,"
-    " last_error = excluded.last_error)" LEFT;
+    " last_error = excluded.last_error)" WHICH;

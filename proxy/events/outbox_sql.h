@@ -1,7 +1,7 @@
 /* What the relay says to PostgreSQL.
  *
  * Each of these touches only rows that nobody else has locked, so that neither another pgatomic nor a person with an open transaction can
- * make the relay wait. Those that write about given rows answer with the ids, in binary, of those that are still to be done. */
+ * make the relay wait. The last three answer with the ids of the rows that were there, and for each whether it is done. */
 #ifndef PROXY_EVENTS_OUTBOX_SQL_H
 #define PROXY_EVENTS_OUTBOX_SQL_H
 

@@ -162,6 +162,28 @@ def E8_events_of_sessions_are_rows_until_they_are_delivered(server):
         assert delivered(proxy) == ["kept", "alone"]
 
 
+def E13_what_waits_for_a_sink_that_is_down_waits_in_the_table(server):
+    """A few are in hand, with leases to be renewed; the others cost nothing but their rows. Each is delivered once."""
+    with Postgres() as target, Outbox(server) as outbox:
+        target.stop()
+        with outbox.proxy(to_postgres(target), batch=10) as proxy, proxy.log_in(database="shop") as client:
+            for first in range(0, 600, 60):
+                client.ask("BEGIN")
+                for n in range(first, first + 60):
+                    client.ask(f"NOTIFY notes, '{n}'")
+                client.ask("COMMIT")
+            wait_until(lambda: outbox.sql("SELECT count(*) FILTER (WHERE leased_until > now()) BETWEEN 10 AND 90, count(*)"
+                                          " FROM pgatomic.outbox") == [["t", "600"]], "most rows to be let go")
+            target.start()
+            outbox.wait_until_empty()
+            proxy.wait_for_log(count=600, msg="event_delivered")
+            client.ask("NOTIFY notes, 'after'")
+            proxy.wait_for_log(msg="event_delivered", payload="after")
+            assert sorted(delivered(proxy)) == sorted([*map(str, range(600)), "after"])
+            outbox.wait_until_empty()
+            assert not proxy.log_where(msg="events were no longer in the outbox")
+
+
 # --- several processes -------------------------------------------------------------------------------
 
 
