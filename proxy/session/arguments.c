@@ -81,6 +81,35 @@ void decide_read_arguments(const struct session *s, const struct statement *st, 
     split(values, out->known ? first_size : 0, out);
 }
 
+/* --- parameters' types --------------------------------------------------------------------------- */
+
+enum { OID_BOOL = 16, OID_NAME = 19, OID_TEXT = 25, OID_UNKNOWN = 705, OID_VARCHAR = 1043 };
+
+/* Types whose values, in text and in binary, are the bytes of the text itself. */
+static bool is_text(uint32_t oid)
+{
+    return oid == 0 || oid == OID_TEXT || oid == OID_VARCHAR || oid == OID_NAME || oid == OID_UNKNOWN;
+}
+
+bool arguments_read_types(const struct statement *st, const struct message_parse *parse,
+                          uint32_t types[PREPARED_TYPES_MAX])
+{
+    struct wire w = wire_open(parse->types);
+    for (unsigned i = 0; i < parse->type_count && i < PREPARED_TYPES_MAX; i++)
+        types[i] = wire_u32(&w);
+    if (!st->as_row)
+        return true;
+    for (unsigned i = 0; i < 3; i++) {
+        const struct operand *operand = &st->args[i];
+        if (operand->kind != OPERAND_PARAMETER || operand->parameter < 1 || operand->parameter > PREPARED_TYPES_MAX)
+            continue;
+        uint32_t oid = types[operand->parameter - 1];
+        if (!is_text(oid) && oid != OID_BOOL)
+            return false;
+    }
+    return true;
+}
+
 /* --- portals ----------------------------------------------------------------------------------- */
 
 static bool is_false(const struct message_parameter *p)
@@ -155,19 +184,19 @@ void portal_arguments(const struct portal *portal, struct arguments *out)
 
 /* --- Describe, without the server -------------------------------------------------------------- */
 
-enum { OID_TEXT = 25, OID_BOOL = 16, MAX_PARAMETERS = 3 };
-
 /* set_config takes text, text, bool; a parameter has the type of the place where it stands. */
-void describe_parameters(const struct statement *st, struct buffer *made)
+void describe_parameters(const struct prepared *p, struct buffer *made)
 {
-    uint32_t oids[MAX_PARAMETERS] = { 0 };
+    const struct statement *st = &p->statement;
+    uint32_t oids[PREPARED_TYPES_MAX] = { 0 };
     unsigned count = 0;
     unsigned last = st->kind == STATEMENT_SET_CONFIG ? 2 : 1;
     for (unsigned i = 0; st->as_row && i <= last; i++) {
         const struct operand *operand = &st->args[i];
-        if (operand->kind != OPERAND_PARAMETER || operand->parameter < 1 || operand->parameter > MAX_PARAMETERS)
+        if (operand->kind != OPERAND_PARAMETER || operand->parameter < 1 || operand->parameter > PREPARED_TYPES_MAX)
             continue;
-        oids[operand->parameter - 1] = i == last ? OID_BOOL : OID_TEXT;
+        uint32_t declared = p->types[operand->parameter - 1];
+        oids[operand->parameter - 1] = declared != 0 ? declared : i == last ? OID_BOOL : OID_TEXT;
         if (operand->parameter > count)
             count = operand->parameter;
     }

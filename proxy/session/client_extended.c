@@ -107,6 +107,7 @@ static enum session_result parse_special(struct session *s, const struct frame *
     if (sound && !client_is_settled(s))
         return client_hold(s);
     struct prepared *p = names_prepare(&s->names, parse->name, parse->text, &s->sql);
+    arguments_read_types(&p->statement, parse, p->types);
     p->unit = s->unit;
     if (client_answers(s, kind) && !(sound && session_is_failed(s))) {
         return answer_empty(s, '1', p);
@@ -122,12 +123,13 @@ static bool is_plainly_other(const struct statement *st)
     return st->kind == STATEMENT_OTHER || (st->kind == STATEMENT_SET_CONFIG && st->args[0].kind != OPERAND_PARAMETER);
 }
 
-static bool is_single_special(const struct session *s, struct span text, struct statement *st)
+static bool is_single_special(const struct session *s, const struct message_parse *parse, struct statement *st)
 {
     size_t at = 0;
     struct statement second;
-    return statement_next(text, &at, &s->sql, st) && !is_plainly_other(st) &&
-           !statement_next(text, &at, &s->sql, &second);
+    uint32_t types[PREPARED_TYPES_MAX] = { 0 };
+    return statement_next(parse->text, &at, &s->sql, st) && !is_plainly_other(st) &&
+           !statement_next(parse->text, &at, &s->sql, &second) && arguments_read_types(st, parse, types);
 }
 
 /* A portal without rows runs once, whoever answered it. */
@@ -162,7 +164,7 @@ static enum session_result on_parse(struct session *s, const struct frame *f)
     if (!client_switch_read_only(s))
         return client_hold(s);
     struct statement st;
-    if (!statement_is_plain(parse.text, &s->sql) && is_single_special(s, parse.text, &st)) {
+    if (!statement_is_plain(parse.text, &s->sql) && is_single_special(s, &parse, &st)) {
         if (needs_prelude(s, st.kind) && open_for_extended(s) == NOT_YET)
             return SESSION_HOLD;
         if (is_reset(st.kind) && state_is_virtual(&s->front) && !client_is_settled(s))
@@ -258,11 +260,12 @@ static void drop_stale_portal(struct session *s, struct span name)
         send_close_portal(s, name);
 }
 
-static enum session_result describe_here(struct session *s, const struct statement *st, char kind, uint16_t format)
+static enum session_result describe_here(struct session *s, const struct prepared *p, char kind, uint16_t format)
 {
+    const struct statement *st = &p->statement;
     struct buffer made = { 0 };
     if (kind == 'S')
-        describe_parameters(st, &made);
+        describe_parameters(p, &made);
     if (st->kind == STATEMENT_SHOW_REQUEST || st->as_row)
         describe_row(s, st, format, &made);
     else
@@ -284,13 +287,13 @@ static enum session_result on_describe(struct session *s, const struct frame *f)
     if (describe.kind == 'S') {
         const struct prepared *p = names_find(&s->names, describe.name);
         if (p && !p->on_server)
-            return describe_here(s, &p->statement, 'S', 0);
+            return describe_here(s, p, 'S', 0);
     } else {
         const struct portal *portal = names_portal(&s->names, describe.name);
         if (portal && is_in_doubt(s, portal))
             return client_hold(s);
         if (portal && !portal->on_server)
-            return describe_here(s, &portal->prepared->statement, 'P', portal->result_format);
+            return describe_here(s, portal->prepared, 'P', portal->result_format);
         drop_stale_portal(s, describe.name);
     }
     if (s->expiry != EXPIRY_NONE)

@@ -250,7 +250,10 @@ void decide_read_arguments(const struct session *s, const struct statement *st, 
 void portal_read_arguments(const struct session *s, struct portal *portal, const struct message_bind *bind);
 void portal_read_literals(const struct session *s, struct portal *portal, const struct statement *st);
 void portal_arguments(const struct portal *portal, struct arguments *out);
-void describe_parameters(const struct statement *st, struct buffer *made);
+void describe_parameters(const struct prepared *p, struct buffer *made);
+/* The types that a Parse declares. False: a parameter of `st` is to be read as something other than text, so nothing can be told of it. */
+bool arguments_read_types(const struct statement *st, const struct message_parse *parse,
+                          uint32_t types[PREPARED_TYPES_MAX]);
 void describe_row(const struct session *s, const struct statement *st, uint16_t format, struct buffer *made);
 
 /* --- send.c ------------------------------------------------------------------------------------ */

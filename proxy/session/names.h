@@ -9,16 +9,19 @@
 
 #include "protocol/statement.h"
 
+enum { PREPARED_TYPES_MAX = 3 }; /* no statement that is kept here has more parameters */
+
 struct prepared {
     struct prepared *next;
     char *name; /* "": the unnamed statement */
     char *text; /* owned; `statement` points into it */
     struct statement statement;
-    bool on_server;     /* false: answered by pgatomic, the server has never heard of it */
-    bool confirmed;     /* its ParseComplete was seen */
-    bool closing;       /* a Close is out: gone, unless an error makes the server skip it */
-    uint64_t unit;      /* the one (up to a Sync) in which it was parsed */
-    uint64_t closed_in; /* that in which it is closed */
+    uint32_t types[PREPARED_TYPES_MAX]; /* of its parameters, as Parse declared them; 0: not declared */
+    bool on_server;                     /* false: answered by pgatomic, the server has never heard of it */
+    bool confirmed;                     /* its ParseComplete was seen */
+    bool closing;                       /* a Close is out: gone, unless an error makes the server skip it */
+    uint64_t unit;                      /* the one (up to a Sync) in which it was parsed */
+    uint64_t closed_in;                 /* that in which it is closed */
     int references;
 };
 
