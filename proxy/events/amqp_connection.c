@@ -102,9 +102,13 @@ static bool open_socket(struct amqp_connection *c, const struct amqp_settings *s
         return false;
     errno = 0;
     int status = amqp_socket_open_noblock(c->socket, s->host, s->port, &timeout);
-    if (status != AMQP_STATUS_OK)
+    if (status == AMQP_STATUS_OK)
+        return true;
+    if (status == AMQP_STATUS_SOCKET_ERROR && errno == EINPROGRESS) /* what came of it the library keeps for itself */
+        snprintf(reason, AMQP_REASON_SIZE, "cannot connect: refused or unreachable");
+    else
         say_status(reason, "cannot connect", status);
-    return status == AMQP_STATUS_OK;
+    return false;
 }
 
 struct amqp_connection *amqp_connection_dial(const struct amqp_settings *s, char reason[AMQP_REASON_SIZE])

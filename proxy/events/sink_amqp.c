@@ -1,7 +1,7 @@
 /* An event as a message for an AMQP broker: its payload the body, its channel the routing key and the type. */
 #include "protocol/memory.h"
 #include "proxy/events/amqp_publisher.h"
-#include "proxy/ops/uuid.h"
+#include "proxy/events/facts.h"
 
 enum { US_PER_S = 1000000, TYPE_MAX_SIZE = 255 };
 
@@ -17,23 +17,13 @@ static void *open_amqp(const struct sink *config, const struct sink_host *host)
     return s;
 }
 
-static void set_header(json_t *headers, const char *name, const char *value)
-{
-    if (value[0] != '\0')
-        json_object_set_new_nocheck(headers, name, json_string_nocheck(value));
-}
-
-/* Where the event comes from. */
 static json_t *headers_of(const struct notification *e)
 {
-    char request[UUID_TEXT_SIZE];
     json_t *headers = or_abort(json_object());
-    uuid_format(e->request->id, request);
-    set_header(headers, "channel", e->name);
-    set_header(headers, "request", request);
-    set_header(headers, "route", e->request->route);
-    set_header(headers, "label", e->request->label);
-    set_header(headers, "database", e->request->database);
+    struct facts facts;
+    facts_of(e, &facts);
+    for (size_t i = 0; i < facts.count; i++)
+        json_object_set_new_nocheck(headers, facts.list[i].name, json_string_nocheck(facts.list[i].value));
     return headers;
 }
 

@@ -33,6 +33,17 @@ def wait_until_delivered(proxy, count, seconds=60.0):
     wait_until(lambda: delivered() >= count, f"{count} events to be delivered", seconds)
 
 
+def numbers(first, last):
+    """Payloads that are told apart."""
+    return [str(n) for n in range(first, last)]
+
+
+def last_of_each(items):
+    """Without copies: what a consumer ends up with that takes the last of them. Nothing may be missing, nor be overtaken."""
+    last = {item: at for at, item in enumerate(items)}
+    return sorted(last, key=last.get)
+
+
 def first_of_each(items):
     """Without copies: what a consumer has done who remembers what it has seen."""
     return list(dict.fromkeys(items))

@@ -19,7 +19,8 @@ import tempfile
 import urllib.parse
 
 from certificates import Certificates
-from postgres import free_port, newest
+from ports import lasting_port
+from postgres import newest
 from waiting import wait_until
 
 USER, PASSWORD = "app", "app-secret"
@@ -46,7 +47,7 @@ class RabbitMQ:
         self.directory = tempfile.mkdtemp(prefix="pgatomic-rabbitmq-")
         self.log = os.path.join(self.directory, "log")
         self.tls = Certificates(self.directory)
-        self.port, self.tls_port, self.names_port, distribution_port = (free_port() for _ in range(4))
+        self.port, self.tls_port, self.names_port, distribution_port = (lasting_port() for _ in range(4))
         self.programs = newest_programs()
         self.environment = {
             **os.environ,
@@ -80,9 +81,7 @@ class RabbitMQ:
         wait_until(self._is_ready, "RabbitMQ to take connections; its log: " + self.log, seconds=90)
 
     def _is_ready(self):
-        if self.process.poll() is not None:
-            with open(self.log, errors="replace") as log:
-                raise AssertionError("RabbitMQ did not start:\n" + log.read())
+        self.check_alive()
         import pika  # of the environment that the test target makes
         try:
             self.connect().close()
@@ -90,9 +89,16 @@ class RabbitMQ:
             return False
         return True
 
+    def check_alive(self):
+        if self.process.poll() is not None:
+            self.process = None
+            with open(self.log, errors="replace") as log:
+                raise AssertionError("RabbitMQ ended by itself:\n" + log.read())
+
     def kill(self):
         """Without a word to anybody."""
         if self.process is not None:
+            self.check_alive()
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
@@ -183,4 +189,5 @@ def shared():
         atexit.register(_shared.remove)
     if _shared.process is None:
         _shared.start()
+    _shared.check_alive()
     return _shared
