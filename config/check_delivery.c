@@ -20,6 +20,11 @@ void check_sinks_exist(const struct config *c, const char *const *sinks, struct 
             errors_add(errors, tree_line(block, option), "%s: there is no sink block \"%s\"", option, *sinks);
 }
 
+static bool is_glob(const char *pattern)
+{
+    return strpbrk(pattern, "*?") != NULL;
+}
+
 static void check_durable(const struct config *c, const struct channel *channel, struct tree *block,
                           struct config_errors *errors)
 {
@@ -51,7 +56,7 @@ static void check_heard(const struct config *c, const struct channel *channel, s
     int line = tree_line(block, "capture");
     size_t size = strlen(channel->pattern);
 
-    if (strpbrk(channel->pattern, "*?") != NULL || size > LONGEST_CHANNEL)
+    if (is_glob(channel->pattern) || size > LONGEST_CHANNEL)
         errors_add(
             errors, line,
             "capture = listen: expected the name of one channel, of at most 63 bytes, for PostgreSQL cannot LISTEN "
@@ -75,6 +80,18 @@ static void check_heard(const struct config *c, const struct channel *channel, s
                    "dbname=… user=…\"");
 }
 
+/* The first block that matches has the channel: one that names it must not come behind a pattern that takes it. */
+static void check_reachable(const struct config *c, const struct channel *channel, struct tree *block,
+                            struct config_errors *errors)
+{
+    const struct channel *first = config_channel(c, channel->pattern, strlen(channel->pattern));
+
+    if (!is_glob(channel->pattern) && first != channel)
+        errors_add(errors, tree_line(block, ""),
+                   "channel \"%s\": channel \"%s\" above takes all of its events: expected them the other way round",
+                   channel->pattern, first->pattern);
+}
+
 static void check_channels(const struct config *c, struct tree *file, struct config_errors *errors)
 {
     for (size_t i = 0; i < c->channel_count; i++) {
@@ -88,6 +105,7 @@ static void check_channels(const struct config *c, struct tree *file, struct con
             check_durable(c, channel, block, errors);
         if (channel->capture == CAPTURE_LISTEN)
             check_heard(c, channel, block, errors);
+        check_reachable(c, channel, block, errors);
         check_sinks_exist(c, channel->sinks, block, "sink", errors);
     }
 }

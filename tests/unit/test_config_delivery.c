@@ -118,6 +118,9 @@ static const struct {
       "FILE:2: this channel would lose its events: expected a sink, or forward = on" },
     { "channel x {\nsink = {\"nowhere\"} }", "FILE:3: sink: there is no sink block \"nowhere\"" },
     { "route x {\nsandbox_sinks = {\"nowhere\"} }", "FILE:3: sandbox_sinks: there is no sink block \"nowhere\"" },
+    { "channel \"jobs*\" { }\nchannel \"jobs.mail\" { }",
+      "FILE:3: channel \"jobs.mail\": channel \"jobs*\" above takes all of its events: expected them the other way "
+      "round" },
     { "sink l { type = log } channel x { sink = l\ndelivery = outbox }",
       "FILE:3: delivery = outbox: there is no outbox block: expected one for each database that has such events, as in "
       "outbox \"shop\" { upstream = \"host=127.0.0.1 dbname=shop\" }" },
