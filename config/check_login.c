@@ -2,6 +2,7 @@
 #include "config/check_login.h"
 
 #include "config/address.h"
+#include "config/network.h"
 
 static struct tree *find_block(struct tree *file, const char *name)
 {
@@ -14,22 +15,55 @@ static int line_of(struct tree *block, const char *option)
     return block != NULL ? tree_line(block, option) : 0;
 }
 
+static void check_method(const struct config *c, enum auth_method method, int line, struct config_errors *errors)
+{
+    bool needs_secrets = method == AUTH_SCRAM_SHA_256 || method == AUTH_MD5;
+
+    if (needs_secrets && *c->auth_users == '\0' && *c->auth_query == '\0')
+        errors_add(errors, line,
+                   "method: there is nothing to compare a password with: expected users = \"users.conf\" or a query");
+    if (method == AUTH_CERT && c->client_tls.mode < TLS_VERIFY_CA)
+        errors_add(errors, line,
+                   "method = cert: expected client_tls { mode = verify-ca } or verify-full, for else nobody shows a "
+                   "certificate");
+}
+
 static void check_auth(const struct config *c, struct tree *file, struct config_errors *errors)
 {
     struct tree *auth = find_block(file, "auth");
-    bool needs_secrets = c->auth == AUTH_SCRAM_SHA_256 || c->auth == AUTH_MD5;
 
-    if (needs_secrets && *c->auth_users == '\0' && *c->auth_query == '\0')
-        errors_add(errors, line_of(auth, "method"),
-                   "method: there is nothing to compare a password with: expected users = \"users.conf\" or a query");
+    check_method(c, c->auth, line_of(auth, "method"), errors);
     if (*c->auth_query != '\0' && !config_has_control(c))
         errors_add(
             errors, line_of(auth, "query"),
             "query: no database block has a connection to ask on: expected control = \"host=… dbname=… user=…\"");
-    if (c->auth == AUTH_CERT && c->client_tls.mode < TLS_VERIFY_CA)
-        errors_add(errors, line_of(auth, "method"),
-                   "method = cert: expected client_tls { mode = verify-ca } or verify-full, for else nobody shows a "
-                   "certificate");
+}
+
+static const struct network *parse_networks(const struct login_rule *l, int line, struct memory *memory,
+                                            struct config_errors *errors)
+{
+    size_t count = 0;
+
+    while (l->addresses[count] != NULL)
+        count++;
+    struct network *list = memory_take(memory, count * sizeof *list);
+    for (size_t i = 0; i < count; i++)
+        if (!network_parse(l->addresses[i], &list[i]))
+            errors_add(errors, line, "address: %s, but found \"%.100s\"", network_expected, l->addresses[i]);
+    return list;
+}
+
+static void check_logins(struct config *c, struct tree *file, struct memory *memory, struct config_errors *errors)
+{
+    /* The list was made by this reader, and nobody else has seen it yet. */
+    struct login_rule *list = (struct login_rule *)c->logins;
+
+    for (size_t i = 0; i < c->login_count; i++) {
+        struct tree *block = tree_block(file, "login", i);
+
+        check_method(c, list[i].method, tree_line(block, "method"), errors);
+        list[i].networks = parse_networks(&list[i], tree_line(block, "address"), memory, errors);
+    }
 }
 
 static void check_client_tls(const struct config *c, struct tree *file, struct config_errors *errors)
@@ -45,13 +79,22 @@ static void check_client_tls(const struct config *c, struct tree *file, struct c
         errors_add(errors, line, "client_tls: expected the ca that clients' certificates come from");
 }
 
+static bool passes_through(const struct config *c)
+{
+    bool any = c->auth == AUTH_PASSTHROUGH;
+
+    for (size_t i = 0; i < c->login_count; i++)
+        any = any || c->logins[i].method == AUTH_PASSTHROUGH;
+    return any;
+}
+
 static void check_pools(const struct config *c, struct tree *file, struct config_errors *errors)
 {
     for (size_t i = 0; i < c->database_count; i++) {
         const struct database *d = &c->databases[i];
         struct tree *block = tree_block(file, "database", i);
 
-        if (d->pool != POOL_DEDICATED && c->auth == AUTH_PASSTHROUGH)
+        if (d->pool != POOL_DEDICATED && passes_through(c))
             errors_add(errors, tree_line(block, "pool"),
                        "pool: expected dedicated with auth method passthrough, for a client's login is good for one "
                        "connection only");
@@ -71,6 +114,7 @@ static void check_http(struct config *c, struct tree *file, struct memory *memor
 void check_login(struct config_storage *s, struct tree *file, struct config_errors *errors)
 {
     check_auth(&s->config, file, errors);
+    check_logins(&s->config, file, &s->memory, errors);
     check_client_tls(&s->config, file, errors);
     check_pools(&s->config, file, errors);
     check_http(&s->config, file, &s->memory, errors);

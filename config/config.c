@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/network.h"
 #include "config/storage.h"
 
 struct config_storage *config_storage_new(void)
@@ -92,6 +93,27 @@ const struct route *config_route(const struct config *c, const struct request_at
             return r;
     }
     return NULL;
+}
+
+static bool comes_from(const struct login_rule *l, const struct sockaddr *peer)
+{
+    size_t i = 0;
+
+    while (l->addresses[i] != NULL && !network_has(&l->networks[i], peer))
+        i++;
+    return l->addresses[i] != NULL || i == 0;
+}
+
+enum auth_method config_login(const struct config *c, const struct login_attributes *a)
+{
+    for (size_t i = 0; i < c->login_count; i++) {
+        const struct login_rule *l = &c->logins[i];
+        if (l->tls != LOGIN_TLS_ANY && (l->tls == LOGIN_TLS_ON) != a->tls)
+            continue;
+        if (matches(l->database, a->database) && matches(l->user, a->user) && comes_from(l, a->peer))
+            return l->method;
+    }
+    return c->auth;
 }
 
 const struct channel *config_channel(const struct config *c, const char *name, size_t size)

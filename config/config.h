@@ -106,8 +106,22 @@ struct outbox {
 
 enum pool_mode { POOL_DEDICATED, POOL_SESSION, POOL_TRANSACTION };
 enum server_reset { RESET_AUTO, RESET_ALWAYS };
-enum auth_method { AUTH_PASSTHROUGH, AUTH_TRUST, AUTH_SCRAM_SHA_256, AUTH_MD5, AUTH_CERT };
+enum auth_method { AUTH_PASSTHROUGH, AUTH_TRUST, AUTH_SCRAM_SHA_256, AUTH_MD5, AUTH_CERT, AUTH_REJECT };
 enum tls_mode { TLS_DISABLE, TLS_PREFER, TLS_REQUIRE, TLS_VERIFY_CA, TLS_VERIFY_FULL };
+
+enum login_tls { LOGIN_TLS_ANY, LOGIN_TLS_ON, LOGIN_TLS_OFF };
+struct network;
+
+/* Who may log in from where, and how. */
+struct login_rule {
+    const char *name;
+    const char *database; /* globs; "*" when not said */
+    const char *user;
+    const char *const *addresses;   /* as written, NULL-terminated; none: from anywhere */
+    const struct network *networks; /* one an address */
+    enum login_tls tls;
+    enum auth_method method;
+};
 
 struct tls_options {
     enum tls_mode mode;
@@ -183,6 +197,8 @@ struct config {
     size_t channel_count;
     const struct sink *sinks;
     size_t sink_count;
+    const struct login_rule *logins;
+    size_t login_count;
     const struct outbox *outboxes;
     size_t outbox_count;
 };
@@ -200,6 +216,17 @@ void config_print(const struct config *c, FILE *out);
 /* Threads may share a config: the count is atomic. */
 struct config *config_retain(struct config *c);
 void config_release(struct config *c);
+
+struct sockaddr;
+
+struct login_attributes {
+    const char *database, *user;
+    const struct sockaddr *peer;
+    bool tls;
+};
+
+/* How this client shows who it is: as the first login block whose every condition matches says, or else auth { method }. */
+enum auth_method config_login(const struct config *c, const struct login_attributes *a);
 
 struct request_attributes {
     const char *label; /* NULL: none */

@@ -219,6 +219,8 @@ static void read_titled_blocks(struct reader *r, const struct block *b, struct t
     for (size_t i = 0; i < count; i++) {
         struct tree *said = tree_block(file, b->name, i);
         const char *title = memory_copy(r->memory, tree_title(said));
+        if (b->later)
+            errors_add(r->errors, tree_line(said, ""), "%s blocks are " LATER, b->name);
         if (*title == '\0')
             errors_add(r->errors, tree_line(said, ""), "%s \"\": expected a title that is not empty", b->name);
         memcpy(items + i * b->item_size + b->title_offset, &title, sizeof title);

@@ -79,6 +79,18 @@ static const struct option client_tls_options[] = {
     { .name = NULL },
 };
 
+static const char *const login_methods[] = { "passthrough", "trust", "scram-sha-256", "md5", "cert", "reject", NULL };
+static const char *const login_tls[] = { "any", "on", "off", NULL };
+
+static const struct option login_options[] = {
+    { "database", OPTION_TEXT, INTO(struct login_rule, database), .fallback = "*" },
+    { "user", OPTION_TEXT, INTO(struct login_rule, user), .fallback = "*" },
+    { "address", OPTION_LIST, INTO(struct login_rule, addresses) },
+    { "tls", OPTION_WORD, INTO(struct login_rule, tls), .fallback = "any", .words = login_tls },
+    { "method", OPTION_WORD, INTO(struct login_rule, method), .required = true, .words = login_methods },
+    { .name = NULL },
+};
+
 static const struct option database_options[] = {
     { "upstream", OPTION_TEXT, INTO(struct database, upstream), .required = true },
     { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .words = pools, .built = 1 },
@@ -176,6 +188,8 @@ static const struct block blocks[] = {
     { "limits", BLOCK_PLAIN, .options = limits_options },
     { "auth", BLOCK_PLAIN, .options = auth_options },
     { "client_tls", BLOCK_PLAIN, .options = client_tls_options },
+    { "login", BLOCK_TITLED, .options = login_options, .later = true,
+      TITLED(struct login_rule, name, logins, login_count) },
     { "database", BLOCK_TITLED, .options = database_options, TITLED(struct database, name, databases, database_count) },
     { "route", BLOCK_TITLED, .options = route_options, TITLED(struct route, name, routes, route_count) },
     { "channel", BLOCK_TITLED, .options = channel_options, TITLED(struct channel, pattern, channels, channel_count) },

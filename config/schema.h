@@ -17,6 +17,7 @@ struct block {
     const char *name;
     enum block_kind kind;
     const struct option *options;
+    bool later; /* titled blocks that this version knows but whose capability it has not */
     /* Of titled blocks: */
     size_t item_size;    /* of the struct of one */
     size_t title_offset; /* of its `const char *` for the title */

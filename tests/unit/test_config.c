@@ -262,13 +262,14 @@ static const struct {
     { "\"\" = 3", "FILE:2: syntax error: expected the name of an option or a block" },
     { "route x { }\nroute y { }\nroute x { }",
       "FILE:4: there is a second block with the title \"x\": expected titles that differ" },
-    { "wrokers = 3", "FILE:2: unknown name \"wrokers\": expected one of log, limits, auth, client_tls, database, "
-                     "route, channel, sink, outbox, "
-                     "listen, workers, drain_timeout, http, admin_users" },
+    { "wrokers = 3",
+      "FILE:2: unknown name \"wrokers\": expected one of log, limits, auth, client_tls, login, database, "
+      "route, channel, sink, outbox, "
+      "listen, workers, drain_timeout, http, admin_users" },
     { "log {\nlevle = info }", "FILE:3: unknown name \"levle\": expected one of format, level, file, payloads" },
-    { "\"(opened)\" = 3",
-      "FILE:2: unknown name \"(opened)\": expected one of log, limits, auth, client_tls, database, route, channel, "
-      "sink, outbox, listen, workers, drain_timeout, http, admin_users" },
+    { "\"(opened)\" = 3", "FILE:2: unknown name \"(opened)\": expected one of log, limits, auth, client_tls, login, "
+                          "database, route, channel, "
+                          "sink, outbox, listen, workers, drain_timeout, http, admin_users" },
     /* values */
     { "workers = -1", "FILE:2: workers: expected a number from 0 to 1024, but found \"-1\"" },
     { "workers = 1025", "FILE:2: workers: expected a number from 0 to 1024, but found \"1025\"" },

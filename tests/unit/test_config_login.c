@@ -58,6 +58,19 @@ static const struct {
       "FILE:3: client_tls: expected the certificate and key to show to clients" },
     { "client_tls { certificate = \"c\" key = \"k\"\nmode = verify-ca }",
       "FILE:3: client_tls: expected the ca that clients' certificates come from" },
+    { "login x {\nmethod = trust }", "FILE:2: login blocks are not supported by this version of pgatomic" },
+    { "auth { method = trust }\nlogin x { method = passthrough }\ndatabase x { upstream = \"host=a\" pool = session }",
+      "FILE:4: pool: expected dedicated with auth method passthrough, for a client's login is good for one connection "
+      "only" },
+    { "login x { }", "FILE:2: method is missing from this block" },
+    { "login x {\nmethod = ldap }",
+      "FILE:3: method: expected passthrough or trust or scram-sha-256 or md5 or cert or reject, but found \"ldap\"" },
+    { "login x {\nmethod = md5 }",
+      "FILE:3: method: there is nothing to compare a password with: expected users = \"users.conf\" or a query" },
+    { "login x { method = reject\naddress = { \"::1\", \"localhost\" } }",
+      "FILE:3: address: expected addresses or networks such as 127.0.0.1, 10.0.0.0/8, ::1 or fd00::/8, or unix; behind "
+      "a "
+      "prefix all bits are zero, but found \"localhost\"" },
     { "http = \"9632\"",
       "FILE:2: http: expected an address such as 127.0.0.1:6432, [::]:6432 or unix:/run/pgatomic, but "
       "found \"9632\"" },
