@@ -37,6 +37,8 @@ static void worker_init(struct worker *w, struct config *config)
     w->resolver = resolver_new(&w->loop);
     w->config = config_retain(config);
     w->cancels.loop = &w->loop;
+    w->controls.loop = &w->loop;
+    w->controls.resolver = w->resolver;
 }
 
 static void worker_destroy(struct worker *w)
@@ -44,6 +46,7 @@ static void worker_destroy(struct worker *w)
     while (w->clients != NULL)
         client_drop(w->clients);
     cancel_requests_drop(&w->cancels);
+    controls_free(&w->controls);
     resolver_free(w->resolver);
     timer_free(w->deadline);
     actions_free(&w->actions);
@@ -153,6 +156,8 @@ static void obey_reload(void *context)
     w->config = o->config; /* the order's reference */
     for (struct client *c = w->clients; c != NULL; c = client_next(c))
         client_reload(c);
+    if (w == &workers.list[0])
+        controls_learn(&w->controls, w->config);
     free(o);
 }
 
@@ -224,6 +229,7 @@ void workers_init(unsigned count, struct config *config)
     workers.count = count;
     for (unsigned i = 0; i < count; i++)
         worker_init(&workers.list[i], config);
+    controls_learn(&workers.list[0].controls, config);
 }
 
 struct loop *workers_first_loop(void)

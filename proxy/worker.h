@@ -12,6 +12,7 @@
 #include "proxy/net/loop.h"
 #include "proxy/net/resolve.h"
 #include "proxy/pool/cancel.h"
+#include "proxy/pool/control.h"
 #include "proxy/session/actions.h"
 
 struct client;
@@ -27,6 +28,7 @@ struct worker {
     struct resolver *resolver;
     struct config *config; /* a reference to the newest */
     struct cancel_requests cancels;
+    struct controls controls;
     struct client *clients; /* a list */
     struct actions actions; /* of the callback that runs */
     enum worker_phase phase;

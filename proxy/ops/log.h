@@ -107,5 +107,7 @@ void log_request_committed(const struct request *r, uint64_t now_us);
 void log_request_rolled_back(const struct request *r, enum discard_reason reason, uint64_t now_us);
 /* R5: a COMMIT failed with nobody left to tell. `error` is the server's message. */
 void log_commit_failed(const struct request *r, struct span error, uint64_t now_us);
+/* E9: nobody knows whether it was committed. `xid`: the transaction's number; empty: not known. */
+void log_commit_unknown(const struct request *r, struct span xid, uint64_t now_us);
 
 #endif

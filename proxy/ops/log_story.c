@@ -194,6 +194,14 @@ void log_request_rolled_back(const struct request *r, enum discard_reason reason
     tell(&s, LOG_INFO, now_us);
 }
 
+void log_commit_unknown(const struct request *r, struct span xid, uint64_t now_us)
+{
+    struct story s = request_story("commit_unknown", r, now_us);
+    if (xid.size > 0)
+        add(&s, log_span("xid", xid));
+    tell(&s, LOG_ERROR, now_us);
+}
+
 void log_commit_failed(const struct request *r, struct span error, uint64_t now_us)
 {
     struct story s = request_story("commit_failed", r, now_us);

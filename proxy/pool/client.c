@@ -303,6 +303,7 @@ static void client_free(struct client *c)
         workers_dismiss();
     if (c->cancel != NULL)
         cancel_abandon(c->cancel);
+    control_drop(c->question);
     conn_close(&c->conn);
     server_free(c->server);
     login_free(c->login);
@@ -317,7 +318,7 @@ static void client_free(struct client *c)
 
 void client_drop(struct client *c)
 {
-    if (c->state == CLIENT_SESSION && server_is_open(c->server))
+    if (c->state == CLIENT_SESSION)
         traffic_cut(c);
     client_free(c);
 }
@@ -353,7 +354,8 @@ static bool wants_client_input(const struct client *c, bool client_full, bool se
 static bool wants_server_input(const struct client *c, bool client_full)
 {
     switch (c->state) {
-    case CLIENT_SESSION:
+    case CLIENT_SESSION: /* it may be gone, and its last COMMIT in doubt */
+        return server_is_open(c->server) && !client_full;
     case CLIENT_RAW:
     case CLIENT_LOGIN:
         return !client_full;

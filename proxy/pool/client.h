@@ -30,16 +30,17 @@ struct client {
     struct worker *worker;
     char *name; /* "127.0.0.1:53122" */
     struct conn conn;
-    struct stream stream;          /* of the client's messages */
-    struct buffer deferred;        /* for the server, behind the message that is under way */
-    struct server *server;         /* NULL until one is needed */
-    struct login *login;           /* CLIENT_STARTUP to CLIENT_LOGIN; NULL later */
-    struct session *session;       /* from CLIENT_SESSION on */
-    struct cancel_request *cancel; /* NULL: none is on its way */
-    struct timer *timer;           /* NULL until one is needed */
-    uint64_t deadline_us;          /* 0: none */
-    uint64_t timer_us;             /* when the timer will ring, if it runs */
-    size_t message_limit;          /* limits.message, as it was at startup */
+    struct stream stream;              /* of the client's messages */
+    struct buffer deferred;            /* for the server, behind the message that is under way */
+    struct server *server;             /* NULL until one is needed */
+    struct login *login;               /* CLIENT_STARTUP to CLIENT_LOGIN; NULL later */
+    struct session *session;           /* from CLIENT_SESSION on */
+    struct cancel_request *cancel;     /* NULL: none is on its way */
+    struct control_question *question; /* NULL: no COMMIT is in doubt */
+    struct timer *timer;               /* NULL until one is needed */
+    uint64_t deadline_us;              /* 0: none */
+    uint64_t timer_us;                 /* when the timer will ring, if it runs */
+    size_t message_limit;              /* limits.message, as it was at startup */
     enum client_state state;
     bool admitted;         /* counts for limits.clients */
     bool held;             /* a message waits for the session to take it; nothing more is read until then */

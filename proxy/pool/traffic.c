@@ -66,6 +66,16 @@ struct aftermath {
     bool cancel, close;
 };
 
+static void on_outcome(void *context, enum session_outcome outcome);
+
+/* The upstream may have several hosts, and another one than ours may answer. */
+static void ask_outcome(struct client *c, const struct action *action)
+{
+    const struct database *database = config_database(action->request->config, action->request->database);
+    c->question =
+        control_ask(&c->worker->controls, database, action->bytes, action->has_row ? action->row : NULL, on_outcome, c);
+}
+
 static void log_discarded(const struct action *action, uint64_t now_us)
 {
     for (const struct notification *e = action->events; e != NULL; e = e->next)
@@ -89,6 +99,9 @@ static void perform_other(struct client *c, struct action *action, struct afterm
     case ACTION_CLOSE:
         after->close = true;
         return;
+    case ACTION_ASK_OUTCOME:
+        ask_outcome(c, action);
+        return;
     case ACTION_PUBLISH:
         dispatch_publish(action->events, now_us);
         action->events = NULL;
@@ -110,6 +123,9 @@ static void perform_other(struct client *c, struct action *action, struct afterm
         return;
     case ACTION_COMMIT_FAILED:
         log_commit_failed(action->request, action->bytes, now_us);
+        return;
+    case ACTION_COMMIT_UNKNOWN:
+        log_commit_unknown(action->request, action->bytes, now_us);
         return;
     }
 }
@@ -304,6 +320,8 @@ static size_t feed_server(struct client *c, struct span input)
             lose_server(c, "the server sent a message that the protocol does not know");
             return input.size;
         case FRAME_OK:
+            if (f.left > 0 && session_wants_whole_row(c->session))
+                return used;
             session_on_server(c->session, &f, a);
             used += f.bytes.size;
             if (f.left > 0)
@@ -432,6 +450,16 @@ static void on_cancel_closed(void *context, const char *error)
     client_settle(c);
 }
 
+static void on_outcome(void *context, enum session_outcome outcome)
+{
+    struct client *c = context;
+    c->question = NULL;
+    set_time(c);
+    session_on_outcome(c->session, outcome, &c->worker->actions);
+    resume_and_perform(c);
+    client_settle(c);
+}
+
 /* The timer may be a little early by the wall clock, which the session must not see. */
 void traffic_on_deadline(struct client *c, uint64_t deadline_us)
 {
@@ -453,7 +481,9 @@ void traffic_shut_down(struct client *c)
 void traffic_cut(struct client *c)
 {
     set_time(c);
-    lose_server(c, "the process ends");
+    if (server_is_open(c->server))
+        lose_server(c, "the process ends");
+    session_on_outcome(c->session, OUTCOME_UNKNOWN, &c->worker->actions);
     traffic_perform(c);
 }
 

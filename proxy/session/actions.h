@@ -16,7 +16,9 @@ enum action_kind {
     ACTION_CANCEL_SERVER, /* cancel what runs on the server; answer with session_on_cancelled when that connection has closed */
     ACTION_SET_TIMER, /* deadline_us: call session_on_time then; 0: no timer */
     ACTION_CLOSE,     /* send what is queued for the client and the server, then close both */
-    ACTION_PUBLISH,   /* events: released, in order; the shell owns them. Perform before later actions (E6) */
+    ACTION_ASK_OUTCOME, /* the server was lost at a COMMIT: ask what became of transaction `bytes` ("": its number is not known), or of
+                         * the one that wrote `row`, and answer with session_on_outcome (E9). request: it is of */
+    ACTION_PUBLISH, /* events: released, in order; the shell owns them. Perform before later actions (E6) */
 
     /* told, for the log */
     ACTION_EVENT_HELD,       /* event: borrowed */
@@ -24,7 +26,8 @@ enum action_kind {
     ACTION_REQUEST_BEGUN,    /* request: borrowed, as in all below */
     ACTION_REQUEST_COMMITTED,
     ACTION_REQUEST_ROLLED_BACK, /* discard */
-    ACTION_COMMIT_FAILED        /* bytes: the server's error message; level error (R5) */
+    ACTION_COMMIT_FAILED,       /* bytes: the server's error message; level error (R5) */
+    ACTION_COMMIT_UNKNOWN       /* bytes: the transaction's number, or nothing; level error (E9) */
 };
 
 struct action {
@@ -35,6 +38,8 @@ struct action {
     struct notification *event;
     struct request *request; /* a reference that actions_clear() lets go */
     enum discard_reason discard;
+    bool has_row;
+    unsigned char row[EVENT_ID_SIZE];
 };
 
 /* What happens to the bytes of a frame that have not arrived yet (frame.left). */

@@ -488,6 +488,7 @@ enum session_result client_on_sync(struct session *s, const struct frame *f)
         return SESSION_HOLD;
     s->skipping = s->failure_owed = s->unit_ran = false;
     s->unsynced = 0;
+    doubt_ask_ahead_of_sync(s);
     close_portals_of_unit(s);
     if (local && s->pending.count == 0) {
         server_end_local_unit(s);

@@ -216,6 +216,9 @@ static void decide_string(struct decision *d, struct span text)
         more = statement_next(text, &at, options, &following);
         struct span slice = span_make(text.data + begin, (more ? end : text.size) - begin);
         d->ends_implicit = !more && d->several && !state_is_virtual(&d->st);
+        d->last = !more;
+        if (d->last)
+            doubt_ask_in_string(d);
         decide_one(d, &st, slice);
         if (more && !d->stopped && ends_implicit(st.kind))
             begin_implicit(d, text, end);
@@ -223,6 +226,8 @@ static void decide_string(struct decision *d, struct span text)
         begin = end;
         st = following;
     }
+    d->last = false;
+    doubt_ask_in_string(d);
 }
 
 /* A string of the client's own transactions that only has to be watched may be sent whatever is owed. */
@@ -232,7 +237,7 @@ bool client_only_watches(const struct session *s, const struct plan *plan)
         durable_must_wait(s, plan))
         return false;
     for (size_t i = 0; i < plan->step_count; i++)
-        if (plan->steps[i].kind != STEP_CLIENT)
+        if (plan->steps[i].kind != STEP_CLIENT && !plan->steps[i].rides)
             return false;
     return true;
 }

@@ -321,9 +321,12 @@ static void decide_plain_end(struct decision *d, const struct statement *st, str
         decision_reply_tag(d, decision_local(d, effect), tag);
         return;
     }
-    if (st->kind == STATEMENT_COMMIT && !d->failed)
+    if (st->kind == STATEMENT_COMMIT && !d->failed) {
         durable_write_all(d, UNDO_PLAIN);
+        doubt_ask(d, true);
+    }
     decision_client(d, slice, effect)->chains = st->chain;
+    decision_settle(d);
     if (st->chain && d->failed &&
         d->st.mode == MODE_REQUIRED) /* its failure has taken back what we asked for at BEGIN */
         decision_hidden(d, "SET TRANSACTION READ WRITE", EFFECT_NONE);

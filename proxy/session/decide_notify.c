@@ -7,7 +7,6 @@ enum { DURABLE_BYTES_MAX = 64 << 20 };
 static bool over_the_limits(struct decision *d, const struct channel *channel, size_t payload)
 {
     const struct session *s = d->s;
-    size_t captured = s->txn.event_count + s->events_in_flight + d->held;
     if (durable_is(d, channel) && s->txn.bytes + d->held_bytes + payload > DURABLE_BYTES_MAX) {
         decide_refuse(d, "54000", "the durable events of one request are larger than 64 MB");
         return true;
@@ -16,7 +15,7 @@ static bool over_the_limits(struct decision *d, const struct channel *channel, s
         decide_refuse(d, "54000", "event is larger than limits.event allows");
         return true;
     }
-    if (captured >= s->config->limits.events_per_request) {
+    if (decision_captured(d) >= s->config->limits.events_per_request) {
         decide_refuse(d, "54000", "too many events in one request: limits.events_per_request");
         return true;
     }
@@ -101,8 +100,19 @@ static void decide_with_row(struct decision *d, const struct statement *st, stru
     step->payload = event.payload;
     step->id = event.id;
     step->written = event.written;
+    step->is_notify = st->kind == STATEMENT_NOTIFY;
     if (!channel->forward)
         reply_to_notify(d, step, st);
+}
+
+static void forward(struct decision *d, const struct statement *st, struct span slice, const struct channel *channel,
+                    const struct arguments *arguments)
+{
+    struct step *step = decision_client(d, slice, EFFECT_HOLD);
+    hold(d, step, channel, arguments);
+    step->is_notify = st->kind == STATEMENT_NOTIFY;
+    if (!d->simple && !durable_needs_row_now(d))
+        doubt_ask(d, false);
 }
 
 static void decide_captured(struct decision *d, const struct statement *st, struct span slice,
@@ -113,10 +123,12 @@ static void decide_captured(struct decision *d, const struct statement *st, stru
     if (channel->forward || d->wants_unit ||
         (durable && in_transaction)) /* what undoes the unit has to undo this too */
         decide_prelude(d);
+    if (channel->forward || durable || d->plan->text.size > 0) /* the server has a part in it */
+        doubt_ask_ahead(d);
     if (durable && durable_needs_row_now(d)) {
         decide_with_row(d, st, slice, channel, arguments);
     } else if (channel->forward) {
-        hold(d, decision_client(d, slice, EFFECT_HOLD), channel, arguments);
+        forward(d, st, slice, channel, arguments);
     } else if (d->ends_implicit && d->plan->text.size > 0) {
         hold(d, hold_at_the_end(d, st), channel, arguments);
     } else {

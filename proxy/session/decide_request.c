@@ -60,6 +60,9 @@ struct step *decide_end(struct decision *d, bool commit, enum discard_reason rea
         open = true;
         durable_write_all(d, UNDO_WRAPPER);
     }
+    if (commit && open && !sandbox)
+        doubt_ask(d, true);
+    decision_settle(d);
     if (open && sandbox) {
         step = end_sandbox_request(d, commit, effect);
     } else {

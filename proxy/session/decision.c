@@ -57,6 +57,17 @@ bool decision_has_begun(const struct decision *d)
     return decision_has_events(d) || (d->s->request && d->s->request->events > 0 && !d->moved);
 }
 
+size_t decision_captured(const struct decision *d)
+{
+    return d->s->txn.event_count + d->s->events_in_flight + d->held;
+}
+
+void decision_settle(struct decision *d)
+{
+    d->settled = decision_captured(d);
+    d->asked = false;
+}
+
 void decision_name(struct decision *d, struct step *step, struct span name)
 {
     step->name = plan_keep(d->plan, name);

@@ -27,6 +27,11 @@ bool decision_has_events(const struct decision *d);
 /* Events were captured, if only to be undone: a request is open, perhaps without the server's knowledge, and an error has to fail it. */
 bool decision_has_begun(const struct decision *d);
 
+/* How many events have been captured so far, those in flight included. */
+size_t decision_captured(const struct decision *d);
+/* The transaction of those ends here. */
+void decision_settle(struct decision *d);
+
 /* Takes what is in `made`, which is empty afterwards. */
 void decision_reply(struct decision *d, struct step *step, struct buffer *made);
 void decision_reply_tag(struct decision *d, struct step *step, const char *tag);
@@ -102,5 +107,14 @@ void durable_write_all(struct decision *d, enum undo undo);
 bool durable_is_owed(const struct decision *d);
 /* The plan has a COMMIT, and which rows have to go ahead of it depends on replies that are still owed. */
 bool durable_must_wait(const struct session *s, const struct plan *plan);
+
+/* --- doubt.c (E9) -------------------------------------------------------------------------------- */
+
+/* Asks for the transaction's number, if it has captured events and was not asked yet. `last`: its end may be sent in the same write. */
+void doubt_ask(struct decision *d, bool last);
+/* In a string, ahead of its last statement and behind it. A statement that ends a transaction of its own is complete when that is. */
+void doubt_ask_in_string(struct decision *d);
+/* Ahead of a notification that may be that last statement. */
+void doubt_ask_ahead(struct decision *d);
 
 #endif

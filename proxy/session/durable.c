@@ -180,7 +180,7 @@ struct step *durable_write_one(struct decision *d, const struct step *hold, enum
 {
     unsigned char id[EVENT_ID_SIZE];
     struct buffer sql = { 0 };
-    size_t position = d->s->txn.event_count + d->s->events_in_flight + d->held;
+    size_t position = decision_captured(d);
     memcpy(id, plan_span(d->plan, hold->id).data, sizeof id);
     struct row row = { id, plan_span(d->plan, hold->name), plan_span(d->plan, hold->payload), position };
     buffer_append_text(&sql, INSERT);
@@ -319,4 +319,10 @@ void durable_write_all(struct decision *d, enum undo undo)
     if (sql.size > 0)
         end_statement(d, &sql, first, undo);
     txn_free(&t);
+}
+
+void durable_all_written(struct session *s)
+{
+    for (size_t i = 0; i < s->txn.event_count; i++)
+        s->txn.events[i]->durable |= s->txn.events[i]->channel->delivery == DELIVERY_OUTBOX;
 }

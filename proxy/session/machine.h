@@ -8,6 +8,7 @@
  *   server.c           whose reply is this, and what it means
  *   request.c, txn.c   requests and events: begun, held, released, discarded
  *   durable.c          events that are rows before their COMMIT
+ *   doubt.c            a COMMIT whose reply is lost
  *   arguments.c, names.c, settings.c   what the client prepared, bound and set
  */
 #ifndef PROXY_SESSION_MACHINE_H
@@ -96,8 +97,13 @@ struct session {
     bool begin_failed;         /* the string failed before its BEGIN ran: a syntax error */
     size_t commits_in_flight;  /* COMMITs written and not answered (R12, E4) */
     size_t events_in_flight;
-    bool cancelling;    /* a cancel request of ours is out */
-    bool rollback_owed; /* the wrapper is to be rolled back as soon as nothing is owed */
+    size_t questions_in_flight; /* for the number of the transaction (E9) */
+    char xid[24];               /* the number of the open transaction, in decimal; "": not known */
+    bool can_ask;               /* there is somebody to ask what became of a COMMIT */
+    bool in_doubt;              /* the server is lost, and that is being asked */
+    struct buffer last_words;   /* the ErrorResponse with which the client's connection ends when it is known */
+    bool cancelling;            /* a cancel request of ours is out */
+    bool rollback_owed;         /* the wrapper is to be rolled back as soon as nothing is owed */
 
     /* how it ends */
     bool client_gone, server_gone, closing, fatal_seen;
@@ -167,6 +173,8 @@ void request_rules(const struct session *s, const char *label, struct state *st)
 struct request *request_ensure(struct session *s);
 void request_begin_labelled(struct session *s, const char *label);
 void request_apply(struct session *s, const struct plan *plan, const struct step *step, struct span tag);
+/* What became of its COMMIT is not known (E9). */
+void request_tell_unknown(struct session *s);
 /* Its COMMIT failed with nobody left to tell (R5). */
 void request_tell_commit_failed(struct session *s, struct span words);
 void request_finish_committed(struct session *s);
@@ -198,6 +206,9 @@ struct decision {
     bool adopted;        /* SAVEPOINT_CLIENT was set ahead of the string's earlier statements */
     bool stopped;        /* the last step fails, so nothing behind it will run */
     bool plain_ended;    /* the string has ended the client's own transaction */
+    bool last;           /* no statement of the string stands behind the one that is decided */
+    bool asked;          /* one of the steps asks for the number of the transaction */
+    size_t settled;      /* events of transactions that the string has ended */
     bool begun;          /* the string has begun one, or found one that was told and not sent */
     bool ends_implicit;  /* this statement is the string's last, and with it ends an implicit transaction */
     bool moved;          /* the string has ended a request, or begun one */
@@ -283,6 +294,30 @@ void send_local_bytes(struct session *s, struct buffer *made, struct prepared *p
 void send_ready(struct session *s);
 /* Performs what is local and whose turn has come. */
 void send_due(struct session *s);
+
+/* --- durable.c (E8) ---------------------------------------------------------------------------- */
+
+/* What was to be written ahead of COMMIT is. */
+void durable_all_written(struct session *s);
+
+/* --- doubt.c (E9) ------------------------------------------------------------------------------ */
+
+/* Ahead of a Sync that may end a transaction with events: asks for its number. */
+void doubt_ask_ahead_of_sync(struct session *s);
+/* A DataRow of the server's: perhaps it is that number. */
+void doubt_read_row(struct session *s, const struct frame *f);
+/* The transaction is over. */
+void doubt_forget(struct session *s);
+/* A transaction with captured events may have been committed, and only a reply that is still owed can tell. */
+bool doubt_is_open(const struct session *s);
+/* The server says its FATAL instead of that reply: the client gets it when it is known what became of the COMMIT. */
+bool doubt_keeps_fatal(struct session *s, struct span message);
+/* The server is lost. True: the shell is asked for the outcome. */
+bool doubt_begins(struct session *s, struct span message);
+/* And here it is: events and client are told. The session has to be ended then. */
+void doubt_end(struct session *s, enum session_outcome outcome);
+/* There is nobody to ask. */
+void doubt_tell_unknown(struct session *s, struct span message);
 
 /* --- client.c, server.c, session.c --------------------------------------------------------------- */
 

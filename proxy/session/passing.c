@@ -26,7 +26,7 @@ static bool has_no_deadline(const struct session *s)
 static bool client_is_calm(const struct session *s)
 {
     return !(s->skipping | s->controls | s->finishing | s->cancelling | s->rollback_owed | s->closing | s->client_gone |
-             s->ending | s->copy_in | s->going_ahead | s->ahead_failed | s->rules_stale) &&
+             s->ending | s->in_doubt | s->copy_in | s->going_ahead | s->ahead_failed | s->rules_stale) &&
            s->expiry == EXPIRY_NONE && s->server_status != 'E' && !session_is_opening(s) &&
            s->front.mode != MODE_REQUIRED && !s->front.read_only_sent && has_no_deadline(s) &&
            !session_wants_units(&s->front) && !session_has_more_to_say(s) && !state_needs_prelude(s, &s->front);
@@ -118,7 +118,8 @@ static bool pass_execute(struct session *s, struct span body)
 
 static bool pass_sync(struct session *s, struct span body)
 {
-    if (body.size > 0 || s->unsynced_sent == 0 || s->names.cursors)
+    bool asks = s->can_ask && s->events_in_flight + s->txn.event_count > 0;
+    if (body.size > 0 || s->unsynced_sent == 0 || s->names.cursors || asks)
         return false;
     s->unnamed_portal_stale = state_is_virtual(&s->front) && s->front.client == CLIENT_NONE;
     s->unsynced = s->unsynced_sent = 0;

@@ -98,8 +98,11 @@ struct step {
     struct range name, payload;
     const struct channel *channel;
     struct range id;  /* HOLD: of a durable event, as its row has it (E8) */
+    bool is_notify;   /* HOLD: its reply is the tag NOTIFY, and no row */
     bool written;     /* HOLD: its row is written in the same place, not ahead of COMMIT */
     struct range row; /* OURS: the id of the first row that it writes */
+    bool rides;       /* OURS: nothing depends on whether it succeeds but its transaction (E9) */
+    bool asks_xid;    /* OURS: its one row is the number of the transaction */
     enum discard_reason discard;
     struct state after;
 };

@@ -28,6 +28,8 @@ void request_choose_base(struct session *s)
     request_rules(s, s->label, &base);
     s->base_route = base.route;
     s->base_mode = base.mode;
+    const struct database *database = config_database(s->config, s->database);
+    s->can_ask = database && database->control;
     s->comments_matter = base.mode != MODE_AUTOCOMMIT;
     for (size_t i = 0; i < s->config->route_count; i++)
         s->comments_matter |= s->config->routes[i].match != NULL;
@@ -112,6 +114,7 @@ void request_count_statement(struct session *s)
 
 static void publish(struct session *s, bool sandbox)
 {
+    doubt_forget(s);
     struct notification *first = txn_take(&s->txn);
     settings_release(&s->settings, 0);
     if (!first)
@@ -136,6 +139,7 @@ static void discard(struct session *s, struct notification *events, enum discard
 
 void request_discard_all(struct session *s, enum discard_reason reason)
 {
+    doubt_forget(s);
     discard(s, txn_take(&s->txn), reason);
 }
 
@@ -143,6 +147,12 @@ void request_tell_commit_failed(struct session *s, struct span words)
 {
     request_ensure(s);
     tell(s, ACTION_COMMIT_FAILED, DISCARD_ERROR)->bytes = actions_keep(s->out, words);
+}
+
+void request_tell_unknown(struct session *s)
+{
+    request_ensure(s);
+    tell(s, ACTION_COMMIT_UNKNOWN, DISCARD_SERVER_LOST)->bytes = actions_keep(s->out, span_of(s->xid));
 }
 
 void request_finish_committed(struct session *s)
@@ -380,6 +390,7 @@ void request_settle_implicit(struct session *s)
     else if (s->request && !s->now.marked)
         leave_request(s);
     s->tx_used = false;
+    doubt_forget(s);
 }
 
 /* --- time (R12) -------------------------------------------------------------------------------- */

@@ -23,6 +23,8 @@ static void count_in_flight(struct session *s, const struct step *step, bool out
     size_t one = out ? 1 : (size_t)-1;
     if (step->effect == EFFECT_HOLD)
         s->events_in_flight += one;
+    if (step->asks_xid)
+        s->questions_in_flight += one;
     if (step->effect == EFFECT_REQUEST_COMMIT || step->effect == EFFECT_PLAIN_COMMIT)
         s->commits_in_flight += one;
 }
@@ -278,6 +280,8 @@ static void send_own_step(struct session *s, const struct plan *from, size_t i, 
         send_own_begin(s, plan);
     else
         send_own_statement(s, sql, plan->steps[0].swallow, plan);
+    if (from->steps[i].asks_xid) /* the answer must not wait for what comes behind it (E9) */
+        send_flush(s);
 }
 
 void send_prelude_plan(struct session *s, struct plan *take, bool at_unit_start)

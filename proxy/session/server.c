@@ -83,6 +83,10 @@ static void complete_step(struct session *s, struct pending *entry, struct step 
     request_apply(s, plan, step, tag);
     if (plan->steps[at].effect == EFFECT_HOLD)
         s->events_in_flight--;
+    if (plan->steps[at].row.size > 0 && plan->steps[at].undo != UNDO_NONE)
+        durable_all_written(s);
+    if (plan->steps[at].asks_xid)
+        s->questions_in_flight--;
     if (plan->steps[at].effect == EFFECT_REQUEST_COMMIT || plan->steps[at].effect == EFFECT_PLAIN_COMMIT)
         s->commits_in_flight--;
     plan->at++;
@@ -351,8 +355,10 @@ static void on_error(struct session *s, const struct frame *f)
 {
     struct message_error error = { 0 };
     message_read_error(frame_body(f), &error);
-    if (span_is(error.severity, "FATAL") || span_is(error.severity, "PANIC"))
-        s->fatal_seen = true;
+    bool fatal = span_is(error.severity, "FATAL") || span_is(error.severity, "PANIC");
+    if (fatal && doubt_keeps_fatal(s, f->bytes))
+        return;
+    s->fatal_seen |= fatal;
 
     struct pending *head = pending_head(&s->pending);
     struct step *step = current_step(head);
@@ -657,6 +663,8 @@ void server_frame(struct session *s, const struct frame *f)
     case 't':
     case 'n': {
         struct pending *head = pending_head(&s->pending);
+        if (f->type == 'D')
+            doubt_read_row(s, f);
         forward_unless_hidden(s, f);
         if ((f->type == 'T' || f->type == 'n') && head && head->kind == PENDING_DESCRIBE) {
             drop_entry(s);

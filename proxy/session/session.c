@@ -45,6 +45,7 @@ void session_free(struct session *s)
     names_free(&s->names);
     settings_free(&s->settings);
     buffer_free(&s->failure);
+    buffer_free(&s->last_words);
     if (s->request)
         request_release(s->request);
     config_release(s->config);
@@ -173,6 +174,8 @@ static void client_is_gone(struct session *s, enum discard_reason reason)
         return;
     s->client_gone = true;
     s->gone_reason = reason;
+    if (s->in_doubt)
+        return;
     if (commit_is_out(s)) {
         ask_for_the_reply(s);
         return;
@@ -242,7 +245,8 @@ void session_on_time(struct session *s, struct actions *a)
 {
     s->out = a;
     uint64_t deadline = s->deadline_us;
-    if (deadline == 0 || s->now_us < deadline || s->closing || s->client_gone || s->expiry != EXPIRY_NONE)
+    if (deadline == 0 || s->now_us < deadline || s->closing || s->client_gone || s->in_doubt ||
+        s->expiry != EXPIRY_NONE)
         return;
     s->expiry = deadline == s->request_deadline_us ? EXPIRY_TIMEOUT : EXPIRY_IDLE;
     s->failed_seen = false;
@@ -260,7 +264,7 @@ void session_on_time(struct session *s, struct actions *a)
 /* What had to wait until nothing was owed. */
 void session_progress(struct session *s)
 {
-    if (s->closing)
+    if (s->closing || s->in_doubt)
         return;
     if (s->pending.count == 0 && !s->cancelling && s->client_gone && !s->finishing) {
         abandon(s, s->gone_reason);
@@ -288,6 +292,8 @@ enum session_result session_on_client(struct session *s, const struct frame *f, 
     a->rest = REST_DROP;
     if (s->closing || s->client_gone)
         return SESSION_TAKEN;
+    if (s->in_doubt)
+        return SESSION_HOLD;
     s->idle_deadline_us = 0;
     enum session_result result = client_frame(s, f);
     session_progress(s);
@@ -314,7 +320,7 @@ void session_on_cancelled(struct session *s, struct actions *a)
 {
     s->out = a;
     s->cancelling = false;
-    if (s->client_gone && !s->closing) {
+    if (s->client_gone && !s->closing && !s->in_doubt) {
         abandon(s, s->gone_reason);
         return;
     }
@@ -323,13 +329,8 @@ void session_on_cancelled(struct session *s, struct actions *a)
 
 static void tell_loss(struct session *s, struct span message)
 {
-    bool doubt = s->commits_in_flight > 0;
-    struct span detail =
-        doubt ? span_of("The server was lost before it answered COMMIT: whether the transaction was committed "
-                        "is not known.")
-              : span_make(NULL, 0);
     struct buffer made = { 0 };
-    message_add_error(&made, &(struct message_fault){ "FATAL", doubt ? "08007" : "08006", message, detail, { 0 } });
+    message_add_error(&made, &(struct message_fault){ "FATAL", "08006", message, { 0 }, { 0 } });
     send_made_to_client(s, &made);
 }
 
@@ -339,15 +340,32 @@ void session_on_server_lost(struct session *s, struct span message, struct actio
     if (s->server_gone)
         return;
     s->server_gone = true;
-    if (!s->closing && s->ending && s->commits_in_flight > 0)
-        request_tell_commit_failed(s, message);
-    if (!s->closing && !s->fatal_seen)
+    if (doubt_begins(s, message))
+        return;
+    if (!s->closing && (s->commits_in_flight > 0 || doubt_is_open(s)))
+        doubt_tell_unknown(s, message);
+    else if (!s->closing && !s->fatal_seen)
         tell_loss(s, message);
     abandon(s, DISCARD_SERVER_LOST);
 }
 
+void session_on_outcome(struct session *s, enum session_outcome outcome, struct actions *a)
+{
+    s->out = a;
+    if (!s->in_doubt)
+        return;
+    doubt_end(s, outcome);
+    abandon(s, DISCARD_SERVER_LOST);
+}
+
+bool session_is_in_doubt(const struct session *s)
+{
+    return s->in_doubt;
+}
+
 void session_shut_down(struct session *s, struct actions *a)
 {
+    session_on_outcome(s, OUTCOME_UNKNOWN, a); /* there is no time left to find out */
     s->out = a;
     if (s->closing || s->client_gone)
         return;

@@ -26,6 +26,8 @@ enum session_result {
     SESSION_BAD    /* a protocol violation: a FATAL for the client and ACTION_CLOSE are among the actions */
 };
 
+enum session_outcome { OUTCOME_COMMITTED, OUTCOME_ROLLED_BACK, OUTCOME_UNKNOWN };
+
 struct session_start {
     struct config *config;                        /* retained */
     const char *database, *user, *application;    /* copied */
@@ -59,10 +61,15 @@ size_t session_pass_client(struct session *s, struct span input);
 size_t session_pass_server(struct session *s, struct span input);
 /* The client is gone without Terminate (R5, P8). The shell goes on feeding the server's replies until ACTION_CLOSE. */
 void session_on_client_lost(struct session *s, struct actions *a);
+/* The next message of the server has to be handed in whole. */
+bool session_wants_whole_row(const struct session *s);
 /* The server is gone. `message` is what the client is told (08006), unless the server has said its own FATAL. */
 void session_on_server_lost(struct session *s, struct span message, struct actions *a);
 /* The connection that carried a cancel request has closed. */
 void session_on_cancelled(struct session *s, struct actions *a);
+/* What became of the COMMIT that ACTION_ASK_OUTCOME was about. Until it is known the session waits, and has to be told before it is freed. */
+void session_on_outcome(struct session *s, enum session_outcome outcome, struct actions *a);
+bool session_is_in_doubt(const struct session *s);
 /* The deadline of ACTION_SET_TIMER has passed. */
 void session_on_time(struct session *s, struct actions *a);
 /* The process is draining (P12): true when the session may be closed now, for it is between requests. */

@@ -165,6 +165,10 @@ static void perform(struct shell *s, struct action *a)
     case ACTION_CLOSE:
         s->closed = true;
         break;
+    case ACTION_ASK_OUTCOME:
+        snprintf(s->asked, sizeof s->asked, "%.*s%s%s", (int)a->bytes.size, a->bytes.data,
+                 a->bytes.size > 0 && a->has_row ? " " : "", a->has_row ? "row" : "");
+        break;
     case ACTION_PUBLISH:
     case ACTION_EVENTS_DISCARDED:
         tell_events(s, a);
@@ -178,6 +182,7 @@ static void perform(struct shell *s, struct action *a)
         tell_request(s, a);
         break;
     case ACTION_COMMIT_FAILED:
+    case ACTION_COMMIT_UNKNOWN:
         add_told(s, a, NULL);
         break;
     }
@@ -292,7 +297,7 @@ static void pump_server(struct shell *s)
             continue;
         }
         struct frame f;
-        if (!cut(s, backend_messages, &s->from_server, false, &f))
+        if (!cut(s, backend_messages, &s->from_server, session_wants_whole_row(s->session), &f))
             return;
         session_on_server(s->session, &f, &s->actions);
         s->server_rest = s->actions.rest;
@@ -356,4 +361,11 @@ void shell_cancelled(struct shell *s)
     perform_all(s);
     if (s->held)
         pump_client(s);
+}
+
+void shell_outcome(struct shell *s, enum session_outcome outcome)
+{
+    s->asked[0] = '\0';
+    session_on_outcome(s->session, outcome, &s->actions);
+    perform_all(s);
 }

@@ -36,6 +36,7 @@ struct shell {
 
     bool closed;
     unsigned cancels; /* asked for, not looked at */
+    char asked[80];   /* what the session wants to know of a COMMIT: "700", "row", "700 row"; "" nothing */
     struct told *told;
     size_t told_count, told_capacity;
     struct buffer words;
@@ -58,6 +59,7 @@ void shell_server_lost(struct shell *s, struct span message);
 void shell_time(struct shell *s, uint64_t now_us);
 /* The cancel request that was asked for has been carried out. */
 void shell_cancelled(struct shell *s);
+void shell_outcome(struct shell *s, enum session_outcome outcome);
 /* Every event that was held has been released or discarded, every request has ended. */
 bool shell_is_settled(const struct shell *s);
 

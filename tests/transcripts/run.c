@@ -156,7 +156,11 @@ static void print_told(const struct run *r, const struct told *t, struct buffer 
     case ACTION_REQUEST_ROLLED_BACK:
         buffer_format(out, "rolled_back %s %s \"%s\"", discard_reason_name(t->discard), name, payload);
         break;
+    case ACTION_COMMIT_UNKNOWN:
+        buffer_append_text(out, "commit_unknown");
+        break;
     case ACTION_COMMIT_FAILED:
+    case ACTION_ASK_OUTCOME:
     case ACTION_TO_SERVER:
     case ACTION_TO_CLIENT:
     case ACTION_CANCEL_SERVER:
@@ -251,6 +255,13 @@ static void cancel(struct run *r)
     let_model_work(r);
 }
 
+static enum session_outcome outcome_of(const char *word)
+{
+    if (strcmp(word, "committed") == 0)
+        return OUTCOME_COMMITTED;
+    return strcmp(word, "rolled_back") == 0 ? OUTCOME_ROLLED_BACK : OUTCOME_UNKNOWN;
+}
+
 static void perform(struct run *r)
 {
     const struct step *step = r->step;
@@ -297,6 +308,16 @@ static void perform(struct run *r)
         break;
     case STEP_COMMIT_FAILED:
         expect_told(r, false, &r->requests_seen, "commit_failed");
+        break;
+    case STEP_COMMIT_UNKNOWN:
+        expect_told(r, false, &r->requests_seen, "commit_unknown");
+        break;
+    case STEP_ASKED:
+        if (strcmp(r->shell.asked, step->text) != 0)
+            fail(r, "asked \"%s\"", r->shell.asked);
+        break;
+    case STEP_OUTCOME:
+        shell_outcome(&r->shell, outcome_of(step->text));
         break;
     case STEP_TABLE:
         expect_table(r);

@@ -30,6 +30,9 @@ static const struct {
     { "table", STEP_TABLE },
     { "notified", STEP_NOTIFIED },
     { "rows", STEP_ROWS },
+    { "asked", STEP_ASKED },
+    { "outcome", STEP_OUTCOME },
+    { "commit_unknown", STEP_COMMIT_UNKNOWN },
 };
 
 _Noreturn static void stop(const struct script *s, unsigned line, const char *why)

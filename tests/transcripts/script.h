@@ -17,6 +17,9 @@
  *   event held CHANNEL "payload" | event released … | event discarded REASON …
  *   request begun [ROUTE ["label"]] | request committed … | request rolled_back REASON …
  *   commit_failed          a COMMIT failed with nobody left to tell (R5)
+ *   commit_unknown         nobody knows whether it was committed (E9)
+ *   asked [700] [row]      the session wants to know what became of transaction 700, or of the row that it wrote (E9)
+ *   outcome committed | rolled_back | unknown      and is told
  *   table 1 2 3            all that the model has committed to its table t, in order
  *   notified CHANNEL "payload" …           all that the model has delivered to other listeners
  *   rows CHANNEL "payload" …               all rows of pgatomic.outbox that the model has committed; one whose payload is
@@ -44,9 +47,12 @@ enum step_kind {
     STEP_EVENT,
     STEP_REQUEST,
     STEP_COMMIT_FAILED,
+    STEP_COMMIT_UNKNOWN,
     STEP_TABLE,
     STEP_NOTIFIED,
-    STEP_ROWS
+    STEP_ROWS,
+    STEP_ASKED,
+    STEP_OUTCOME
 };
 
 struct step {
