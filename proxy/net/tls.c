@@ -75,7 +75,8 @@ static BIO_METHOD *make_method(void)
 
 static const char *library_error(void)
 {
-    const char *reason = ERR_reason_error_string(ERR_peek_error());
+    unsigned long error = ERR_peek_error();
+    const char *reason = ERR_SYSTEM_ERROR(error) ? strerror(ERR_GET_REASON(error)) : ERR_reason_error_string(error);
     return reason != NULL ? reason : "unknown error";
 }
 
