@@ -6,6 +6,7 @@ import threading
 
 from proxy import Proxy, wait_until
 from receiver import Receiver
+from test_outbox import Outbox
 from wire import fields
 
 QUICK = "retry { first = 10ms  max = 50ms  attempts = 1000 }"
@@ -323,3 +324,49 @@ def E6_the_log_tells_a_story_in_its_order(server):
         assert set(map(tuple, stories.values())) == {("event_held", "event_released", "event_delivered")}
         status, said = proxy.run("events", proxy.log)
         assert status == 0 and said.count("released") == 50 and said.count("delivered hook") == 50
+
+
+def durable(receiver, limits=""):
+    return limits + hook(receiver) + channel("notes", more="delivery = outbox")
+
+
+def E13_a_durable_event_past_the_limit_waits_in_its_table(server):
+    with Outbox(server) as outbox, Receiver(lambda post: 503) as receiver:
+        blocks = durable(receiver, "limits { held = 4kB  event = 1kB }\n")
+        with outbox.proxy(blocks) as proxy, proxy.log_in(database="shop") as client:
+            for i in range(60):
+                ask_ok(client, f"NOTIFY notes, '{i:03d}{'x' * 500}'")
+            wait_until(lambda: len(proxy.log_where(msg="event_retry")) >= 5, "it to be tried")
+            assert outbox.count() == 60
+            receiver.answer = lambda post: 200
+            outbox.wait_until_empty()
+            assert sorted({int(post.text[:3]) for post in receiver.taken}) == list(range(60))
+            assert not proxy.log_where(msg="event_dead") and outbox.count("dead_letter") == 0
+
+
+def E8_a_durable_event_that_is_dead_is_kept_for_a_person(server):
+    with Outbox(server) as outbox, Receiver(lambda post: 410 if post.text == "gone" else 200) as receiver:
+        with outbox.proxy(durable(receiver)) as proxy, proxy.log_in(database="shop") as client:
+            ask_ok(client, "NOTIFY notes, 'well'")
+            receiver.wait_for(1)
+            ask_ok(client, "NOTIFY notes, 'gone'")
+            proxy.wait_for_log(msg="event_dead")
+            outbox.wait_until_empty()
+            assert outbox.sql("SELECT payload, attempts, last_error FROM pgatomic.dead_letter") == [["gone", "1", "HTTP 410"]]
+
+
+def E8_what_is_durable_and_undelivered_at_the_end_is_delivered_by_the_next(server):
+    with Outbox(server) as outbox, Receiver(lambda post: 503) as receiver:
+        blocks = durable(receiver)
+        with outbox.proxy(blocks) as proxy:
+            with proxy.log_in(database="shop") as client:
+                for i in range(20):
+                    ask_ok(client, f"NOTIFY notes, '{i}'")
+            proxy.wait_for_log(msg="event_retry")
+            proxy.stop(signal.SIGINT)
+            assert not proxy.log_where(msg="event_dead")
+        assert outbox.count() == 20
+        receiver.answer = lambda post: 200
+        with outbox.proxy(blocks) as proxy:
+            assert sorted(int(post.text) for post in receiver.wait_for(20)) == list(range(20))
+            outbox.wait_until_empty()

@@ -1,5 +1,6 @@
 """The webhook sink (E12, DESIGN's table of sinks): what is posted, what counts as success, and receivers that misbehave."""
 
+import asyncio
 import base64
 import datetime
 import email.utils
@@ -12,8 +13,11 @@ import tempfile
 import threading
 import time
 
+import hypercorn.asyncio
+import hypercorn.config
+
 from certificates import Certificates
-from proxy import Proxy
+from proxy import Proxy, free_port
 from receiver import Receiver
 from test_delivery import QUICK, ask_ok, channel, hook
 
@@ -191,6 +195,62 @@ def E12_https_is_verified(server):
                 assert receiver.wait_for(1)[0].text == "x"
                 assert "certificate" in proxy.wait_for_log(msg="event_retry", sink="unknown")[0]["reason"]
                 assert len(receiver.seen) == 1
+
+
+class Http2:
+    """A receiver that speaks HTTP/2, one connection at a time being enough."""
+
+    def __init__(self, tls):
+        self.tls, self.port, self.taken, self.connections = tls, free_port(), [], set()
+
+    def __enter__(self):
+        self.loop = asyncio.new_event_loop()
+        self.end = asyncio.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.end.set)
+        self.thread.join()
+
+    def _run(self):
+        config = hypercorn.config.Config()
+        config.bind = [f"127.0.0.1:{self.port}"]
+        config.certfile, config.keyfile = self.tls.certificate, self.tls.key
+        config.errorlog = None
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(hypercorn.asyncio.serve(self._serve, config, shutdown_trigger=self.end.wait))
+
+    async def _serve(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            while True:
+                kind = (await receive())["type"]
+                await send({"type": kind + ".complete"})
+                if kind == "lifespan.shutdown":
+                    return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.connections.add((scope["client"], scope["http_version"]))
+        self.taken.append((dict(scope["headers"])[b"pgatomic-channel"].decode(), body.decode()))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def E12_http_2_carries_the_posts_of_many_channels_over_one_connection(server):
+    with tempfile.TemporaryDirectory() as directory:
+        tls = Certificates(directory)
+        with Http2(tls) as receiver:
+            sink = f'sink "hook" {{ type = webhook  url = "https://localhost:{receiver.port}/"  ca = "{tls.ca}"  {QUICK} }}\n'
+            with Proxy(server, sink + channel()) as proxy, proxy.log_in() as client:
+                ask_ok(client, "BEGIN;" + "".join(f"NOTIFY c{i % 20}, '{i}';" for i in range(200)) + "COMMIT")
+                proxy.wait_for_log(msg="event_delivered", count=200)
+        for number in range(20):
+            assert [int(text) for name, text in receiver.taken if name == f"c{number}"] == list(range(number, 200, 20))
+        assert {version for _, version in receiver.connections} == {"2"} and len(receiver.connections) == 1
 
 
 def E12_a_certificate_for_another_name_is_refused(server):
