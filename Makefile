@@ -26,6 +26,8 @@ WHOLE_release  := -O2 $(WHOLE)
 CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS_asan   := -fsanitize=address,undefined
+CFLAGS_tsan    := -O1 -g -fsanitize=thread
+LDFLAGS_tsan   := -fsanitize=thread
 
 CFLAGS  += -std=c11 -D_GNU_SOURCE -I. -fPIE -fstack-protector-strong -pthread -MMD -MP \
            -Wall -Wextra -Wshadow -Wconversion $(WERROR) $(CFLAGS_$(MODE)) $(PKG_CFLAGS) $(DEFINES)
@@ -42,7 +44,7 @@ UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
 C_FILES  = $(shell find bench config protocol proxy tests -name '*.[ch]' -not -path '*/node_modules/*' -not -path '*/target/*')
 AGAIN    = @$(MAKE) -j$$(nproc) WERROR=-Werror
 
-build: build/pgatomic ## compile build/pgatomic (MODE=release, debug or asan; WITHOUT="kafka amqp" to leave sinks out)
+build: build/pgatomic ## compile build/pgatomic (MODE=release, debug, asan or tsan; WITHOUT="kafka amqp" to leave sinks out)
 
 build/pgatomic: $B/pgatomic FORCE
 	@ln -sf $(B:build/%=%)/pgatomic $@

@@ -208,6 +208,7 @@ static void begin_to_finish(void *context)
         dispatcher.phase = DRAINING;
         outbox_stop_claiming();
         capture_stop();
+        empty_inbox(NULL); /* nothing comes any more */
         dispatcher.on_finished = f->on_finished;
         dispatcher.context = f->context;
         dispatcher.deadline_us = loop_now_us(&dispatcher.loop) + f->timeout_us;

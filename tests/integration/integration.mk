@@ -13,6 +13,12 @@ integration-asan: $(BROKERS)/ready ## the same under AddressSanitizer and Undefi
 	@tools/packages brokers
 	@ASAN_OPTIONS=quarantine_size_mb=1 PGATOMIC=$(ASAN)/pgatomic $(BROKERS)/bin/python3 tests/integration/run.py $(ONLY)
 
+# Criterion does not run under ThreadSanitizer: this is where threads meet.
+integration-tsan: $(BROKERS)/ready ## the same under ThreadSanitizer
+	@$(MAKE) --no-print-directory MODE=tsan WERROR=-Werror build/tsan/pgatomic
+	@tools/packages brokers
+	@PGATOMIC=build/tsan/pgatomic $(BROKERS)/bin/python3 tests/integration/run.py $(ONLY)
+
 # Clients of the brokers, with which the tests look at what arrived.
 $(BROKERS)/ready: tests/integration/requirements.txt
 	@tests/drivers/tools python
@@ -20,4 +26,4 @@ $(BROKERS)/ready: tests/integration/requirements.txt
 	rm -rf $(@D) && python3 -m venv $(@D) && $(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: integration integration-asan
+.PHONY: integration integration-asan integration-tsan
