@@ -370,3 +370,27 @@ def E8_what_is_durable_and_undelivered_at_the_end_is_delivered_by_the_next(serve
         with outbox.proxy(blocks) as proxy:
             assert sorted(int(post.text) for post in receiver.wait_for(20)) == list(range(20))
             outbox.wait_until_empty()
+
+
+def E5_reloads_failures_and_lost_answers_make_copies_but_neither_gaps_nor_disorder(server):
+    chance = random.Random(55)
+
+    def answer(post):
+        return chance.choice([200, 200, 200, 503, lambda sock: None, lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")])
+
+    with Receiver(answer) as receiver:
+        def blocks(number):
+            return hook(receiver, more=f"timeout = {20 + number}s  {QUICK}") + channel()
+
+        with Proxy(server, blocks(0), workers=2) as proxy:
+            with proxy.log_in() as client:
+                for number in range(1, 21):
+                    ask_ok(client, "BEGIN;" + "".join(f"NOTIFY c{i % 5}, '{number * 50 + i}';" for i in range(50)) + "COMMIT")
+                    proxy.reload(blocks(number))
+                    proxy.wait_for_log(msg="config reloaded", count=number)
+            proxy.wait_for_log(msg="event_delivered", count=1000)
+            posts = list(receiver.seen)
+            for number in range(5):
+                seen = [int(post.text) for post in posts if post.channel == f"c{number}"]
+                once = [text for i, text in enumerate(seen) if i == 0 or seen[i - 1] != text]
+                assert once == list(range(50 + number, 1050, 5))

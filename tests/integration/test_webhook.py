@@ -13,9 +13,6 @@ import tempfile
 import threading
 import time
 
-import hypercorn.asyncio
-import hypercorn.config
-
 from certificates import Certificates
 from proxy import Proxy, free_port
 from receiver import Receiver
@@ -215,6 +212,9 @@ class Http2:
         self.thread.join()
 
     def _run(self):
+        import hypercorn.asyncio  # pylint: disable=import-outside-toplevel
+        import hypercorn.config  # pylint: disable=import-outside-toplevel
+
         config = hypercorn.config.Config()
         config.bind = [f"127.0.0.1:{self.port}"]
         config.certfile, config.keyfile = self.tls.certificate, self.tls.key
