@@ -6,6 +6,7 @@ environment.
 """
 
 import asyncio
+from contextlib import ExitStack
 import json
 import os
 import sys
@@ -13,12 +14,21 @@ from types import SimpleNamespace
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+from celery_worker import Worker  # noqa: E402
 from pgatomic import Pgatomic  # noqa: E402
+from rabbitmq import RabbitMQ  # noqa: E402
+from redis_server import Redis  # noqa: E402
 from waiting import wait_until  # noqa: E402
 
 ATOMIC = 'route "all" { match = "/*"  mode = atomic }\n'
 AUTOCOMMIT = 'route "all" { mode = autocommit }\n'
-SINK = 'channel "celery" { sink = {"story"}  forward = off }\nsink "story" { type = log }\n'
+CELERY = 'channel "celery" {{ sink = {{"tasks"}}  forward = off }}\nsink "tasks" {{ type = celery  url = "{url}" }}\n'
+TASKS = """\
+import sys
+sys.path[:0] = {path}
+import project
+from project_tasks import app
+"""
 
 
 class Case:
@@ -28,13 +38,17 @@ class Case:
         self.database = f"clients_{name}"
         self.is_proxied = not setting.get("direct")
         self.direct_port = int(os.environ["PGPORT"])
-        self.proxy = Pgatomic(SimpleNamespace(port=self.direct_port), setting.get("routes", ATOMIC) + SINK)
+        self.broker = setting.get("broker")
+        self.resources = ExitStack()
+        self.proxy = Pgatomic(SimpleNamespace(port=self.direct_port), setting.get("routes", ATOMIC))
         self.number = 0
         self.logged = 0
         self.environment = {f"TEST_{key}": value for key, value in setting.get("environment", {}).items()}
 
     def __enter__(self):
-        self.proxy.start()
+        if self.broker:
+            self.start_broker()
+        self.resources.enter_context(self.proxy)
         os.environ.update(self.environment, TEST_DATABASE=self.database, TEST_DIRECT_PORT=str(self.direct_port),
                           TEST_LOG=os.path.join(self.proxy.directory, "django.log"),
                           TEST_PORT=str(self.proxy.port if self.is_proxied else self.direct_port))
@@ -43,10 +57,32 @@ class Case:
         from django.core.wsgi import get_wsgi_application
         self.project = project
         self.wsgi, self.asgi = get_wsgi_application(), get_asgi_application()
+        if self.broker:
+            self.start_worker()
         return self
 
     def __exit__(self, *_):
-        self.proxy.remove()
+        self.resources.close()
+
+    # --- Celery ----------------------------------------------------------------------------------------------------------------
+
+    def start_broker(self):
+        self.redis = self.resources.enter_context(Redis())
+        url = self.redis.url()
+        if self.broker == "rabbitmq":
+            broker = RabbitMQ()
+            self.resources.callback(broker.remove)
+            broker.start()
+            url = broker.url()
+        self.settings = {"result_backend": self.redis.url(1), "timezone": "UTC", "broker_connection_retry_on_startup": True}
+        os.environ.update(BROKER=url, RESULTS=self.redis.path, SETTINGS=json.dumps(self.settings))
+        self.proxy.blocks += CELERY.format(url=url)
+
+    def start_worker(self):
+        """A stock worker that runs the project's tasks, by pgatomic or not as the project itself."""
+        import project_tasks
+        self.tasks, self.marker = project_tasks, 0
+        self.worker = self.resources.enter_context(Worker(os.environ["BROKER"], self.redis, tasks=TASKS.format(path=sys.path), **self.settings))
 
     # --- requests --------------------------------------------------------------------------------------------------------------
 

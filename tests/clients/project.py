@@ -360,6 +360,10 @@ VIEWS = (plain, raises, not_found, denied, returns_nothing, says_500, rolls_back
          begins_with_a_block, duplicate, failure_hidden_in_a_block, failure_hidden, unsaved_block_fails, savepoints, deferred_constraint,
          callbacks, locks, durable, copies, closes, two_databases, streams, iterates, template_fails, counts, async_plain, async_raises,
          async_gathers, async_waits_for_ever)
+if "BROKER" in os.environ:
+    import project_tasks  # which needs Django to be set up
+
+    VIEWS += project_tasks.VIEWS
 urlpatterns = [path(f"{view.__name__}/<int:number>/", view) for view in VIEWS]
 urlpatterns += [re_path(r"^by-expression/(?P<number>[^/]\d*)/$", lambda request, number: plain(request, int(number)))]
 

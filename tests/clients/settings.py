@@ -5,6 +5,7 @@ import json
 
 import django
 
+import celery_tests
 import middleware_tests
 from harness import AUTOCOMMIT
 
@@ -51,6 +52,9 @@ SETTINGS = {
                         "tests": middleware_tests.EVERYWHERE_SYNC + middleware_tests.ENDS_SYNC},
     "above": {"environment": with_middleware(OURS, "project.Swallows"), "tests": middleware_tests.SWALLOWED_LATER},
     "below": {"environment": with_middleware("project.Swallows", OURS), "tests": middleware_tests.SWALLOWED},
+    "celery": {"broker": "redis", "tests": celery_tests.EVERYWHERE + celery_tests.PROXIED},
+    "celery_direct": {"broker": "redis", "direct": True, "tests": celery_tests.EVERYWHERE},
+    "celery_rabbitmq": {"broker": "rabbitmq", "tests": celery_tests.EVERYWHERE + celery_tests.PROXIED},
     "late": {"environment": with_middleware(OURS, "project.FailsLate"), "tests": middleware_tests.FAILED_LATE},
 }
 

@@ -39,16 +39,17 @@ SETTINGS = {"worker_prefetch_multiplier": 1, "broker_connection_retry_on_startup
 
 
 class Worker:
-    def __init__(self, broker, results, *arguments, queues=None, **settings):
-        """`results`: a Redis that the tasks write to, and that this class reads from. `queues`: those to take from, with their arguments."""
-        self.broker, self.results, self.arguments = broker, results, arguments
+    def __init__(self, broker, results, *arguments, queues=None, tasks=TASKS, **settings):
+        """`results`: a Redis that the tasks write to, and that this class reads from. `queues`: those to take from, with their arguments.
+        `tasks`: another module than the one above."""
+        self.broker, self.results, self.arguments, self.tasks = broker, results, arguments, tasks
         self.settings, self.queues = {**SETTINGS, **settings}, queues
         self.taken = 0
 
     def __enter__(self):
         self.directory = tempfile.TemporaryDirectory(prefix="pgatomic-celery-")
         with open(os.path.join(self.directory.name, "tasks.py"), "w") as file:
-            file.write(TASKS)
+            file.write(self.tasks)
         self.log = os.path.join(self.directory.name, "log")
         environment = {**os.environ, "BROKER": self.broker, "RESULTS": self.results.path, "SETTINGS": json.dumps(self.settings),
                        "QUEUES": json.dumps(self.queues)}
