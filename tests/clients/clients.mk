@@ -6,14 +6,13 @@ SUITES += test-clients
 CLIENTS := build/clients
 
 test-clients: build $(CLIENTS)/django52/ready ## run the tests of clients/django on Django 5.2 (ONLY='words of test names')
-	@tools/packages postgres
+	@tools/packages postgres brokers
 	@cd clients/django && $(CURDIR)/$(CLIENTS)/django52/bin/mypy --no-error-summary --cache-dir=$(CURDIR)/$(CLIENTS)/mypy
 	@$(CLIENTS)/django52/bin/python tests/clients/run.py $(ONLY)
 
-test-clients-versions: build $(CLIENTS)/django42/ready $(CLIENTS)/django61/ready ## the same on the oldest and the newest Django
-	@tools/packages postgres
-	@$(CLIENTS)/django42/bin/python tests/clients/run.py $(ONLY)
-	@$(CLIENTS)/django61/bin/python tests/clients/run.py $(ONLY)
+test-clients-versions: build $(CLIENTS)/django42/ready $(CLIENTS)/django52/ready $(CLIENTS)/django61/ready ## in every setting, on three versions of Django
+	@tools/packages postgres brokers
+	@for version in 42 52 61; do $(CLIENTS)/django$$version/bin/python tests/clients/run.py --every $(ONLY) || failed=1; done; [ -z "$$failed" ]
 
 $(CLIENTS)/%/ready: tests/clients/%.txt
 	@tests/drivers/tools python

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Runs the tests of clients/django with the Python that it is run with, and the versions of Django, Celery and psycopg installed there.
 
-    build/clients/django52/bin/python tests/clients/run.py [WORD…]      those whose names, or whose setting's, contain one of the words
+    build/clients/django52/bin/python tests/clients/run.py [--every] [WORD…]
+
+With --every in every setting that settings.py has; with words, the tests whose names, or whose setting's, contain one of them.
 
 Each setting of settings.py is a process of its own: this program again, with --setting NAME.
 """
@@ -40,12 +42,12 @@ def run_setting(name, words):
     return failed > 0
 
 
-def main(words):
+def main(every, words):
     """Every setting in its process. One that ends without a word has failed."""
     passed = failed = 0
     print(f"--- {settings.VERSIONS}", flush=True)
     with Postgres() as server:
-        for name in settings.chosen():
+        for name in settings.chosen(every):
             for suffix in ("", "_second", "_direct"):
                 server.create_database(f"clients_{name}{suffix}", settings.TABLES)
             process = subprocess.Popen([sys.executable, __file__, "--setting", name, *words], env={**os.environ, **server.environment()},
@@ -63,4 +65,4 @@ def main(words):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--setting"]:
         sys.exit(run_setting(sys.argv[2], sys.argv[3:]))
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main("--every" in sys.argv, [word for word in sys.argv[1:] if word != "--every"]))

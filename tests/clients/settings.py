@@ -15,15 +15,7 @@ TABLES = """
 """
 
 
-def installed(package):
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-PSYCOPG3 = installed("psycopg") is not None
-VERSIONS = ", ".join(f"{name} {installed(name)}" for name in ("Django", "celery", "psycopg", "psycopg2-binary") if installed(name))
+VERSIONS = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("Django", "celery", "psycopg", "psycopg2-binary"))
 
 ALL = middleware_tests.EVERYWHERE + middleware_tests.ENDS_WSGI
 
@@ -59,11 +51,13 @@ SETTINGS = {
 }
 
 
-def chosen():
-    """Those that the installed versions know."""
-    for name in SETTINGS:
-        if name == "pool" and not (PSYCOPG3 and django.VERSION >= (5, 1)):
-            continue
-        if name == "binding" and not PSYCOPG3:
+# What one run of all tests can afford; the others are the same tests in other words.
+USUAL = ("proxied", "direct", "autocommit", "persistent", "above", "below", "late", "celery")
+
+
+def chosen(every):
+    """The usual settings, or all that the installed versions know."""
+    for name in SETTINGS if every else USUAL:
+        if name == "pool" and django.VERSION < (5, 1):
             continue
         yield name
