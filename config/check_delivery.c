@@ -5,6 +5,7 @@
 
 #include "config/address.h"
 #include "config/built.h"
+#include "config/conninfo.h"
 #include "config/secret.h"
 #include "config/url.h"
 
@@ -200,14 +201,24 @@ static void check_sinks(struct config_storage *s, struct tree *file, struct conf
 
 /* --- outboxes ------------------------------------------------------------------------------------ */
 
+/* libpq would take the name of the user for that of the database, and pgatomic would look, or listen, in the wrong one. */
+static void check_names_database(const char *conninfo, const char *option, struct tree *block,
+                                 struct config_errors *errors)
+{
+    if (conninfo != NULL && !conninfo_names_database(conninfo))
+        errors_add(errors, tree_line(block, option), "%s: expected also dbname=, the database to connect to", option);
+}
+
 /* A relay works in one database. `database "*"` may be many. */
 static void check_outboxes(const struct config *c, struct tree *file, struct config_errors *errors)
 {
     for (size_t i = 0; i < c->outbox_count; i++) {
         const struct outbox *outbox = &c->outboxes[i];
         const struct database *d = config_database(c, outbox->name);
-        int line = tree_line(tree_block(file, "outbox", i), "");
+        struct tree *block = tree_block(file, "outbox", i);
+        int line = tree_line(block, "");
 
+        check_names_database(outbox->upstream, "upstream", block, errors);
         if (d == NULL)
             errors_add(errors, line, "outbox \"%s\": no database block is for a database of this name", outbox->name);
         else if (strcmp(outbox->name, "*") == 0 && d->dbname == NULL)
@@ -222,4 +233,6 @@ void check_delivery(struct config_storage *s, struct tree *file, struct config_e
     check_channels(&s->config, file, errors);
     check_sinks(s, file, errors);
     check_outboxes(&s->config, file, errors);
+    for (size_t i = 0; i < s->config.database_count; i++)
+        check_names_database(s->config.databases[i].control, "control", tree_block(file, "database", i), errors);
 }

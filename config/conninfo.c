@@ -46,3 +46,15 @@ bool conninfo_check(const char *text, const char *option, int line, struct confi
     PQconninfoFree(parameters);
     return is_fine;
 }
+
+bool conninfo_names_database(const char *text)
+{
+    PQconninfoOption *parameters = PQconninfoParse(text, NULL);
+    bool names = parameters == NULL;
+
+    for (PQconninfoOption *p = parameters; p != NULL && p->keyword != NULL; p++)
+        names = names || (p->val != NULL && *p->val != '\0' &&
+                          (strcmp(p->keyword, "dbname") == 0 || strcmp(p->keyword, "service") == 0));
+    PQconninfoFree(parameters);
+    return names;
+}

@@ -88,7 +88,7 @@ Test(config_delivery, E8_an_outbox_is_found_by_the_name_that_clients_ask_for)
     cr_expect_null(config_outbox(c, "own"));
     config_release(c);
 
-    c = config_of("database \"own\" { upstream = \"host=b\" } outbox \"own\" { upstream = \"host=b\" }");
+    c = config_of("database \"own\" { upstream = \"host=b\" } outbox \"own\" { upstream = \"host=b dbname=own\" }");
     cr_expect_null(config_outbox(c, "unknown"));
     config_release(c);
 }
@@ -103,8 +103,9 @@ Test(config_delivery, an_empty_control_is_none)
 
 /* --- errors -------------------------------------------------------------------------------------- */
 
-#define SHOP                                                                                                       \
-    "outbox shop { upstream = \"host=a\" } database shop { upstream = \"host=a\" control = \"host=a\" } sink l { " \
+#define SHOP                                                                                                          \
+    "outbox shop { upstream = \"dbname=a\" } database shop { upstream = \"host=a\" control = \"service=a\" } sink l " \
+    "{ "                                                                                                              \
     "type = log } "
 #define OPTIONS_OF_URLS "timeout, retry"
 
@@ -204,9 +205,13 @@ static const struct {
       "dbname=shop" },
     { "database a { upstream = \"host=a\" } outbox a {\nupstream = \"host\" }",
       "FILE:3: upstream: missing \"=\" after \"host\" in connection info string" },
+    { "database x { upstream = \"host=a\"\ncontrol = \"host=a user=me\" }",
+      "FILE:3: control: expected also dbname=, the database to connect to" },
+    { "database a { upstream = \"host=a\" }\noutbox a {\nupstream = \"host=a dbname=''\" }",
+      "FILE:4: upstream: expected also dbname=, the database to connect to" },
     /* outboxes */
     { "database a { upstream = \"host=a dbname=a\" }\noutbox a { }", "FILE:3: upstream is missing from this block" },
-    { "\noutbox \"*\" { upstream = \"host=a\" }",
+    { "\noutbox \"*\" { upstream = \"host=a dbname=a\" }",
       "FILE:3: outbox \"*\": expected the name of one database, or a dbname= in the upstream of database \"*\"" },
     { "outbox a { upstream = \"host=a\" poll = 0s }",
       "FILE:2: poll: expected a duration such as 250ms, 30s, 5min or 1h from 10ms to 24h, but found \"0s\"" },
@@ -237,7 +242,7 @@ Test(config_delivery, a_mistake_is_told_with_its_line_and_what_was_expected)
 
 Test(config_delivery, an_outbox_needs_a_database)
 {
-    expect_first_error("database a { upstream = \"host=a\" }\noutbox b { upstream = \"host=a\" }",
+    expect_first_error("database a { upstream = \"host=a\" }\noutbox b { upstream = \"dbname=a\" }",
                        "FILE:2: outbox \"b\": no database block is for a database of this name");
 }
 
@@ -278,14 +283,23 @@ Test(config_delivery, a_sink_that_was_left_out_of_the_build_is_refused)
             expect_first_error(rows[i].text, rows[i].want);
 }
 
+Test(config_delivery, a_connection_string_that_cannot_be_read_is_one_mistake)
+{
+    char *errors = errors_of("database a { upstream = \"host=a\" control = \"hots=b\" }");
+
+    cr_expect_str_eq(errors, "FILE:1: control: invalid connection option \"hots\"\n");
+    free(errors);
+}
+
 /* --- secrets ------------------------------------------------------------------------------------- */
 
 /* SECRET stands where a password does. */
-#define WITH_SECRETS(secret, key)                                                                                   \
-    "database \"shop\" { upstream = \"host=a dbname=shop\"  control = \"host=a user=me password='" secret "'\" }\n" \
-    "outbox \"shop\" { upstream = \"postgresql://me:" secret "@h/shop\" }\n"                                        \
-    "sink \"redis\" { type = redis  url = \"rediss://app:" secret "@h/0\" }\n"                                      \
-    "sink \"hook\" { type = webhook  url = \"https://me:" secret "@h/p?" secret "\"  secret = \"" key "\" }\n"      \
+#define WITH_SECRETS(secret, key)                                                                                  \
+    "database \"shop\" { upstream = \"host=a dbname=shop\"  control = \"host=a dbname=a user=me password='" secret \
+    "'\" }\n"                                                                                                      \
+    "outbox \"shop\" { upstream = \"postgresql://me:" secret "@h/shop\" }\n"                                       \
+    "sink \"redis\" { type = redis  url = \"rediss://app:" secret "@h/0\" }\n"                                     \
+    "sink \"hook\" { type = webhook  url = \"https://me:" secret "@h/p?" secret "\"  secret = \"" key "\" }\n"     \
     "sink \"pg\" { type = postgres  upstream = \"host=a password=" secret " sslpassword=" secret "\" }\n"
 
 Test(config_delivery, a_secret_in_the_file_is_not_printed)
@@ -297,7 +311,8 @@ Test(config_delivery, a_secret_in_the_file_is_not_printed)
     cr_expect_null(strstr(text, "eHl6enk"), "%s", text);
     cr_expect_not_null(strstr(text, "url = \"rediss://app:***@h/0\"    # ***: a secret, not printed\n"));
     cr_expect_not_null(strstr(text, "url = \"https://me:***@h/p?***\"    # ***: a secret, not printed\n"));
-    cr_expect_not_null(strstr(text, "control = \"user=me password='***' host=a\"    # ***: a secret, not printed\n"));
+    cr_expect_not_null(
+        strstr(text, "control = \"user=me password='***' dbname=a host=a\"    # ***: a secret, not printed\n"));
     free(text);
     config_release(c);
 }
@@ -331,7 +346,7 @@ Test(config_delivery, a_secret_from_the_environment_is_printed_as_its_variable)
     cr_expect_str_eq(config_sink(again, "redis")->parts.password, "xyzzy");
     cr_expect_str_eq(config_sink(again, "hook")->secret, "whsec_eHl6enk=");
     cr_expect_str_eq(config_sink(again, "hook")->url, config_sink(c, "hook")->url);
-    cr_expect_not_null(strstr(once, "control = \"user=me password='${PGATOMIC_TEST}' host=a\"\n"));
+    cr_expect_not_null(strstr(once, "control = \"user=me password='${PGATOMIC_TEST}' dbname=a host=a\"\n"));
     free(once);
     free(twice);
     config_release(c);
