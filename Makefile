@@ -7,17 +7,18 @@ PREFIX  ?= /usr/local
 
 # Sinks with a library that nothing else needs can be left out: make WITHOUT="kafka amqp". Such a build has a folder of its own.
 PKGS_webhook := libcurl
+PKGS_redis := hiredis
 PKGS_amqp  := librabbitmq
 PKGS_kafka := rdkafka
-OPTIONAL   := webhook amqp kafka
+OPTIONAL   := webhook redis amqp kafka
 SINKS      := $(filter-out $(WITHOUT),$(OPTIONAL))
 $(foreach s,$(filter-out $(OPTIONAL),$(WITHOUT)),$(error WITHOUT: "$s" is none of: $(OPTIONAL)))
 SPACE      := $(subst ,, )
 B          := build/$(subst $(SPACE),-without-,$(strip $(MODE) $(sort $(WITHOUT))))
 ASAN       := $(patsubst build/$(MODE)%,build/asan%,$B)
 DEFINES    := $(patsubst %,-DWITHOUT_%,$(shell echo $(WITHOUT) | tr a-z A-Z))
-LEFT_OUT   := $(foreach s,$(WITHOUT),proxy/events/sink_$s.c proxy/events/$s_%.c)
-PKGS       := libevent libevent_pthreads openssl libpq libconfuse jansson hiredis $(foreach s,$(SINKS),$(PKGS_$s))
+LEFT_OUT   := $(foreach s,$(WITHOUT),proxy/events/sink_$s.c proxy/events/$s_%.c tests/unit/test_$s.c tests/unit/test_$s_%.c tests/fuzz/fuzz_$s.c)
+PKGS       := libevent libevent_pthreads openssl libpq libconfuse jansson $(foreach s,$(SINKS),$(PKGS_$s))
 
 # gcc optimizes the program as a whole; the tests link the same objects the quick way.
 WHOLE          := $(if $(findstring clang,$(CC)),,-flto=auto)
@@ -40,7 +41,7 @@ PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 SOURCES := $(filter-out $(LEFT_OUT),$(wildcard protocol/*.c config/*.c proxy/*.c proxy/*/*.c))
 OBJECTS := $(SOURCES:%.c=$B/%.o)
 LIBRARY := $(filter-out $B/proxy/main.o,$(OBJECTS))
-UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
+UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(filter-out $(LEFT_OUT),$(wildcard tests/unit/test_*.c)))
 C_FILES  = $(shell find bench config protocol proxy tests -name '*.[ch]' -not -path '*/node_modules/*' -not -path '*/target/*')
 AGAIN    = @$(MAKE) -j$$(nproc) WERROR=-Werror
 

@@ -10,6 +10,12 @@ enum { BUILT_WEBHOOK = false };
 enum { BUILT_WEBHOOK = true };
 #endif
 
+#ifdef WITHOUT_REDIS
+enum { BUILT_REDIS = false };
+#else
+enum { BUILT_REDIS = true };
+#endif
+
 #ifdef WITHOUT_AMQP
 enum { BUILT_AMQP = false };
 #else
@@ -22,19 +28,21 @@ enum { BUILT_KAFKA = false };
 enum { BUILT_KAFKA = true };
 #endif
 
-/* False: a config that names this kind is refused. A celery sink with an amqp URL needs SINK_AMQP, too. */
+/* False: a config that names this kind is refused. A celery sink needs SINK_REDIS or SINK_AMQP too, as its URL
+ * says. */
 static inline bool sink_kind_is_built(enum sink_kind kind)
 {
     switch (kind) {
     case SINK_WEBHOOK:
         return BUILT_WEBHOOK;
+    case SINK_REDIS:
+        return BUILT_REDIS;
     case SINK_AMQP:
         return BUILT_AMQP;
     case SINK_KAFKA:
         return BUILT_KAFKA;
     case SINK_LOG:
     case SINK_POSTGRES:
-    case SINK_REDIS:
     case SINK_CELERY:
         break;
     }

@@ -126,8 +126,9 @@ static void check_url(struct sink *sink, struct tree *block, struct memory *memo
         errors_add(errors, line, "url: %s", secret_hidden_expected);
     if (*sink->ca != '\0' && !sink->parts.tls)
         errors_add(errors, tree_line(block, "ca"), "ca: the url does not ask for TLS, so no certificate is looked at");
-    if (sink->kind == SINK_CELERY && strncmp(sink->parts.scheme, "amqp", 4) == 0 && !sink_kind_is_built(SINK_AMQP))
-        errors_add(errors, line, "url: this build of pgatomic has no amqp");
+    bool is_amqp = strncmp(sink->parts.scheme, "amqp", 4) == 0;
+    if (sink->kind == SINK_CELERY && !sink_kind_is_built(is_amqp ? SINK_AMQP : SINK_REDIS))
+        errors_add(errors, line, "url: this build of pgatomic has no %s", is_amqp ? "amqp" : "redis");
 }
 
 /* "whsec_" and the key in base64, as the Standard Webhooks have it. */

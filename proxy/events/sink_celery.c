@@ -14,6 +14,11 @@
 #include "proxy/events/redis_publisher.h"
 #include "proxy/ops/uuid.h"
 
+/* Of a library that is left out there is nothing, and a config that needs it is refused. */
+#pragma weak redis_publisher_new
+#pragma weak redis_publisher_send
+#pragma weak redis_publisher_flush
+#pragma weak redis_publisher_close
 #pragma weak amqp_publisher_new
 #pragma weak amqp_publisher_send
 #pragma weak amqp_publisher_flush

@@ -272,6 +272,10 @@ Test(config_delivery, a_sink_that_was_left_out_of_the_build_is_refused)
           "FILE:1: type: this build of pgatomic has no amqp sink" },
         { SINK_KAFKA, ANY_DATABASE "sink x { type = kafka url = \"kafka://h\" }",
           "FILE:1: type: this build of pgatomic has no kafka sink" },
+        { SINK_REDIS, ANY_DATABASE "sink x { type = redis url = \"redis://h\" }",
+          "FILE:1: type: this build of pgatomic has no redis sink" },
+        { SINK_REDIS, ANY_DATABASE "sink x { type = celery url = \"redis://h\" }",
+          "FILE:1: url: this build of pgatomic has no redis" },
         { SINK_AMQP, ANY_DATABASE "sink x { type = celery url = \"amqp://h\" }",
           "FILE:1: url: this build of pgatomic has no amqp" },
     };
