@@ -1,6 +1,8 @@
 /* An event and its request, as pairs of text. */
 #include "proxy/events/facts.h"
 
+#include <string.h>
+
 static void add(struct facts *out, const char *name, const char *value)
 {
     if (value[0] != '\0')
@@ -14,7 +16,8 @@ void facts_of(const struct notification *e, struct facts *out)
     out->count = 0;
     add(out, "id", out->id);
     add(out, "channel", e->name);
-    add(out, "request", out->request);
+    if (strcmp(out->request, "00000000-0000-0000-0000-000000000000") != 0) /* of a row that another program wrote */
+        add(out, "request", out->request);
     add(out, "route", e->request->route);
     add(out, "label", e->request->label);
     add(out, "database", e->request->database);

@@ -88,11 +88,17 @@ void rows_take_leases(struct pq_values *v, struct ledger *l, unsigned count, uin
 /* --- events ------------------------------------------------------------------------------------------ */
 
 /* As in outbox_sql_claim. */
-enum { ID, CHANNEL, PAYLOAD, SIZE, ROUTE, LABEL, REQUEST, ATTEMPTS };
+enum { ID, CHANNEL, PAYLOAD, SIZE, ROUTE, LABEL, REQUEST, ATTEMPTS, CREATED };
 
 static struct span field(const PGresult *result, int row, int column)
 {
     return span_make(PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column));
+}
+
+static uint64_t number(const PGresult *result, int row, int column)
+{
+    const char *bytes = PQgetvalue(result, row, column);
+    return (uint64_t)wire_get_u32(bytes) << 32 | wire_get_u32(bytes + 4);
 }
 
 /* Rows of other programs may have none: then it is the nil UUID. */
@@ -127,17 +133,20 @@ static struct notification *read_event(const struct rows_claim *claim, const PGr
     struct notification *e = notification_new((const unsigned char *)PQgetvalue(result, row, ID), request, channel,
                                               name, field(result, row, PAYLOAD));
     e->durable = true;
+    e->held_us = number(result, row, CREATED);
     e->attempts = wire_get_u32(PQgetvalue(result, row, ATTEMPTS));
     return e;
 }
 
 /* NULL when it can be delivered. */
-static const char *obstacle(const struct notification *e, const PGresult *result, int row)
+static const char *obstacle(const struct rows_claim *claim, const struct notification *e, const PGresult *result,
+                            int row)
 {
     if (e->channel->sinks[0] == NULL)
         return "no channel block of the config names a sink for it";
     if (PQgetisnull(result, row, PAYLOAD))
-        return "its payload is larger than limits.event";
+        return number(result, row, SIZE) > claim->config->limits.event ? "its payload is larger than limits.event"
+                                                                       : "its channel has too long a name";
     return NULL;
 }
 
@@ -145,7 +154,7 @@ static void append_or_bury(const struct rows_claim *claim, const PGresult *resul
                            struct notification ***last)
 {
     struct row *known = ledger_add(claim->ledger, e->id, e->name, claim->now_ms);
-    const char *why = obstacle(e, result, row);
+    const char *why = obstacle(claim, e, result, row);
     if (why == NULL) {
         **last = e;
         *last = &e->next;

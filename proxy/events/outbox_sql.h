@@ -9,8 +9,8 @@
 extern const char outbox_sql_settings[];
 
 /* $1 rows at most, $2 the lease in ms, $3 channels to leave alone, $4 bytes of payload at most (but one row), $5 bytes of the largest
- * payload that is wanted: of a larger one comes NULL. Gives, oldest first: id, channel, payload, bytes of payload (bigint), route,
- * label, request, attempts. */
+ * payload that is wanted: of a larger one comes NULL, as of one whose channel has a name of more than 1000 characters. Gives, oldest first: id,
+ * channel, payload, bytes of payload, route, label, request, attempts, when it was created in µs since 1970. */
 extern const char outbox_sql_claim[];
 
 /* $1 ids, $2 the lease in ms. */

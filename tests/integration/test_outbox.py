@@ -307,11 +307,13 @@ def E12_rows_that_no_sink_is_for_and_rows_too_large_are_dead_at_once(server):
         outbox.insert(1, channel="unheard-of")
         outbox.insert(1, payload="repeat('x', 1048577)")
         outbox.insert(1, payload="repeat('x', 1048576)")
+        outbox.sql("INSERT INTO pgatomic.outbox (id, channel, payload, route, label) SELECT gen_random_uuid(), repeat('jobs', 1000000), 'x',"
+                   " repeat('r', 1000000), repeat('l', 1000000)")
         proxy.wait_for_log(msg="event_delivered", payload="x" * 1048576)
-        dead = proxy.wait_for_log(count=2, msg="event_dead")
+        dead = proxy.wait_for_log(count=3, msg="event_dead")
         assert {line["reason"] for line in dead} == {"no channel block of the config names a sink for it",
-                                                     "its payload is larger than limits.event"}
-        wait_until(lambda: outbox.count("dead_letter") == 2, "the dead letters")
+                                                     "its payload is larger than limits.event", "its channel has too long a name"}
+        wait_until(lambda: outbox.count("dead_letter") == 3, "the dead letters")
         outbox.wait_until_empty()
 
 
