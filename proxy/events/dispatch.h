@@ -17,7 +17,7 @@
  * event is in anybody's debt (E6); one whose channel names no sink is done. `now_us`: wall clock, µs since 1970. */
 void dispatch_publish(struct notification *first_take, uint64_t now_us);
 
-/* E13: the name of a sink of the channel that holds so much already that another event of so many bytes must not come to be; NULL: there
+/* E13: the name of a sink of the channel that holds so much already that so many bytes of events more must not come to be; NULL: there
  * is none. Durable channels never wait for a sink, for their events need no memory. */
 const char *dispatch_sink_behind(const struct channel *channel, const struct config *config, size_t bytes);
 

@@ -144,10 +144,10 @@ static void new_id(void *context, unsigned char id[EVENT_ID_SIZE])
     uuid_make(id, loop_now_us(&w->loop));
 }
 
-static const char *sink_behind(void *context, const struct channel *channel, size_t payload)
+static const char *sink_behind(void *context, const struct channel *channel, size_t bytes)
 {
     const struct worker *w = context;
-    return dispatch_sink_behind(channel, w->config, payload);
+    return dispatch_sink_behind(channel, w->config, bytes);
 }
 
 static void begin_session(struct client *c)

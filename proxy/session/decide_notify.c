@@ -22,11 +22,11 @@ static bool over_the_limits(struct decision *d, const struct channel *channel, s
     return false;
 }
 
-/* Rather than the proxy running out of memory (E13). */
+/* Rather than the proxy running out of memory (E13); what its transaction has captured so far will come to the sink at once. */
 static bool sink_is_behind(struct decision *d, const struct channel *channel, size_t payload)
 {
     const struct session *s = d->s;
-    const char *name = s->sink_behind ? s->sink_behind(s->context, channel, payload) : NULL;
+    const char *name = s->sink_behind ? s->sink_behind(s->context, channel, s->txn.bytes + payload) : NULL;
     if (!name)
         return false;
     struct buffer message = { 0 };

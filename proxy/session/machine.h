@@ -45,7 +45,7 @@ struct session {
     struct sql_options sql;
     const struct encoding *server_encoding;
     void (*new_id)(void *context, unsigned char id[EVENT_ID_SIZE]);
-    const char *(*sink_behind)(void *context, const struct channel *channel, size_t payload);
+    const char *(*sink_behind)(void *context, const struct channel *channel, size_t bytes);
     void *context;
     const struct route *base_route; /* of unmarked requests without a label of their own */
     enum route_mode base_mode;

@@ -37,8 +37,8 @@ struct session_start {
     bool standard_conforming_strings;
     bool default_read_only;                                         /* default_transaction_read_only */
     void (*new_id)(void *context, unsigned char id[EVENT_ID_SIZE]); /* a fresh UUIDv7 */
-    /* The sink of a channel that can take no event of this size at the moment (E13), or NULL. NULL itself: all can. */
-    const char *(*sink_behind)(void *context, const struct channel *channel, size_t payload);
+    /* The sink of a channel that has no room for so many bytes of events at the moment (E13), or NULL. NULL itself: all have. */
+    const char *(*sink_behind)(void *context, const struct channel *channel, size_t bytes);
     void *context;
 };
 

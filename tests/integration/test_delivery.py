@@ -192,6 +192,18 @@ def E13_a_sink_that_is_behind_refuses_events_and_others_go_on(server):
             assert slow.wait_for(sent + 1)[-1].text == "room again"
 
 
+def E13_one_transaction_cannot_hold_more_than_its_sink_may(server):
+    with Receiver() as receiver:
+        with Proxy(server, "limits { held = 20kB  event = 8kB }\n" + hook(receiver) + channel()) as proxy, proxy.log_in() as client:
+            ask_ok(client, "BEGIN")
+            for i in range(2):
+                ask_ok(client, f"NOTIFY mail, '{i}{'x' * 7999}'")
+            assert error_of(client, f"NOTIFY mail, '2{'x' * 7999}'")["M"] == 'sink "hook" is behind: limits.held'
+            ask_ok(client, "ROLLBACK")
+            ask_ok(client, "NOTIFY mail, 'small'")
+            assert [post.text for post in receiver.wait_for(1)] == ["small"]
+
+
 def E13_a_transaction_that_met_a_sink_behind_is_failed_and_can_be_rolled_back(server):
     with Receiver(lambda post: 503) as receiver:
         blocks = "limits { held = 2kB  event = 1kB }\n" + hook(receiver) + channel()
