@@ -334,7 +334,7 @@ static void stop(struct outlet *o, const char *reason)
 {
     free(o->stopped);
     o->stopped = memory_copy_text(reason);
-    LOG(LOG_ERROR, "sink_stopped", log_text("sink", o->block->name), log_text("reason", reason));
+    LOG(LOG_ERROR, "sink stopped", log_text("sink", o->block->name), log_text("reason", reason));
     settle_waiting(o, o->stopped, false);
 }
 

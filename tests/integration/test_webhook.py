@@ -119,7 +119,7 @@ def E12_410_stops_the_sink_until_a_reload(server):
             assert dead["reason"] == "HTTP 410" and dead["attempt"] == 1
             ask_ok(client, "NOTIFY mail, 'two'")
             proxy.wait_for_log(msg="event_dead", count=2)
-            assert len(receiver.seen) == 1 and proxy.log_where(msg="sink_stopped")
+            assert len(receiver.seen) == 1 and proxy.log_where(msg="sink stopped")
             status[0] = 200
             proxy.reload(blocks)
             proxy.wait_for_log(msg="config reloaded")
