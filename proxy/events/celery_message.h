@@ -25,7 +25,7 @@
 struct celery_defaults {
     const char *id;     /* the event's, as text */
     const char *queue;  /* the sink's */
-    const char *origin; /* "pgatomic@host" */
+    const char *origin; /* "pgatomic@host", in UTF-8 */
     uint64_t now_us;    /* when the event was captured: wall clock, µs since 1970 */
 };
 

@@ -45,12 +45,21 @@ static char *read_prefix(const char *query)
     return prefix;
 }
 
+/* Hosts may have any bytes for a name; messages may not. */
+static void set_origin(char *origin, size_t size)
+{
+    char name[HOST_SIZE] = "localhost";
+    (void)gethostname(name, sizeof name - 1);
+    for (char *c = name; *c != '\0'; c++)
+        if ((unsigned char)*c <= 0x20 || (unsigned char)*c >= 0x7f)
+            *c = '?';
+    snprintf(origin, size, "pgatomic@%s", name);
+}
+
 static void *open_sink(const struct sink *config, const struct sink_host *host)
 {
     struct sink_celery *s = or_abort(calloc(1, sizeof *s));
-    char name[HOST_SIZE] = "localhost";
-    (void)gethostname(name, sizeof name - 1);
-    snprintf(s->origin, sizeof s->origin, "pgatomic@%s", name);
+    set_origin(s->origin, sizeof s->origin);
     s->config = config;
     s->loop = host->loop;
     s->prefix = read_prefix(config->parts.query);

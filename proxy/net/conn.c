@@ -123,7 +123,7 @@ static ssize_t receive_some(struct conn *c, char *to, size_t size)
     if (c->tls == NULL)
         return receive_bytes(c->fd, to, size);
     ssize_t n = tls_receive(c->tls, to, size);
-    if (n > 0 && c->event != NULL && tls_has_pending(c->tls))
+    if (n > 0 && c->wants_input && tls_has_pending(c->tls))
         event_active(c->event, EV_READ, 0);
     return n;
 }
@@ -234,10 +234,11 @@ void conn_send(struct conn *c, const struct iovec *parts, int count)
 {
     if (!takes_output(c))
         return;
-    for (int i = 0; c->tls != NULL && i < count; i++)
-        tls_send(c->tls, span_make(parts[i].iov_base, parts[i].iov_len));
-    if (c->tls != NULL)
+    if (c->tls != NULL) {
+        for (int i = 0; i < count; i++)
+            tls_send(c->tls, span_make(parts[i].iov_base, parts[i].iov_len));
         return;
+    }
     size_t sent = conn_queued(c) == 0 ? send_parts(c, parts, count) : 0;
     for (int i = 0; i < count && !c->broken; i++) {
         size_t gone = sent < parts[i].iov_len ? sent : parts[i].iov_len;

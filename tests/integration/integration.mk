@@ -19,11 +19,12 @@ integration-tsan: $(BROKERS)/ready ## the same under ThreadSanitizer
 	@tools/packages brokers
 	@PGATOMIC=build/tsan/pgatomic $(BROKERS)/bin/python3 tests/integration/run.py $(ONLY)
 
-# Clients of the brokers, with which the tests look at what arrived.
-$(BROKERS)/ready: tests/integration/requirements.txt
+# Clients of the brokers, with which the tests look at what arrived; and Celery as old as it may be.
+$(BROKERS)/ready: tests/integration/requirements.txt tests/integration/requirements-oldest-celery.txt
 	@tests/drivers/tools python
-	@echo "pip install -r $<"
+	@echo "pip install -r $^"
 	rm -rf $(@D) && python3 -m venv $(@D) && $(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	python3 -m venv $(@D)/oldest-celery && $(@D)/oldest-celery/bin/pip install -q --disable-pip-version-check -r $(word 2,$^)
 	touch $@
 
 .PHONY: integration integration-asan integration-tsan

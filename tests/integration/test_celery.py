@@ -2,9 +2,10 @@
 
 import datetime
 import json
+import sys
 
 import rabbitmq
-from celery_worker import Worker
+from celery_worker import OLDEST, Worker
 from events import notify, wait_until_delivered
 from proxy import Proxy
 from redis_server import Redis
@@ -30,8 +31,9 @@ def moment(text):
     return datetime.datetime.fromisoformat(text).timestamp()
 
 
-def E5_a_stock_worker_runs_what_was_committed_in_that_order(server):
-    with Redis() as redis, Worker(redis.url(), redis) as worker, Proxy(server, config(redis.url())) as proxy, proxy.log_in() as client:
+def runs_what_was_committed(server, python):
+    with Redis() as redis, Worker(redis.url(), redis, python=python) as worker, Proxy(server, config(redis.url())) as proxy, \
+            proxy.log_in() as client:
         for n in range(0, 50, 5):
             client.ask("BEGIN; " + "; ".join(f"NOTIFY celery, '{call(i)}'" for i in range(n, n + 5)) + "; COMMIT")
             client.ask(f"BEGIN; NOTIFY celery, '{call('never')}'; ROLLBACK")
@@ -41,6 +43,14 @@ def E5_a_stock_worker_runs_what_was_committed_in_that_order(server):
         assert [one["id"] for one in calls] == released
         assert all(one["root"] == one["id"] and one["origin"].startswith("pgatomic@") for one in calls)
         assert all(one["queue"] == "celery" and one["kwargs"] == {} and one["eta"] is None for one in calls)
+
+
+def E5_a_stock_worker_runs_what_was_committed_in_that_order(server):
+    runs_what_was_committed(server, sys.executable)
+
+
+def E5_a_worker_of_celery_5_4_does_so_too(server):
+    runs_what_was_committed(server, OLDEST)
 
 
 def E5_arguments_reach_the_worker_to_the_letter(server):

@@ -1,4 +1,5 @@
-"""A stock Celery worker for a test. What its tasks were called with ends up in a list of a private Redis.
+"""A stock Celery worker for a test, of the newest version or of the oldest that we promise to serve. What its tasks were called with ends
+up in a list of a private Redis.
 
     with Worker(redis.url(), results=redis) as worker:
         … deliver tasks named `record` to the queue `celery` …
@@ -34,17 +35,18 @@ def record(self, *args, **kwargs):
         "priority": request.delivery_info["priority"], "shown": [request.argsrepr, request.kwargsrepr],
         "repr": [repr(list(args)), repr(kwargs)]}))
 """
+OLDEST = os.path.join(os.path.dirname(os.path.dirname(sys.executable)), "oldest-celery", "bin", "python3")
 SETTINGS = {"worker_prefetch_multiplier": 1, "broker_connection_retry_on_startup": True, "worker_hijack_root_logger": True,
             "result_backend": None, "timezone": "UTC"}
 
 
 class Worker:
-    def __init__(self, broker, results, *arguments, queues=None, tasks=TASKS, **settings):
+    def __init__(self, broker, results, *arguments, queues=None, tasks=TASKS, python=sys.executable, **settings):
         """`results`: a Redis that the tasks write to, and that this class reads from. `queues`: those to take from, with their arguments.
-        `tasks`: another module than the one above."""
+        `tasks`: another module than the one above. `python`: whose Celery."""
         self.broker, self.results, self.arguments, self.tasks = broker, results, arguments, tasks
         self.settings, self.queues = {**SETTINGS, **settings}, queues
-        self.taken = 0
+        self.python, self.taken = python, 0
 
     def __enter__(self):
         self.directory = tempfile.TemporaryDirectory(prefix="pgatomic-celery-")
@@ -53,7 +55,7 @@ class Worker:
         self.log = os.path.join(self.directory.name, "log")
         environment = {**os.environ, "BROKER": self.broker, "RESULTS": self.results.path, "SETTINGS": json.dumps(self.settings),
                        "QUEUES": json.dumps(self.queues)}
-        command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--pool", "solo", "--loglevel", "INFO", "--without-gossip",
+        command = [self.python, "-m", "celery", "-A", "tasks", "worker", "--pool", "solo", "--loglevel", "INFO", "--without-gossip",
                    "--without-mingle", "--without-heartbeat", *self.arguments]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, cwd=self.directory.name, env=environment, stdout=log, stderr=log)

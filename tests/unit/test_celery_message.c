@@ -185,6 +185,16 @@ Test(celery_message, what_no_worker_could_take_is_refused_with_the_reason)
     }
 }
 
+Test(celery_message, a_queue_that_is_not_text_is_refused_and_not_sent)
+{
+    struct celery_defaults broken = defaults;
+    struct celery_message m;
+    char reason[CELERY_REASON_SIZE];
+    broken.queue = "\xff";
+    cr_assert_not(celery_message_read(&m, span_of("{\"task\":\"t\"}"), &broken, reason));
+    cr_assert_str_eq(reason, "the queue of the sink is not UTF-8");
+}
+
 /* --- on Redis ------------------------------------------------------------------------------------- */
 
 static json_t *envelope_of(const struct celery_message *m, const char *payload)
