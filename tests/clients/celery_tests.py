@@ -8,9 +8,11 @@ from celery.signals import after_task_publish, before_task_publish
 
 
 def drain(case):
-    """What `record` was called with so far, up to a marker that is sent now."""
+    """What `record` was called with so far, up to a marker that is sent now, by the way that others have taken."""
+    from django.db import transaction
     case.marker += 1
-    case.tasks.record.apply_async([f"marker {case.marker}"])
+    with transaction.atomic():
+        case.tasks.record.apply_async([f"marker {case.marker}"])
     calls = []
     while not calls or calls[-1]["args"] != [f"marker {case.marker}"]:
         calls += case.worker.take(1)

@@ -24,14 +24,18 @@ from harness import Case  # noqa: E402
 from postgres import Postgres  # noqa: E402
 
 
+def tests(name, words):
+    for test in settings.SETTINGS[name]["tests"]:
+        full = f"{name}: {test.__name__}"
+        if not words or any(word in full for word in words):
+            yield full, test
+
+
 def run_setting(name, words):
     """The tests of a setting, here. Prints a line for each."""
     failed = 0
     with Case(name, settings.SETTINGS[name]) as case:
-        for test in settings.SETTINGS[name]["tests"]:
-            full = f"{name}: {test.__name__}"
-            if words and not any(word in full for word in words):
-                continue
+        for full, test in tests(name, words):
             began, _ = time.monotonic(), case.log()
             try:
                 test(case)
@@ -48,6 +52,8 @@ def main(every, words):
     print(f"--- {settings.VERSIONS}", flush=True)
     with Postgres() as server:
         for name in settings.chosen(every):
+            if not list(tests(name, words)):
+                continue
             for suffix in ("", "_second", "_direct"):
                 server.create_database(f"clients_{name}{suffix}", settings.TABLES)
             process = subprocess.Popen([sys.executable, __file__, "--setting", name, *words], env={**os.environ, **server.environment()},
