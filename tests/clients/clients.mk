@@ -14,6 +14,10 @@ test-clients-versions: build $(CLIENTS)/django42/ready $(CLIENTS)/django52/ready
 	@tools/packages postgres brokers
 	@for version in 42 52 61; do $(CLIENTS)/django$$version/bin/python tests/clients/run.py --every $(ONLY) || failed=1; done; [ -z "$$failed" ]
 
+demo: build $(CLIENTS)/django52/ready ## Django and Celery with pgatomic and without: what becomes of 200 sign-ups (OPTIONS='--help')
+	@tools/packages postgres brokers
+	@$(CLIENTS)/django52/bin/python demo/demo.py $(OPTIONS)
+
 $(CLIENTS)/%/ready: tests/clients/%.txt
 	@tests/drivers/tools python
 	@echo "pip install -r $<"
@@ -33,4 +37,4 @@ $(CLIENTS)/python/bin/python3: $(wildcard tests/clients/python/*)
 	rm -rf $(CLIENTS)/python && go run -C tests/clients/python -buildvcs=false . $(abspath $(CLIENTS)/python)
 	touch $@
 
-.PHONY: test-clients test-clients-versions
+.PHONY: test-clients test-clients-versions demo
