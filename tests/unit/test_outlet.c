@@ -347,3 +347,118 @@ Test(outlet, E12_a_receiver_that_asks_for_time_gets_it_for_all_its_events)
     cr_expect(outlet_is_busy(stage.outlet, loop_now_us(&stage.loop) + 50 * 1000000));
     tear_down();
 }
+
+/* --- whatever happens ------------------------------------------------------------------------------ */
+
+enum { CHANNELS = 6, EVENTS = 60 };
+
+/* What each channel has had confirmed last, and how many events are over. */
+static struct {
+    char last[CHANNELS];
+    unsigned over;
+} seen;
+
+static size_t channel_of(const struct delivery *d)
+{
+    return (size_t)(d->event->name[0] - 'a');
+}
+
+static void note_delivered(const struct delivery *d)
+{
+    char *last = &seen.last[channel_of(d)];
+    cr_assert_lt(*last, d->event->payload[0], "channel %s: %d behind %d", d->event->name, d->event->payload[0], *last);
+    *last = d->event->payload[0];
+    seen.over++;
+}
+
+static struct delivery *take_from_hand(size_t i)
+{
+    struct delivery *d = fake.hand[i];
+    memmove(&fake.hand[i], &fake.hand[i + 1], (--fake.count - i) * sizeof *fake.hand);
+    return d;
+}
+
+static size_t first_of_its_channel(size_t i)
+{
+    size_t first = 0;
+    while (channel_of(fake.hand[first]) != channel_of(fake.hand[i]))
+        first++;
+    return first;
+}
+
+/* As a sink that keeps order must: with one, all behind it fail. */
+static void fail_from(size_t i, enum delivery_result result)
+{
+    size_t channel = channel_of(fake.hand[i]);
+    struct delivery *d = take_from_hand(i);
+    seen.over += result == DELIVERY_REFUSED;
+    delivery_done(d, result, "no", 0);
+    for (size_t k = i; k < fake.count;)
+        if (channel_of(fake.hand[k]) == channel)
+            delivery_done(take_from_hand(k), DELIVERY_FAILED, "no", 0);
+        else
+            k++;
+}
+
+static void something_happens(unsigned *seed)
+{
+    if (fake.count == 0)
+        return;
+    size_t i = (size_t)rand_r(seed) % fake.count;
+    switch (rand_r(seed) % 4) {
+    case 0:
+        fail_from(i, DELIVERY_FAILED);
+        return;
+    case 1:
+        fail_from(i, rand_r(seed) % 4 == 0 ? DELIVERY_REFUSED : DELIVERY_FAILED);
+        return;
+    default: {
+        struct delivery *d = take_from_hand(first_of_its_channel(i));
+        note_delivered(d);
+        delivery_done(d, DELIVERED, NULL, 0);
+    }
+    }
+}
+
+/* One turn of the loop, which has a timer to wake it. */
+static void turn_once(void)
+{
+    struct timer *soon = timer_new(&stage.loop, on_turn, NULL);
+    timer_start(soon, 0);
+    loop_run(&stage.loop);
+    timer_free(soon);
+}
+
+static void play(const struct sink_type *type, unsigned seed)
+{
+    set_up(type, 1000000);
+    memset(&seen, 0, sizeof seen);
+    stage.block.retry.first_ms = stage.block.retry.max_ms = 1;
+    unsigned added = 0;
+    while (seen.over < EVENTS) {
+        if (added < EVENTS && rand_r(&seed) % 2 == 0) {
+            char channel[] = { (char)('a' + rand_r(&seed) % CHANNELS), '\0' },
+                 payload[] = { (char)(1 + added++), '\0' };
+            add(channel, payload);
+        }
+        if (rand_r(&seed) % 64 == 0) {
+            struct sink changed = stage.block;
+            changed.timeout_ms = (uint64_t)rand_r(&seed);
+            outlet_reload(stage.outlet, type, &changed, stage.config);
+            outlet_reload(stage.outlet, type, &stage.block, stage.config);
+        }
+        turn_once();
+        cr_assert_leq(fake.count, type->window);
+        something_happens(&seed);
+    }
+    cr_expect_eq(fake.count, 0);
+    tear_down();
+}
+
+Test(outlet, E5_whatever_fails_each_event_is_over_once_and_in_its_channels_order)
+{
+    for (unsigned seed = 1; seed <= 10; seed++) {
+        play(&one_at_a_time, seed);
+        play(&in_order, seed);
+    }
+}
