@@ -42,6 +42,25 @@ enum session_result client_fail_extended(struct session *s, const char *sqlstate
     return client_taken(s, REST_DROP);
 }
 
+/* More names than are kept. The server fails what the client is in, and the client is told why (R15). */
+static enum session_result refuse_names(struct session *s)
+{
+    if (!client_is_settled(s))
+        return client_hold(s);
+    struct plan *plan = session_plan(s);
+    struct decision d;
+    decide_init(&d, s, plan, false);
+    decide_refusal(&d, "54000", "too many prepared statements, portals or cursors on this connection",
+                   (struct span){ 0 });
+    bool fails = plan->step_count > 0 && plan->steps[plan->step_count - 1].kind == STEP_LOCAL;
+    s->unsynced++;
+    s->flushed = false;
+    send_execute_plan(s, plan, NULL, (struct span){ 0 });
+    if (fails)
+        s->skipping = true;
+    return client_taken(s, REST_DROP);
+}
+
 enum readiness { READY, NOT_YET, FAILED };
 
 /* What has to be true before a message that needs a transaction may go out. */
@@ -169,6 +188,8 @@ static enum session_result on_parse(struct session *s, const struct frame *f)
             return SESSION_HOLD;
         if (is_reset(st.kind) && state_is_virtual(&s->front) && !client_is_settled(s))
             return client_hold(s);
+        if (names_are_many(&s->names))
+            return refuse_names(s);
         return parse_special(s, f, &parse, st.kind);
     }
     if (s->expiry != EXPIRY_NONE)
@@ -236,6 +257,8 @@ static enum session_result on_bind(struct session *s, const struct frame *f)
     if (!message_read_bind(frame_body(f), &bind))
         return client_bad(s, "malformed Bind message");
     struct prepared *p = s->names.prepared ? names_find(&s->names, bind.statement) : NULL;
+    if (names_are_many(&s->names) && bind.portal.size > 0)
+        return refuse_names(s);
     if (!client_switch_read_only(s))
         return client_hold(s);
     if (p && !needs_prelude(s, p->statement.kind))

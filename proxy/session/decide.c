@@ -211,11 +211,27 @@ static bool shares_its_unit(const struct decision *d)
     return state_is_virtual(&d->st) && d->st.client == CLIENT_NONE && (d->several || !d->simple);
 }
 
+/* What has to be remembered of a connection has its bounds. */
+static bool refuse_more(struct decision *d, const struct statement *st)
+{
+    const struct session *s = d->s;
+    bool sets = st->kind == STATEMENT_SET || st->kind == STATEMENT_RESET;
+    bool names = st->kind == STATEMENT_PREPARE || st->kind == STATEMENT_DECLARE;
+    if (!(sets && s->settings.count >= SETTINGS_MAX) && !(names && names_are_many(&s->names)))
+        return false;
+    decide_refuse(d, "54000",
+                  sets ? "too many settings in one request"
+                       : "too many prepared statements, portals or cursors on this connection");
+    return true;
+}
+
 static void decide_session_command(struct decision *d, const struct statement *st, struct span slice)
 {
     bool outside = d->st.client == CLIENT_NONE;
     bool open = d->st.wrapper || d->st.outer || decision_has_begun(d); /* an error has to fail it */
     bool in_wrapper = state_is_virtual(&d->st) && outside && open;
+    if (refuse_more(d, st))
+        return;
     if (!outside || in_wrapper)
         decide_prelude(d);
 
@@ -277,6 +293,8 @@ static void decide_prepare_transaction(struct decision *d, struct span slice)
 
 static void decide_cursor(struct decision *d, const struct statement *st, struct span slice)
 {
+    if (refuse_more(d, st))
+        return;
     decide_prelude(d);
     struct step *step = decision_client(d, slice, EFFECT_NONE);
     if (st->kind == STATEMENT_DECLARE && !st->hold && d->st.client == CLIENT_OPEN) {

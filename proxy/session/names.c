@@ -29,6 +29,7 @@ static void drop_portals(struct names *n, uint64_t first, uint64_t last)
             continue;
         }
         *at = p->next;
+        n->portal_count--;
         portal_free(p);
     }
 }
@@ -50,6 +51,7 @@ struct prepared *names_prepare(struct names *n, struct span name, struct span te
     p->references = 1;
     p->next = n->prepared;
     n->prepared = p;
+    n->prepared_count++;
     return p;
 }
 
@@ -101,6 +103,7 @@ static void drop_prepared(struct names *n, bool (*which)(const struct prepared *
         struct prepared *p = *at;
         if (which(p, what)) {
             *at = p->next;
+            n->prepared_count--;
             prepared_release(p);
         } else {
             at = &p->next;
@@ -151,6 +154,7 @@ void names_confirm(struct names *n, struct prepared *p)
         struct prepared *older = *at;
         if (strcmp(older->name, p->name) == 0) {
             *at = older->next;
+            n->prepared_count--;
             prepared_release(older);
         } else {
             at = &older->next;
@@ -169,6 +173,7 @@ struct portal *names_bind(struct names *n, struct span name, struct prepared *pr
     prepared->references++;
     portal->next = n->portals;
     n->portals = portal;
+    n->portal_count++;
     return portal;
 }
 
@@ -186,6 +191,7 @@ void names_unbind(struct names *n, struct span name)
         struct portal *p = *at;
         if (span_is(name, p->name)) {
             *at = p->next;
+            n->portal_count--;
             portal_free(p);
             return;
         }
@@ -211,6 +217,7 @@ void names_drop_cursor(struct names *n, struct span name)
         struct cursor *c = *at;
         if (span_is(name, c->name)) {
             *at = c->next;
+            n->cursor_count--;
             free(c->name);
             free(c);
             return;
@@ -227,6 +234,7 @@ void names_add_cursor(struct names *n, struct span name, bool in_client, bool at
     c->at_sync = at_sync;
     c->next = n->cursors;
     n->cursors = c;
+    n->cursor_count++;
 }
 
 void names_free(struct names *n)

@@ -3,11 +3,15 @@
  * Ordinary ones are the server's business and are not kept here; so for almost every client these lists are empty, and a look-up costs
  * a comparison. What is kept is whatever a rule speaks of: transaction control, marks, notifications, session commands.
  *
- * A Parse is believed before its ParseComplete, and undone when an error makes the server skip it: names_undo(). */
+ * A Parse is believed before its ParseComplete, and undone when an error makes the server skip it: names_undo().
+ *
+ * Lists are short, and stay so: who is about to add to one that has NAMES_MAX entries refuses (names_are_many). */
 #ifndef PROXY_SESSION_NAMES_H
 #define PROXY_SESSION_NAMES_H
 
 #include "protocol/statement.h"
+
+enum { NAMES_MAX = 1000 };
 
 enum { PREPARED_TYPES_MAX = 3 }; /* no statement that is kept here has more parameters */
 
@@ -52,7 +56,14 @@ struct names {
     struct prepared *prepared; /* newest first */
     struct portal *portals;
     struct cursor *cursors;
+    size_t prepared_count, portal_count, cursor_count;
 };
+
+/* One of the lists is as long as it may be. */
+static inline bool names_are_many(const struct names *n)
+{
+    return n->prepared_count >= NAMES_MAX || n->portal_count >= NAMES_MAX || n->cursor_count >= NAMES_MAX;
+}
 
 void names_free(struct names *n);
 

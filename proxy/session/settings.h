@@ -15,6 +15,9 @@ struct setting {
     bool fresh;   /* in the Query, or the messages up to Sync, that has not ended yet */
 };
 
+/* More of them in one request are refused. */
+enum { SETTINGS_MAX = 1000 };
+
 struct settings {
     struct setting *list;
     size_t count, capacity;
