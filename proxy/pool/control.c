@@ -85,10 +85,11 @@ struct control_question {
     bool has_row;
     unsigned char row[EVENT_ID_SIZE];
     bool is_same;     /* the server is the one that the COMMIT was sent to */
+    bool has_looked;  /* the row was looked for */
     bool is_out;      /* with the server */
     bool dropped;     /* and nobody wants the answer */
     bool only_learns; /* nobody waits; the identity is all that is wanted */
-    uint64_t asked_us;
+    uint64_t asked_us, limit_us;
     struct timer *pause;
     void (*answered)(void *context, enum session_outcome outcome);
     void *context;
@@ -175,7 +176,7 @@ static void settle(struct control_question *q, enum session_outcome outcome)
 static void try_later(struct control_question *q)
 {
     uint64_t now_us = loop_now_us(q->control->owner->loop);
-    if (!q->only_learns && now_us >= q->asked_us + CONTROL_TIMEOUT_MS * 1000ULL)
+    if (!q->only_learns && now_us >= q->limit_us)
         settle(q, OUTCOME_UNKNOWN);
     else
         timer_start(q->pause, PAUSE_MS * 1000);
@@ -209,10 +210,15 @@ static void on_row(void *context, const PGresult *result, const char *error, con
     (void)error, (void)sqlstate;
     if (!is_wanted(q))
         return;
-    if (result != NULL && PQntuples(result) > 0)
+    if (result != NULL && PQntuples(result) > 0) {
         settle(q, OUTCOME_COMMITTED);
-    else
-        try_later(q);
+        return;
+    }
+    uint64_t limit_us = loop_now_us(q->control->owner->loop) + CONTROL_ROW_TIMEOUT_MS * 1000ULL;
+    if (result != NULL && limit_us < q->limit_us && !q->has_looked)
+        q->limit_us = limit_us;
+    q->has_looked |= result != NULL;
+    try_later(q);
 }
 
 static void ask_for_row(struct control_question *q)
@@ -284,6 +290,7 @@ static struct control_question *question_new(struct control *k, struct span xid)
     q->control = k;
     q->xid = memory_copy_span(xid);
     q->asked_us = loop_now_us(k->owner->loop);
+    q->limit_us = q->asked_us + CONTROL_TIMEOUT_MS * 1000ULL;
     q->pause = timer_new(k->owner->loop, begin, q);
     q->next = k->first;
     k->first = q;

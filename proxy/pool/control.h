@@ -13,8 +13,9 @@
 #include "proxy/net/resolve.h"
 #include "proxy/session/session.h"
 
-/* After so long nobody waits any more: OUTCOME_UNKNOWN. */
-enum { CONTROL_TIMEOUT_MS = 30000 };
+/* After so long nobody waits any more: OUTCOME_UNKNOWN. A row that is not there may still come, if the server has all that it needs to commit
+ * it; but that takes no longer than this. */
+enum { CONTROL_TIMEOUT_MS = 30000, CONTROL_ROW_TIMEOUT_MS = 5000 };
 
 struct control;
 struct control_question;

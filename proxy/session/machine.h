@@ -100,6 +100,7 @@ struct session {
     size_t questions_in_flight; /* for the number of the transaction (E9) */
     char xid[24];               /* the number of the open transaction, in decimal; "": not known */
     bool can_ask;               /* there is somebody to ask what became of a COMMIT */
+    bool commit_told;           /* the client has the reply to its COMMIT, and only its ReadyForQuery is missing */
     bool in_doubt;              /* the server is lost, and that is being asked */
     struct buffer last_words;   /* the ErrorResponse with which the client's connection ends when it is known */
     bool cancelling;            /* a cancel request of ours is out */

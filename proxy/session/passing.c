@@ -179,7 +179,8 @@ size_t session_pass_client(struct session *s, struct span input)
 static bool server_is_calm(const struct session *s)
 {
     return !(s->controls | s->finishing | s->cancelling | s->rollback_owed | s->closing | s->client_gone | s->ending |
-             s->copying | s->copy_in | s->rules_stale | s->unit_failed | s->close_cursors | s->begin_failed) &&
+             s->copying | s->copy_in | s->rules_stale | s->unit_failed | s->commit_told | s->close_cursors |
+             s->begin_failed) &&
            s->undo == UNDO_NONE && s->expiry == EXPIRY_NONE && s->now.unit == UNIT_NONE && !s->names.portals &&
            s->settings.count == 0 && has_no_deadline(s);
 }

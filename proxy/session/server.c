@@ -80,6 +80,7 @@ static void complete_step(struct session *s, struct pending *entry, struct step 
     struct range reply = step->reply;
     size_t at = plan->at;
     s->server_status = status_behind(step, s->server_status);
+    bool committed = step->effect == EFFECT_REQUEST_COMMIT || step->effect == EFFECT_PLAIN_COMMIT;
     request_apply(s, plan, step, tag);
     if (plan->steps[at].effect == EFFECT_HOLD)
         s->events_in_flight--;
@@ -90,6 +91,7 @@ static void complete_step(struct session *s, struct pending *entry, struct step 
     if (plan->steps[at].effect == EFFECT_REQUEST_COMMIT || plan->steps[at].effect == EFFECT_PLAIN_COMMIT)
         s->commits_in_flight--;
     plan->at++;
+    s->commit_told = committed && plan->at == plan->step_count;
     if (!hidden && reply.size > 0)
         send_to_client(s, actions_keep(s->out, plan_span(plan, reply)));
     else if (!hidden)
@@ -118,6 +120,7 @@ static void on_complete(struct session *s, const struct frame *f)
 {
     struct pending *head = pending_head(&s->pending);
     struct step *step = current_step(head);
+    s->commit_told = false;
     if (step && step->kind != STEP_LOCAL)
         complete_step(s, head, step, f);
     else if (!is_hidden(head))
@@ -549,7 +552,7 @@ static void on_ready(struct session *s, const struct frame *f)
     if (frame_body(f).size < 1)
         return;
     s->server_status = frame_body(f).data[0];
-    s->copy_in = false;
+    s->copy_in = s->commit_told = false;
     if (!head) {
         forward(s, f);
         return;

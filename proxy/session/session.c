@@ -327,9 +327,14 @@ void session_on_cancelled(struct session *s, struct actions *a)
     session_progress(s);
 }
 
+/* A client that was told of its COMMIT is not left to doubt it. */
 static void tell_loss(struct session *s, struct span message)
 {
     struct buffer made = { 0 };
+    const struct pending *head = pending_head(&s->pending);
+    bool ready = head && (head->kind == PENDING_QUERY || head->kind == PENDING_SYNC) && !head->swallow;
+    if (s->commit_told && ready)
+        message_add_ready(&made, 'I');
     message_add_error(&made, &(struct message_fault){ "FATAL", "08006", message, { 0 }, { 0 } });
     send_made_to_client(s, &made);
 }
