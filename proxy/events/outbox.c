@@ -1,6 +1,7 @@
 /* The relays of this process, by the database whose outbox each serves.
  *
- * A relay whose block has left the config stays until what is in hand has come to its end. */
+ * A relay whose block has left the config is retired: it stays until what is in hand has come to its end, and comes back for what a
+ * session still brings. */
 #include "proxy/events/outbox.h"
 
 #include <string.h>
@@ -28,9 +29,14 @@ static struct relay *find(const char *name)
     return NULL;
 }
 
+static const struct outbox *outbox_of(const struct notification *e)
+{
+    return config_outbox(e->request->config, e->request->database);
+}
+
 static struct relay *relay_of(const struct notification *e)
 {
-    const struct outbox *outbox = config_outbox(e->request->config, e->request->database);
+    const struct outbox *outbox = outbox_of(e);
     return outbox != NULL ? find(outbox->name) : NULL;
 }
 
@@ -38,12 +44,13 @@ static void on_settled(void);
 
 /* --- from beginning to end ----------------------------------------------------------------------- */
 
-static void open_relay(struct config *config, const struct outbox *outbox)
+static struct relay *open_relay(struct config *config, const struct outbox *outbox)
 {
     struct member *m = or_abort(malloc(sizeof *m));
     *m = (struct member){ .next = outboxes.members };
     outboxes.members = m;
     m->relay = relay_open(&outboxes.host, config, outbox, on_settled);
+    return m->relay;
 }
 
 static void close_member(struct member **link)
@@ -71,22 +78,18 @@ static const struct outbox *block_of(const struct config *config, const char *na
 
 void outbox_reload(struct config *config)
 {
-    for (struct member **link = &outboxes.members; *link != NULL;) {
-        struct relay *relay = (*link)->relay;
+    for (const struct member *m = outboxes.members; m != NULL; m = m->next) {
+        struct relay *relay = m->relay;
         const struct outbox *block = block_of(config, relay_name(relay));
-        if (block == NULL && relay_is_settled(relay, true)) {
-            close_member(link);
-            continue;
-        }
         if (block != NULL)
             relay_reload(relay, config, block);
         else
             relay_retire(relay);
-        link = &(*link)->next;
     }
     for (size_t i = 0; i < config->outbox_count; i++)
         if (find(config->outboxes[i].name) == NULL)
             open_relay(config, &config->outboxes[i]);
+    on_settled();
 }
 
 static void tell_stopped(void *context)
@@ -98,15 +101,28 @@ static void tell_stopped(void *context)
         on_stopped(outboxes.context);
 }
 
-/* From the loop, for whoever is told may close us. */
+/* From the loop, because a relay that has told us so may be the one that goes. */
+static void close_retired(void *context)
+{
+    (void)context;
+    for (struct member **link = &outboxes.members; *link != NULL;)
+        if (relay_is_retired((*link)->relay) && relay_is_settled((*link)->relay, true))
+            close_member(link);
+        else
+            link = &(*link)->next;
+}
+
 static void on_settled(void)
 {
-    if (outboxes.on_stopped == NULL)
-        return;
-    for (const struct member *m = outboxes.members; m != NULL; m = m->next)
-        if (!relay_is_settled(m->relay, false))
-            return;
-    loop_post(outboxes.host.loop, tell_stopped, NULL);
+    bool all = true, retired = false;
+    for (const struct member *m = outboxes.members; m != NULL; m = m->next) {
+        all = all && relay_is_settled(m->relay, false);
+        retired = retired || relay_is_retired(m->relay);
+    }
+    if (outboxes.on_stopped != NULL && all)
+        loop_post(outboxes.host.loop, tell_stopped, NULL);
+    else if (outboxes.on_stopped == NULL && retired)
+        loop_post(outboxes.host.loop, close_retired, NULL);
 }
 
 void outbox_stop_claiming(void)
@@ -132,9 +148,22 @@ void outbox_close(void)
 
 /* --- what became of events ------------------------------------------------------------------------ */
 
+/* Its session began under a config whose outbox has gone since. */
+static struct relay *reopen_relay(const struct notification *e)
+{
+    const struct outbox *outbox = outbox_of(e);
+    if (outbox == NULL)
+        return NULL;
+    struct relay *relay = open_relay(e->request->config, outbox);
+    relay_retire(relay);
+    return relay;
+}
+
 bool outbox_event_arrived(const struct notification *e)
 {
     struct relay *relay = relay_of(e);
+    if (relay == NULL)
+        relay = reopen_relay(e);
     return relay == NULL || relay_event_arrived(relay, e);
 }
 

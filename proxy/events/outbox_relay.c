@@ -70,10 +70,12 @@ static void log_trouble(struct relay *r, const char *error, const char *sqlstate
         return;
     free(r->last_error);
     r->last_error = memory_copy_text(error);
-    bool missing = strcmp(sqlstate, "42P01") == 0 || strcmp(sqlstate, "3F000") == 0;
-    if (sqlstate[0] != '\0') /* of lost connections pq_connection tells */
+    if (strcmp(sqlstate, "42P01") == 0 || strcmp(sqlstate, "3F000") == 0)
+        LOG(LOG_ERROR, "the outbox is not there: run pgatomic outbox install CONNINFO", log_text("outbox", r->name),
+            log_text("error", error), log_text("sqlstate", sqlstate));
+    else if (sqlstate[0] != '\0') /* of lost connections pq_connection tells */
         LOG(LOG_ERROR, "the outbox cannot be used", log_text("outbox", r->name), log_text("error", error),
-            log_text("sqlstate", sqlstate), log_text("hint", missing ? "run: pgatomic outbox install CONNINFO" : ""));
+            log_text("sqlstate", sqlstate));
 }
 
 static void log_recovery(struct relay *r)
@@ -418,6 +420,11 @@ void relay_reload(struct relay *r, struct config *config, const struct outbox *o
 void relay_retire(struct relay *r)
 {
     r->retired = true;
+}
+
+bool relay_is_retired(const struct relay *r)
+{
+    return r->retired;
 }
 
 bool relay_is_settled(const struct relay *r, bool hand)

@@ -18,6 +18,7 @@ const char *relay_name(const struct relay *r);
 void relay_reload(struct relay *r, struct config *config, const struct outbox *outbox);
 /* Claims nothing more, and only ends what it has. */
 void relay_retire(struct relay *r);
+bool relay_is_retired(const struct relay *r);
 /* Nothing is left to be written; with `hand`, nothing is in anybody's hands either. */
 bool relay_is_settled(const struct relay *r, bool hand);
 

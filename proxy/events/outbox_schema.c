@@ -27,6 +27,7 @@
 static const char *const steps[OUTBOX_SCHEMA_VERSION] = {
     "CREATE SCHEMA IF NOT EXISTS pgatomic;"
     "CREATE TABLE IF NOT EXISTS pgatomic.outbox (" COLUMNS ");"
+    "CREATE INDEX IF NOT EXISTS outbox_order ON pgatomic.outbox (xid, position);"
     "CREATE TABLE IF NOT EXISTS pgatomic.dead_letter (" COLUMNS ", died_at timestamptz NOT NULL DEFAULT now());"
     "GRANT USAGE ON SCHEMA pgatomic TO PUBLIC;"
     "GRANT INSERT (id, channel, payload, route, label, request, position, leased_until) ON pgatomic.outbox TO PUBLIC;"

@@ -184,6 +184,33 @@ def E13_what_waits_for_a_sink_that_is_down_waits_in_the_table(server):
             assert not proxy.log_where(msg="events were no longer in the outbox")
 
 
+def E8_an_outbox_that_leaves_the_config_ends_with_what_it_owes(server):
+    """And with what a session brings that began before."""
+    with Postgres() as target, Outbox(server) as outbox:
+        target.stop()
+        with outbox.proxy(to_postgres(target)) as proxy, proxy.log_in(database="shop") as client:
+            blocks = proxy.blocks
+            without = "\n".join(line for line in blocks.splitlines() if not line.startswith("outbox")).replace("delivery = outbox", "")
+            relays = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pgatomic.outbox%' AND pid <> pg_backend_pid()"
+            client.ask("BEGIN")
+            client.ask("NOTIFY notes, 'old'")
+            outbox.insert(5, channel="notes")
+            proxy.wait_for_log(msg="event_retry")
+            proxy.reload(without)
+            proxy.wait_for_log(msg="config reloaded")
+            target.start()
+            proxy.wait_for_log(count=5, msg="event_delivered")
+            outbox.wait_until_empty()
+            wait_until(lambda: outbox.sql(relays) == [["0"]], "the relay to go")
+            client.ask("COMMIT")
+            proxy.wait_for_log(msg="event_delivered", payload="old")
+            outbox.wait_until_empty()
+            outbox.insert(1, channel="notes", payload="'nobody asks for this'")
+            proxy.reload(blocks)
+            proxy.wait_for_log(msg="event_delivered", payload="nobody asks for this")
+            assert len(delivered(proxy)) == 7
+
+
 # --- several processes -------------------------------------------------------------------------------
 
 
@@ -257,12 +284,12 @@ def E8_an_outbox_that_is_not_installed_is_said_once_and_used_when_it_is(server):
     with Outbox(server) as outbox:
         outbox.sql("DROP SCHEMA pgatomic CASCADE")
         with outbox.proxy() as proxy:
-            line = proxy.wait_for_log(msg="the outbox cannot be used")[0]
-            assert line["sqlstate"] == "42P01" and "pgatomic outbox install" in line["hint"]
+            line = proxy.wait_for_log(outbox="shop", level="error")[0]
+            assert line["sqlstate"] == "42P01" and "pgatomic outbox install" in line["msg"]
             assert outbox.command("install")[0] == 0
             outbox.insert(1)
             proxy.wait_for_log(msg="event_delivered")
-            assert len(proxy.log_where(msg="the outbox cannot be used")) == 1
+            assert len(proxy.log_where(outbox="shop", level="error")) == 1
 
 
 # --- death ---------------------------------------------------------------------------------------------
