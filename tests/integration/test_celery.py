@@ -1,15 +1,19 @@
 """Tasks for stock Celery workers: what was committed runs, with what it was called, when and where it should."""
 
+import base64
 import datetime
 import json
 import sys
+import threading
 
 import rabbitmq
 from celery_worker import OLDEST, Worker
 from events import notify, wait_until_delivered
 from proxy import Proxy
 from redis_server import Redis
+from test_outbox import Outbox
 from waiting import wait_until
+from wire import Closed
 
 SINK = """\
 sink "tasks" {{ type = celery  url = "{url}"  timeout = 5s  {options}
@@ -193,3 +197,57 @@ def E5_on_amqp_9_is_the_most_urgent(server):
         queues = [{"name": "celery", "arguments": {"x-max-priority": 9}}]
         with Worker(broker.url(), results, queues=queues) as worker:
             assert [one["args"] for one in worker.take(4)] == [[9], [4], [1], [0]]
+
+
+def E8_durable_tasks_survive_the_death_of_pgatomic_and_of_redis(server):
+    """Every committed task is on Redis at least once, always with the same id, and no task of a transaction that was rolled back ever."""
+    count, kills = 1500, 6
+    with Redis("--appendonly", "yes", "--appendfsync", "always") as redis, Outbox(server, "celery_test") as outbox:
+        sink = SINK.format(url=redis.url(), options="").split("channel")[0]
+        more = sink + 'channel "tasks" { sink = {"tasks"}  forward = off  delivery = outbox }'
+        outbox.sql("CREATE TABLE done (n int PRIMARY KEY)")
+        with outbox.proxy(more, lease="1s") as proxy:
+            writer = Writer(proxy, count)
+            for kill in range(1, kills + 1):
+                wait_until(lambda: writer.at >= kill * count // (kills + 1), "the writer to get on", seconds=60)
+                if kill % 3 == 0:
+                    redis.kill()
+                    redis.start()
+                else:
+                    proxy.process.kill()
+                    proxy.process.wait()
+                    proxy.start()
+            writer.join()
+            outbox.wait_until_empty()
+        messages = [json.loads(text) for text in redis.list("celery")]
+        ids = {(json.loads(base64.b64decode(message["body"]))[0][0], message["headers"]["id"]) for message in messages}
+        committed = {int(n) for n, in outbox.sql("SELECT n FROM done")}
+        assert {n for n, _ in ids} == committed
+        assert len(ids) == len(committed), "a task has one id"
+        assert len(committed) > count / 3
+
+
+class Writer(threading.Thread):
+    """Transactions with a row and a task each, every third rolled back, through a proxy that is killed now and then."""
+
+    def __init__(self, proxy, count):
+        super().__init__(daemon=True)
+        self.proxy, self.count, self.at = proxy, count, 0
+        self.start()
+
+    def log_in(self):
+        try:
+            return self.proxy.log_in(database="shop")
+        except (Closed, OSError):
+            return None
+
+    def run(self):
+        client = None
+        while self.at < self.count:
+            client = client or wait_until(self.log_in, "pgatomic to be back")
+            self.at += 1
+            end = "ROLLBACK" if self.at % 3 == 0 else "COMMIT"
+            try:
+                client.ask(f"BEGIN; INSERT INTO done VALUES ({self.at}); NOTIFY tasks, '{call(self.at)}'; {end}")
+            except (Closed, OSError):
+                client = None
