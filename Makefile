@@ -7,9 +7,10 @@ PREFIX  ?= /usr/local
 
 # Sinks with a library that nothing else needs can be left out: make WITHOUT="kafka amqp". Such a build has a folder of its own.
 PKGS_webhook := libcurl
-PKGS_redis := hiredis
-PKGS_amqp  := librabbitmq
-PKGS_kafka := rdkafka
+PKGS_redis   := hiredis
+PKGS_amqp    := librabbitmq
+PKGS_kafka   := rdkafka
+
 OPTIONAL   := webhook redis amqp kafka
 SINKS      := $(filter-out $(WITHOUT),$(OPTIONAL))
 $(foreach s,$(filter-out $(OPTIONAL),$(WITHOUT)),$(error WITHOUT: "$s" is none of: $(OPTIONAL)))

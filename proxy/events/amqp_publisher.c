@@ -59,6 +59,7 @@ struct amqp_publisher {
     struct amqp_connection *connection; /* NULL: none */
     struct letters waiting, sent, answered;
     uint64_t first_sent; /* the broker's number of the first of `sent` */
+    uint64_t heard_ms;   /* monotonic: when it confirmed something last */
     bool paused;
     char pause[AMQP_REASON_SIZE]; /* why */
     struct failures failures;
@@ -216,6 +217,7 @@ static void hear_answer(struct amqp_publisher *p, const struct amqp_news *news, 
          letter = letter->next, number++)
         if (letter->answer == ANSWER_NONE && (news->multiple || number == news->number))
             letter->answer = answer;
+    p->heard_ms = now_ms();
     settle_answered(p);
 }
 
@@ -271,11 +273,14 @@ static void hear_broker(struct amqp_publisher *p)
     }
 }
 
-/* When the oldest letter in the thread's hands is due; 0: there is none. */
+/* When the oldest letter in the thread's hands is due; 0: there is none. A broker that is slow with many, but at it, has its time with each. */
 static uint64_t first_due_ms(const struct amqp_publisher *p)
 {
     const struct letter *oldest = p->sent.first != NULL ? p->sent.first : p->waiting.first;
-    return oldest != NULL ? oldest->due_ms : 0;
+    if (oldest == NULL)
+        return 0;
+    uint64_t if_heard_ms = p->heard_ms + p->settings.timeout_ms;
+    return oldest->due_ms > if_heard_ms ? oldest->due_ms : if_heard_ms;
 }
 
 static void check_due(struct amqp_publisher *p)

@@ -30,7 +30,10 @@ def wait_until_delivered(proxy, count, seconds=60.0):
     def delivered():
         with open(proxy.log) as log:
             return log.read().count('"msg":"event_delivered"')
-    wait_until(lambda: delivered() >= count, f"{count} events to be delivered", seconds)
+    try:
+        wait_until(lambda: delivered() >= count, f"{count} events to be delivered", seconds)
+    except AssertionError as late:
+        raise AssertionError(f"{late}; {delivered()} were; retries because of {set(reasons(proxy))}") from None
 
 
 def numbers(first, last):

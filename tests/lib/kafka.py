@@ -143,17 +143,21 @@ class Kafka:
         wait_until(lambda: topic in admin.list_topics(timeout=5).topics, f"topic {topic}")
 
     def take(self, topic, count, seconds=30.0):
-        """The first `count` records, in the order of their partitions, and waits for them if need be."""
+        """All records, at least `count`, in the order of their partitions; waits for them if need be."""
         from confluent_kafka import Consumer, TopicPartition
         consumer = Consumer({"bootstrap.servers": f"127.0.0.1:{self.port}", "group.id": "test", "log_level": 0})
+        partitions = [TopicPartition(topic, partition, 0) for partition in range(3)]
         taken = []
+
+        def end():
+            return sum(consumer.get_watermark_offsets(partition, timeout=10)[1] for partition in partitions)
 
         def more():
             taken.extend(consumer.consume(1000, timeout=0.2))
             assert not [record.error() for record in taken if record.error()]
-            return len(taken) >= count
+            return len(taken) >= max(count, end())
         try:
-            consumer.assign([TopicPartition(topic, partition, 0) for partition in range(3)])
+            consumer.assign(partitions)
             wait_until(more, f"{count} records in {topic}", seconds)
         finally:
             consumer.close()
