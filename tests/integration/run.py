@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the integration tests: every function of test_*.py here whose name begins with a rule (P1_…, P8_…) or with `shell_`.
 
-    tests/integration/run.py [WORD…]     those whose names contain one of the words
+    tests/integration/run.py [WORD…]     those whose names contain one of the words, and none that stands behind a minus
 
 A test gets a PostgreSQL that all of them share, and starts what else it needs. PGATOMIC names another binary to test.
 """
@@ -23,11 +23,17 @@ from postgres import Postgres  # noqa: E402
 TEST = re.compile(r"^([PRE]\d+|shell)_")
 
 
+def is_wanted(name, words):
+    wanted = [word for word in words if not word.startswith("-")]
+    unwanted = [word[1:] for word in words if word.startswith("-")]
+    return (not wanted or any(word in name for word in wanted)) and not any(word in name for word in unwanted)
+
+
 def tests(words):
     for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
         module = importlib.import_module(os.path.basename(path)[:-3])
         for name, test in list(vars(module).items()):
-            if TEST.match(name) and callable(test) and (not words or any(word in name for word in words)):
+            if TEST.match(name) and callable(test) and is_wanted(name, words):
                 yield name, test
 
 
