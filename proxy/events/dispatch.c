@@ -102,6 +102,7 @@ void dispatch_take_claimed(struct notification *first_take)
         struct notification *e = first_take;
         first_take = e->next;
         e->next = NULL;
+        tally_add(&tally_channel(e->channel->pattern)->released, 1);
         struct parcel *p = parcel_new(e, loop_now_us(&dispatcher.loop));
         if (p != NULL) {
             send_parcel(p);

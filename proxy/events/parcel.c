@@ -113,8 +113,11 @@ static void settle(struct shipment *s)
 void parcel_forget(struct parcel *p)
 {
     p->event->durable = false;
-    for (size_t i = 0, count = p->shipment_count; i < count; i++)
+    tally_take(&p->channel_tally->released, 1);
+    for (size_t i = 0, count = p->shipment_count; i < count; i++) {
+        tally_take(&p->shipments[i].sink_tally->released, 1);
         settle(&p->shipments[i]);
+    }
 }
 
 static uint64_t latency_us(const struct shipment *s, uint64_t now_us)

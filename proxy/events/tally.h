@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 struct tally {
-    struct tally *next; /* never changes */
-    char *name;         /* of a sink, or the pattern of a channel block */
-    _Atomic uint64_t released;
+    struct tally *next;        /* never changes */
+    char *name;                /* of a sink, or the pattern of a channel block */
+    _Atomic uint64_t released; /* came here to be delivered; a row that is read back comes anew */
     _Atomic uint64_t delivered;
     _Atomic uint64_t retried; /* tries that failed and were not the last */
     _Atomic uint64_t dead;
