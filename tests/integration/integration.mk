@@ -1,6 +1,6 @@
 # The proxy as a process, between clients and upstreams of every kind.
 
-SUITES += integration integration-asan
+SUITES += integration integration-asan without
 
 BROKERS := build/integration
 
@@ -20,6 +20,12 @@ integration-tsan: $(BROKERS)/ready ## the same under ThreadSanitizer
 	@tools/packages brokers
 	@PGATOMIC=build/tsan/pgatomic $(BROKERS)/bin/python3 tests/integration/run.py -kafka $(ONLY)
 
+without: ## build without all sinks that can be left out, see that they are
+	@$(MAKE) --no-print-directory -j$$(nproc) MODE=debug WERROR=-Werror WITHOUT='$(OPTIONAL)' without-them
+
+without-them: $B/pgatomic
+	@tests/integration/without.sh $< $(WITHOUT)
+
 # Clients of the brokers, with which the tests look at what arrived; and Celery as old as it may be.
 $(BROKERS)/ready: tests/integration/requirements.txt tests/integration/requirements-oldest-celery.txt
 	@tests/drivers/tools python
@@ -28,4 +34,4 @@ $(BROKERS)/ready: tests/integration/requirements.txt tests/integration/requireme
 	python3 -m venv $(@D)/oldest-celery && $(@D)/oldest-celery/bin/pip install -q --disable-pip-version-check -r $(word 2,$^)
 	touch $@
 
-.PHONY: integration integration-asan integration-tsan
+.PHONY: integration integration-asan integration-tsan without without-them

@@ -89,31 +89,47 @@ def E5_an_amqp_exchange_and_a_routing_key_can_be_chosen(server):
     assert body == "here" and properties.type == "somewhere"
 
 
-def E12_events_wait_for_an_amqp_broker_that_is_down(server):
-    broker = rabbitmq.shared()
-    broker.declare("amqp_down")
-    broker.kill()
-    with Proxy(server, config(broker.url())) as proxy, proxy.log_in() as client:
-        notify(client, "amqp_down", *numbers(0, 50))
-        wait_for_reason(proxy, "cannot connect: refused or unreachable")
-        broker.start()
-        wait_until_delivered(proxy, 50)
-        assert [body for _, body in broker.take("amqp_down", 50)] == numbers(0, 50)
-
-
 def E12_no_event_is_lost_when_an_amqp_broker_is_killed_in_the_middle(server):
+    """Nor those for a broker that is down from the start."""
     broker = rabbitmq.shared()
     broker.declare("amqp_killed")
-    with Proxy(server, config(broker.url())) as proxy, proxy.log_in() as client:
+    broker.declare("amqp_down")
+    with Proxy(server, config(broker.url())) as proxy, proxy.log_in() as client, \
+            Proxy(server, config(broker.url())) as late, late.log_in() as late_client:
         for n in range(2000):
             client.ask(f"NOTIFY amqp_killed, '{n}'")
             if n == 1000:
                 broker.kill()
+        notify(late_client, "amqp_down", *numbers(0, 50))
         wait_for_reason(proxy, "")
+        wait_for_reason(late, "cannot connect: refused or unreachable")
         broker.start()
         wait_until_delivered(proxy, 2000)
+        wait_until_delivered(late, 50)
+        assert [body for _, body in broker.take("amqp_down", 50)] == numbers(0, 50)
         bodies = [body for _, body in broker.take("amqp_killed", 2000)]
     assert last_of_each(bodies) == numbers(0, 2000)
+
+
+def E12_connections_that_an_amqp_broker_closes_lose_nothing(server):
+    broker = rabbitmq.shared()
+    channels = [f"amqp_closed_{n}" for n in range(3)]
+    for channel in channels:
+        broker.declare(channel)
+    with Proxy(server, config(broker.url())) as proxy:
+        def produce(channel):
+            with proxy.log_in() as client:
+                notify(client, channel, *numbers(0, 1000))
+        threads = [threading.Thread(target=produce, args=(channel,)) for channel in channels]
+        for thread in threads:
+            thread.start()
+        broker.control("close_all_connections", "enough for now")
+        for thread in threads:
+            thread.join()
+        wait_until_delivered(proxy, 3000)
+        proxy.wait_for_log(msg="sink_disconnected", reason="the broker says: CONNECTION_FORCED - enough for now")
+    for channel in channels:
+        assert last_of_each([body for _, body in broker.take(channel, 1000)]) == numbers(0, 1000)
 
 
 def E12_an_event_that_no_amqp_queue_takes_is_retried_until_one_does(server):

@@ -58,9 +58,8 @@ def install():
     if not os.path.exists(ready):
         shutil.rmtree(HOME, ignore_errors=True)
         os.makedirs(HOME)
-        with open(os.path.join(HOME, "log"), "w") as log:
-            subprocess.run(["mvn", "--quiet", "--batch-mode", "--no-transfer-progress", f"-Doutput={HOME}", "-f",
-                            os.path.join(ROOT, "tests", "lib", "kafka-server", "pom.xml"), "package"], stdout=log, stderr=log, check=True)
+        subprocess.run(["mvn", "--quiet", "--batch-mode", "--no-transfer-progress", f"-Doutput={HOME}", "-f",
+                        os.path.join(ROOT, "tests", "lib", "kafka-server", "pom.xml"), "package"], stdout=subprocess.DEVNULL, check=True)
         open(ready, "w").close()
     return os.path.join(HOME, "lib", "*")
 
