@@ -81,9 +81,7 @@ void doubt_ask_ahead_of_sync(struct session *s)
 static const struct step *asking_step(const struct session *s)
 {
     struct pending_queue q = s->pending;
-    const struct pending *head = pending_head(&q);
-    const struct plan *plan = head ? head->plan : NULL;
-    const struct step *step = plan && plan->at < plan->step_count ? &plan->steps[plan->at] : NULL;
+    const struct step *step = session_step_of(pending_head(&q));
     return step && step->asks_xid ? step : NULL;
 }
 

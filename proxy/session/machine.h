@@ -6,6 +6,7 @@
  *   decide*.c          what a statement becomes under the rules in force
  *   plan.c, send.c     how that travels, in either protocol
  *   server.c           whose reply is this, and what it means
+ *   server_error.c     the same of an error
  *   request.c, txn.c   requests and events: begun, held, released, discarded
  *   durable.c          events that are rows before their COMMIT
  *   doubt.c            a COMMIT whose reply is lost
@@ -164,6 +165,13 @@ static inline bool session_is_failed(const struct session *s)
     return s->server_status == 'E';
 }
 
+/* The step that the next CommandComplete of the entry belongs to; NULL: an ordinary statement, or nothing is owed. */
+static inline struct step *session_step_of(const struct pending *entry)
+{
+    struct plan *plan = entry ? entry->plan : NULL;
+    return plan && plan->at < plan->step_count ? &plan->steps[plan->at] : NULL;
+}
+
 char session_client_status(const struct session *s);
 
 /* --- request.c --------------------------------------------------------------------------------- */
@@ -272,6 +280,8 @@ void describe_row(const struct session *s, const struct statement *st, uint16_t 
 
 struct plan *session_plan(struct session *s);
 void session_plan_done(struct session *s, struct plan *plan);
+/* What the head of `pending` stands for is answered, or will never be. */
+void session_drop_head(struct session *s);
 void send_to_client(struct session *s, struct span bytes);
 void send_to_server(struct session *s, struct span bytes);
 void send_made_to_client(struct session *s, struct buffer *made);
@@ -320,12 +330,14 @@ void doubt_end(struct session *s, enum session_outcome outcome);
 /* There is nobody to ask. */
 void doubt_tell_unknown(struct session *s, struct span message);
 
-/* --- client.c, server.c, session.c --------------------------------------------------------------- */
+/* --- client.c, server.c, server_error.c, session.c ----------------------------------------------- */
 
 enum session_result client_frame(struct session *s, const struct frame *f);
 /* The server need not wait for the rest of a COPY. */
 void session_break_copy(struct session *s, const char *why);
 void server_frame(struct session *s, const struct frame *f);
+/* An ErrorResponse: told as the client is to see it, and the end of what failed. */
+void server_error(struct session *s, const struct frame *f);
 /* The end of a Query, or of the messages up to a Sync, that was settled without the server. */
 void server_end_local_unit(struct session *s);
 /* Does what had to wait until nothing was owed. */

@@ -45,6 +45,15 @@ void session_plan_done(struct session *s, struct plan *plan)
     s->free_plans = plan;
 }
 
+void session_drop_head(struct session *s)
+{
+    struct pending *head = pending_head(&s->pending);
+    if (head->prepared)
+        prepared_release(head->prepared);
+    session_plan_done(s, head->plan);
+    pending_pop(&s->pending);
+}
+
 static void plan_is_out(struct session *s, struct plan *plan)
 {
     plan->out = true;

@@ -28,13 +28,8 @@ struct session *session_new(const struct session_start *start)
 
 void session_free(struct session *s)
 {
-    while (s->pending.count > 0) {
-        struct pending *head = pending_head(&s->pending);
-        if (head->prepared)
-            prepared_release(head->prepared);
-        session_plan_done(s, head->plan);
-        pending_pop(&s->pending);
-    }
+    while (s->pending.count > 0)
+        session_drop_head(s);
     while (s->free_plans) {
         struct plan *plan = s->free_plans;
         s->free_plans = plan->next;
