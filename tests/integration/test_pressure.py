@@ -260,3 +260,24 @@ def shell_a_copy_goes_through_both_ways(server):
         assert [fields(body)["C"] for kind, body in client.read_until(b"Z") if kind == b"E"] == ["22P02"]
         assert client.value("SELECT 5") == "5"
     server.sql("DROP TABLE copied")
+
+
+def prepare(name, text):
+    return message(b"P", f"{name}\0{text}\0".encode() + b"\0\0")
+
+
+def R15_prepared_statements_without_end_are_refused_and_the_connection_lives_on(server):
+    """Those that pgatomic has to know by name; ordinary ones are the server's business."""
+    with Proxy(server, 'route "web" { mode = atomic  end = commit }') as proxy, proxy.log_in() as client:
+        for first in range(0, 1000, 100):
+            client.send(b"".join(prepare(f"n{i}", "COMMIT") for i in range(first, first + 100)) + SYNC)
+            assert not [body for kind, body in client.read_until(b"Z") if kind == b"E"]
+        client.send(prepare("more", "COMMIT") + SYNC)
+        said = client.read_until(b"Z")
+        assert [fields(body)["C"] for kind, body in said if kind == b"E"] == ["54000"] and said[-1][1] == b"I", said
+        client.send(prepare("ordinary", "SELECT 1") + SYNC)
+        assert [kind for kind, _ in client.read_until(b"Z")] == [b"1", b"Z"]
+        client.ask("DEALLOCATE ALL")
+        client.send(prepare("more", "COMMIT") + SYNC)
+        assert [kind for kind, _ in client.read_until(b"Z")] == [b"1", b"Z"]
+        assert client.value("SELECT 7") == "7"
