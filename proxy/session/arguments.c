@@ -97,7 +97,8 @@ bool arguments_read_types(const struct statement *st, const struct message_parse
     struct wire w = wire_open(parse->types);
     for (unsigned i = 0; i < parse->type_count && i < PREPARED_TYPES_MAX; i++)
         types[i] = wire_u32(&w);
-    if (!st->as_row)
+    bool bindable = st->kind == STATEMENT_PG_NOTIFY || st->kind == STATEMENT_SET_CONFIG || is_mark(st->kind);
+    if (!bindable || !st->as_row)
         return true;
     for (unsigned i = 0; i < 3; i++) {
         const struct operand *operand = &st->args[i];

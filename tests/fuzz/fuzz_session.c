@@ -9,6 +9,7 @@
  *   p n        from now on, bytes arrive in pieces of n      k         the cancel request has been carried out
  *   t n        time passes                                   g n       the config is another one
  *   l          the client is lost      L   the server is lost      q   the session is shut down
+ *   o n        what became of a COMMIT in doubt is known
  *
  * The shell in the middle keeps the bargain of session.h as proxy/pool/traffic.c does. What must hold, whatever is said:
  * - both sides get whole messages, of types that the protocol knows, and not without end;
@@ -29,10 +30,13 @@
 /* --- the rules --------------------------------------------------------------------------------- */
 
 static const char common[] =
-    "database \"*\" { upstream = \"host=127.0.0.1\" }\n"
+    "database \"*\" { upstream = \"host=127.0.0.1\"  control = \"host=127.0.0.1 dbname=db\" }\n"
+    "outbox \"db\" { upstream = \"host=127.0.0.1 dbname=db\" }\n"
     "sink \"log\" { type = log }\n"
     "channel \"off*\" { sink = {\"log\"}  forward = off }\n"
     "channel \"fold*\" { sink = {\"log\"}  forward = off  duplicates = fold }\n"
+    "channel \"dur*\" { sink = {\"log\"}  forward = off  delivery = outbox }\n"
+    "channel \"row*\" { sink = {\"log\"}  forward = on  delivery = outbox }\n"
     "channel \"on*\" { sink = {\"log\"}  forward = on }\n"
     "route \"a\" { match = \"/a*\"  mode = atomic  end = commit }\n"
     "route \"u\" { match = \"/u*\"  mode = atomic  end = rollback  on_error = rollback_statement }\n"
@@ -114,7 +118,7 @@ struct world {
     struct buffer client_gets; /* sent to the client, up to the last whole message */
     bool held, deaf, terminated, client_lost, server_lost;
     bool client_output_ended, server_output_ended;
-    bool cancelling, closed;
+    bool cancelling, asked, closed;
     bool lied; /* the server has said what it was not asked */
 
     size_t size, sent; /* of the input; of all that was sent to anyone */
@@ -221,6 +225,10 @@ static void perform_one(struct world *w, const struct action *a)
         MUST(!w->closed);
         w->closed = true;
         return;
+    case ACTION_ASK_OUTCOME:
+        MUST(!w->closed && !w->asked && w->server_lost);
+        w->asked = true;
+        return;
     case ACTION_PUBLISH:
         MUST(!w->closed);
         check_events(w, a);
@@ -240,6 +248,7 @@ static void perform_one(struct world *w, const struct action *a)
         end(w, a->request->id);
         return;
     case ACTION_COMMIT_FAILED:
+    case ACTION_COMMIT_UNKNOWN:
         MUST(*fate_of(w, a->request->id) != OVER);
         return;
     }
@@ -723,9 +732,18 @@ static void shut_down(struct world *w)
     perform(w);
 }
 
+static void outcome_is_known(struct world *w, unsigned number)
+{
+    if (!w->asked)
+        return;
+    w->asked = false;
+    session_on_outcome(w->session, (enum session_outcome)(number % 3), &w->actions);
+    perform(w);
+}
+
 static void client_goes(struct world *w)
 {
-    if (is_over(w) || w->client_lost)
+    if ((is_over(w) && !w->asked) || w->client_lost)
         return;
     lose_client(w);
     perform(w);
@@ -793,6 +811,9 @@ static void take_turn(struct world *w, char turn, struct span body)
     case 'q':
         shut_down(w);
         break;
+    case 'o':
+        outcome_is_known(w, number);
+        break;
     default:
         break;
     }
@@ -835,6 +856,7 @@ static void wind_up(struct world *w)
     settle(w);
     MUST(!follows || w->closed);
     server_goes(w);
+    outcome_is_known(w, OUTCOME_UNKNOWN);
     MUST(w->closed && w->open == 0);
 }
 
