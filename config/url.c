@@ -29,6 +29,7 @@ static const struct scheme {
     { "redis", KIND(SINK_REDIS) | KIND(SINK_CELERY), false, 6379 },
     { "rediss", KIND(SINK_REDIS) | KIND(SINK_CELERY), true, 6379 },
     { "unix", KIND(SINK_REDIS) | KIND(SINK_CELERY), false, 0 },
+    { "redis+socket", KIND(SINK_REDIS) | KIND(SINK_CELERY), false, 0 }, /* the same, as Celery writes it */
     { "amqp", KIND(SINK_AMQP) | KIND(SINK_CELERY), false, 5672 },
     { "amqps", KIND(SINK_AMQP) | KIND(SINK_CELERY), true, 5671 },
     { "kafka", KIND(SINK_KAFKA), false, 9092 },
@@ -260,6 +261,7 @@ static const struct query_option {
     bool only_unix;
 } query_options[] = {
     { "db", KIND(SINK_REDIS) | KIND(SINK_CELERY), true },
+    { "virtual_host", KIND(SINK_REDIS) | KIND(SINK_CELERY), true }, /* the same, as Celery calls it */
     { "global_keyprefix", KIND(SINK_CELERY), false },
     { "mechanism", KIND(SINK_KAFKA), false },
 };
@@ -308,7 +310,7 @@ static const char *check_query(struct piece query, enum sink_kind kind, const st
         const char *decoded = decode(value, memory);
         if (decoded == NULL)
             return bad_escape;
-        if (piece_is(name, "db"))
+        if (piece_is(name, "db") || piece_is(name, "virtual_host"))
             parts->path = decoded;
     }
     parts->query = memory_copy_bytes(memory, query.at, piece_size(query));
@@ -385,7 +387,9 @@ const char *url_parse(const char *text, enum sink_kind kind, struct sink_url *pa
         return examples[kind];
     cut(&path, '?', &query);
 
-    *parts = (struct sink_url){ .scheme = scheme->name, .tls = scheme->tls, .port = scheme->port };
+    *parts = (struct sink_url){ .scheme = is_unix(scheme) ? "unix" : scheme->name,
+                                .tls = scheme->tls,
+                                .port = scheme->port };
     wrong = parse_authority(authority, kind, scheme, parts, memory);
     if (wrong == NULL)
         wrong = parse_path(path, scheme, parts, memory);

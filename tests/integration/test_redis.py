@@ -92,7 +92,8 @@ def shell_redis_is_reached_by_every_kind_of_address(server):
     """IPv6, the name of a host, a unix socket, and databases by number."""
     with Redis() as redis:
         places = {"six": (redis.url(host="[::1]", database=2), 2), "name": (redis.url(host="localhost", database=3), 3),
-                  "socket": (f"unix://{redis.path}?db=4", 4), "bare": (f"unix://{redis.path}", 0)}
+                  "socket": (f"unix://{redis.path}?db=4", 4),
+                  "celery": (f"redis+socket://{redis.path}?virtual_host=5", 5), "bare": (f"unix://{redis.path}", 0)}
         blocks = "".join(sink(url, name=name) + CHANNEL.format(pattern=name, sink=name) for name, (url, _) in places.items())
         with Proxy(server, blocks) as proxy, proxy.log_in() as client:
             for name in places:

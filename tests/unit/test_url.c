@@ -36,6 +36,8 @@ static const struct {
       "unix user= password=pw host=/run/my redis.sock port=0 path=3 query=db=3" },
     { SINK_CELERY, "redis://h/2?global_keyprefix=app_",
       "redis user= password= host=h port=6379 path=2 query=global_keyprefix=app_" },
+    { SINK_CELERY, "redis+socket:///s?virtual_host=2",
+      "unix user= password= host=/s port=0 path=2 query=virtual_host=2" },
     { SINK_CELERY, "unix:///s?global_keyprefix=a&db=1",
       "unix user= password= host=/s port=0 path=1 query=global_keyprefix=a&db=1" },
     { SINK_CELERY, "amqp://guest:guest@rabbit//",
