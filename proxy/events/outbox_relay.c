@@ -21,6 +21,7 @@
 enum {
     CONNECT_TIMEOUT_MS = 5000,
     ANSWER_TIMEOUT_MS = 30 * 1000,
+    ANSWER_TIMEOUT_LEAST_MS = 5000,
     GATHER_MS = 10,  /* how long what was delivered waits for company */
     AGAIN_MS = 1000, /* before what failed is tried again */
     CLAIM_BYTES = 16 * 1024 * 1024,
@@ -351,6 +352,14 @@ static void on_connected(void *context)
     pq_connection_ask(r->connection, outbox_sql_settings, NULL, false, ignore_answer, NULL);
 }
 
+/* A server that has gone silent should not cost the leases; but one that is slow must be given the time that it needs. */
+static uint64_t answer_timeout_ms(const struct relay *r)
+{
+    uint64_t half_lease_ms = r->outbox->lease_ms / 2;
+    return half_lease_ms < ANSWER_TIMEOUT_LEAST_MS ? ANSWER_TIMEOUT_LEAST_MS
+                                                   : at_most(half_lease_ms, ANSWER_TIMEOUT_MS);
+}
+
 static void open_connection(struct relay *r)
 {
     r->connection = pq_connection_open(&(struct pq_options){ .loop = r->host.loop,
@@ -359,7 +368,7 @@ static void open_connection(struct relay *r)
                                                              .name = r->name,
                                                              .conninfo = r->conninfo,
                                                              .connect_timeout_ms = CONNECT_TIMEOUT_MS,
-                                                             .answer_timeout_ms = ANSWER_TIMEOUT_MS,
+                                                             .answer_timeout_ms = answer_timeout_ms(r),
                                                              .on_connected = on_connected,
                                                              .context = r });
 }

@@ -1,5 +1,6 @@
 """The durable outbox (E8): rows of pgatomic.outbox come out at the sinks, whoever wrote them and whoever dies."""
 
+import os
 import signal
 
 from postgres import Postgres
@@ -278,6 +279,41 @@ def E8_an_outbox_whose_database_was_down_goes_on_and_repeats_nothing(server):
             proxy.wait_for_log(msg="event_delivered", payload="after")
             assert len(delivered(proxy)) == 201
             assert proxy.log_where(msg="connected to PostgreSQL again", role="outbox")
+
+
+def E8_the_relay_finds_its_server_among_several_by_name_and_password(server):
+    """And the log never has the password, whether it is right or wrong."""
+    hosts = f"host=127.0.0.1,localhost,{server.directory} port=1,{server.port},1"
+    with Outbox(server) as outbox:
+        outbox.sql("GRANT ALL ON ALL TABLES IN SCHEMA pgatomic TO app")
+        for password in ("app-secret", "app-wrong-secret"):
+            proxy = outbox.proxy()
+            proxy.blocks = proxy.blocks.replace(f"{outbox.conninfo} user=postgres", f"{hosts} user=app password={password}")
+            with proxy:
+                if password == "app-secret":
+                    outbox.insert(3)
+                    proxy.wait_for_log(count=3, msg="event_delivered")
+                else:
+                    lost = proxy.wait_for_log(msg="no connection to PostgreSQL")[0]
+                    assert "password authentication failed" in lost["error"], lost
+                with open(proxy.log, encoding="utf-8") as log:
+                    assert password not in log.read() + proxy.errors()
+
+
+def E8_a_relay_whose_server_is_silent_tries_again(server):
+    """Neither the connection nor an answer is waited for without end, and other sinks and clients feel nothing of it."""
+    with Postgres() as own, Outbox(own) as outbox, outbox.proxy(lease="2s") as proxy, proxy.log_in(database="shop") as client:
+        outbox.insert(1)
+        proxy.wait_for_log(msg="event_delivered")
+        backend = own.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'pgatomic'")[0][0]
+        os.kill(int(backend), signal.SIGSTOP)
+        try:
+            proxy.wait_for_log(msg="no connection to PostgreSQL", error="the server did not answer in time")
+        finally:
+            os.kill(int(backend), signal.SIGCONT)
+        assert client.value("SELECT 'well'") == "well"
+        outbox.insert(1)
+        proxy.wait_for_log(count=2, msg="event_delivered")
 
 
 def E8_an_outbox_that_is_not_installed_is_said_once_and_used_when_it_is(server):
