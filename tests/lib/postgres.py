@@ -132,19 +132,34 @@ class Postgres:
                        "--locale=C", "--no-sync"])
             with open(os.path.join(self.data, "pg_hba.conf"), "w") as hba:
                 hba.write("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n")
+        self._launch()
+        while first and self._lost_its_port():
+            self.port = free_port()
+            self._launch()
+        wait_until(self._is_ready, "PostgreSQL to take connections; its log: " + self.log)
+        if first:
+            self.sql(f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PASSWORD}'")
+
+    def _launch(self):
         settings = {**self.settings, "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self.directory}
         command = [os.path.join(self.bindir, "postgres"), "-D", self.data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self._as_owner(command), cwd=self.directory, stdout=log, stderr=log)
-        wait_until(self._is_ready, "PostgreSQL to take connections; its log: " + self.log)
-        if first:
-            self.sql(f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PASSWORD}'")
+
+    def _lost_its_port(self):
+        """Waits until it is decided. Somebody else may have taken the free port before the server could."""
+        taken = "Address already in use"
+        wait_until(lambda: self.process.poll() is not None or self._answers(), "PostgreSQL to start; its log: " + self.log)
+        return self.process.poll() is not None and taken in self.log_text().rpartition("starting PostgreSQL")[2]
 
     def _is_ready(self):
         if self.process.poll() is not None:
             raise AssertionError("PostgreSQL did not start:\n" + self.log_text())
+        return self._answers()
+
+    def _answers(self):
         return subprocess.run(["psql", *self._socket(), "-qXAtc", "SELECT 1", "postgres"],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
