@@ -149,5 +149,8 @@ int main(int argc, char **argv)
     }
     if (command[0] == '-')
         return run_command(argc, argv);
-    return bad_usage(command[0] == '\0' ? "no command" : "unknown command");
+    if (command[0] == '\0')
+        return bad_usage("no command");
+    fprintf(stderr, "pgatomic: unknown command: %s\n", command);
+    return bad_usage(NULL);
 }

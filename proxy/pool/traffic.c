@@ -231,6 +231,8 @@ static bool offer(struct client *c, const struct frame *f)
         c->stream.whole = true;
         return false;
     case SESSION_BAD:
+        client_log(c, LOG_WARN, "client sent a message that is malformed or out of place",
+                   frontend_messages[(unsigned char)f->type].name);
         c->deaf = true;
         return false;
     }

@@ -173,6 +173,7 @@ def P2_a_message_that_no_client_sends_ends_only_that_client(server):
                 client.read_until(b"Z")
                 client.send(data)
                 assert client.fatal()["C"] == "08P01", data
+            proxy.wait_for_log(level="warn")
             assert bystander.value("SELECT 1") == "1"
 
 
