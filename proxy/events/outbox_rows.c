@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol/encoding.h"
 #include "protocol/wire.h"
 #include "proxy/ops/log.h"
 
@@ -88,7 +89,7 @@ void rows_take_leases(struct pq_values *v, struct ledger *l, unsigned count, uin
 /* --- events ------------------------------------------------------------------------------------------ */
 
 /* As in outbox_sql_claim. */
-enum { ID, CHANNEL, PAYLOAD, SIZE, ROUTE, LABEL, REQUEST, ATTEMPTS, CREATED };
+enum { ID, CHANNEL, PAYLOAD, SIZE, ROUTE, LABEL, REQUEST, ATTEMPTS, CREATED, ENCODING };
 
 static struct span field(const PGresult *result, int row, int column)
 {
@@ -101,6 +102,30 @@ static uint64_t number(const PGresult *result, int row, int column)
     return (uint64_t)wire_get_u32(bytes) << 32 | wire_get_u32(bytes + 4);
 }
 
+/* That of the texts. Where the database does not say what its bytes are, they have to be UTF-8 themselves. */
+static const struct encoding *encoding(const PGresult *result)
+{
+    const struct encoding *e = encoding_find(field(result, 0, ENCODING));
+    return e == encoding_find(span_of("SQL_ASCII")) ? encoding_utf8() : e;
+}
+
+/* With a NUL behind it. False: it is not text; then only what of it is ASCII can be read. */
+static bool read_text(const PGresult *result, int row, int column, struct buffer *text)
+{
+    struct span bytes = field(result, row, column);
+    buffer_clear(text);
+    bool good = encoding_to_utf8(encoding(result), bytes, text);
+    for (size_t i = 0; i < bytes.size && !good; i++)
+        buffer_append_u8(text, (unsigned char)bytes.data[i] < 0x80 ? (uint8_t)bytes.data[i] : '?');
+    buffer_append_u8(text, '\0');
+    return good;
+}
+
+static struct span text_span(const struct buffer *text)
+{
+    return span_make(text->data, text->size - 1);
+}
+
 /* Rows of other programs may have none: then it is the nil UUID. */
 static const unsigned char *request_id(const PGresult *result, int row)
 {
@@ -109,14 +134,20 @@ static const unsigned char *request_id(const PGresult *result, int row)
     return id.size == EVENT_ID_SIZE ? (const unsigned char *)id.data : none;
 }
 
+struct reading {
+    const struct rows_claim *claim;
+    struct buffer channel, payload, route, label; /* of one row */
+    bool is_text;                                 /* the first two are */
+};
+
 /* The request that the row tells of: that of the row before it, if it is the same. */
-static struct request *find_request(const struct rows_claim *claim, const PGresult *result, int row,
-                                    struct request *before)
+static struct request *find_request(struct reading *r, const PGresult *result, int row, struct request *before)
 {
+    const struct rows_claim *claim = r->claim;
     const unsigned char *id = request_id(result, row);
-    struct request_names names = { .route = PQgetvalue(result, row, ROUTE),
-                                   .label = PQgetvalue(result, row, LABEL),
-                                   .database = claim->database };
+    read_text(result, row, ROUTE, &r->route);
+    read_text(result, row, LABEL, &r->label);
+    struct request_names names = { .route = r->route.data, .label = r->label.data, .database = claim->database };
     if (before != NULL && memcmp(before->id, id, EVENT_ID_SIZE) == 0 && strcmp(before->route, names.route) == 0 &&
         strcmp(before->label, names.label) == 0)
         return before;
@@ -125,13 +156,14 @@ static struct request *find_request(const struct rows_claim *claim, const PGresu
     return request_new(id, &names, claim->config, 0);
 }
 
-static struct notification *read_event(const struct rows_claim *claim, const PGresult *result, int row,
-                                       struct request *request)
+static struct notification *read_event(struct reading *r, const PGresult *result, int row, struct request *request)
 {
-    struct span name = field(result, row, CHANNEL);
-    const struct channel *channel = config_channel(claim->config, name.data, name.size);
+    bool has_name = read_text(result, row, CHANNEL, &r->channel);
+    r->is_text = read_text(result, row, PAYLOAD, &r->payload) && has_name;
+    struct span name = text_span(&r->channel);
+    const struct channel *channel = config_channel(r->claim->config, name.data, name.size);
     struct notification *e = notification_new((const unsigned char *)PQgetvalue(result, row, ID), request, channel,
-                                              name, field(result, row, PAYLOAD));
+                                              name, text_span(&r->payload));
     e->durable = true;
     e->held_us = number(result, row, CREATED);
     e->attempts = wire_get_u32(PQgetvalue(result, row, ATTEMPTS));
@@ -139,22 +171,24 @@ static struct notification *read_event(const struct rows_claim *claim, const PGr
 }
 
 /* NULL when it can be delivered. */
-static const char *obstacle(const struct rows_claim *claim, const struct notification *e, const PGresult *result,
-                            int row)
+static const char *obstacle(const struct reading *r, const struct notification *e, const PGresult *result, int row)
 {
+    if (!r->is_text)
+        return "it is not valid text in the encoding of its database";
     if (e->channel->sinks[0] == NULL)
         return "no channel block of the config names a sink for it";
     if (PQgetisnull(result, row, PAYLOAD))
-        return number(result, row, SIZE) > claim->config->limits.event ? "its payload is larger than limits.event"
-                                                                       : "its channel has too long a name";
+        return number(result, row, SIZE) > r->claim->config->limits.event ? "its payload is larger than limits.event"
+                                                                          : "its channel has too long a name";
     return NULL;
 }
 
-static void append_or_bury(const struct rows_claim *claim, const PGresult *result, int row, struct notification *e,
+static void append_or_bury(const struct reading *r, const PGresult *result, int row, struct notification *e,
                            struct notification ***last)
 {
+    const struct rows_claim *claim = r->claim;
     struct row *known = ledger_add(claim->ledger, e->id, e->name, claim->now_ms);
-    const char *why = obstacle(claim, e, result, row);
+    const char *why = obstacle(r, e, result, row);
     if (why == NULL) {
         **last = e;
         *last = &e->next;
@@ -169,15 +203,20 @@ struct notification *rows_read_claim(const struct rows_claim *claim, const PGres
 {
     struct notification *first = NULL, **last = &first;
     struct request *request = NULL;
+    struct reading reading = { .claim = claim };
     for (int i = 0; i < PQntuples(result); i++) {
         struct row *known = ledger_find(claim->ledger, (const unsigned char *)PQgetvalue(result, i, ID));
         if (known != NULL) {
             ledger_renew(claim->ledger, known, claim->now_ms);
             continue;
         }
-        request = find_request(claim, result, i, request);
-        append_or_bury(claim, result, i, read_event(claim, result, i, request), &last);
+        request = find_request(&reading, result, i, request);
+        append_or_bury(&reading, result, i, read_event(&reading, result, i, request), &last);
     }
+    buffer_free(&reading.channel);
+    buffer_free(&reading.payload);
+    buffer_free(&reading.route);
+    buffer_free(&reading.label);
     if (request != NULL)
         request_release(request);
     return first;

@@ -1,12 +1,15 @@
 /* The oldest first is the order of transaction ids, which is near that of commits, and within a transaction that of insertion. Nothing
  * remembers how far it has come: a transaction that commits late is seen when it does. Whoever may insert chooses what stands in a row,
- * so no column comes in any size. */
+ * so no column comes in any size, and texts come as the bytes that they are: the server would fail the whole statement for one that it
+ * cannot convert. */
 #include "proxy/events/outbox_sql.h"
 
 /* A commit that PostgreSQL forgets in a crash is a row delivered twice, at worst; no need to wait for the disk. */
 const char outbox_sql_settings[] = "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES"
                                    " ('search_path', 'pg_catalog'), ('synchronous_commit', 'off'),"
                                    " ('default_transaction_isolation', 'read committed')) AS settings (name, value)";
+
+#define BYTES(text) "convert_to(" text ", getdatabaseencoding())"
 
 const char outbox_sql_claim[] =
     "WITH due AS MATERIALIZED ("
@@ -21,11 +24,20 @@ const char outbox_sql_claim[] =
     " UPDATE pgatomic.outbox AS o SET leased_until = clock_timestamp() + $2 * interval '1 ms'"
     " FROM fitting AS f WHERE o.id = f.id"
     " RETURNING f.*, o.request, o.attempts,"
-    " left(o.channel, 1000) AS channel, left(o.route, 1000) AS route, left(o.label, 1000) AS label,"
-    " CASE WHEN f.size <= $5 AND length(o.channel) <= 1000 THEN o.payload END AS payload,"
-    " CASE WHEN isfinite(o.created_at) THEN (extract(epoch FROM o.created_at) * 1000000)::bigint ELSE 0 END AS created)"
-    " SELECT id, channel, payload, size, route, label, request, attempts, created FROM taken"
-    " ORDER BY xid, position, place";
+    " " BYTES(
+        "left(o.channel, 1000)") " AS channel,"
+                                 " " BYTES("left(o.route, 1000)") " AS route, " BYTES(
+                                     "left(o.label, 1000)") " AS label,"
+                                                            " CASE WHEN f.size <= $5 AND length(o.channel) <= 1000 "
+                                                            "THEN " BYTES(
+                                                                "o.payload") " END AS payload,"
+                                                                             " CASE WHEN isfinite(o.created_at) THEN "
+                                                                             "(extract(epoch FROM o.created_at) * "
+                                                                             "1000000)::bigint ELSE 0 END AS created)"
+                                                                             " SELECT id, channel, payload, size, "
+                                                                             "route, label, request, attempts, "
+                                                                             "created, getdatabaseencoding() FROM taken"
+                                                                             " ORDER BY xid, position, place";
 
 #define MINE "WITH mine AS MATERIALIZED (SELECT id FROM pgatomic.outbox WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED)"
 /* A statement sees the table as it was when it began: with the rows that it has deleted. */

@@ -164,11 +164,27 @@ static void print_list(const PGresult *result)
         printf("%d event%s\n", rows, rows == 1 ? "" : "s");
 }
 
-static int list(PGconn *pg, const struct arguments *a)
+static PGresult *select_list(PGconn *pg, const struct arguments *a)
 {
     const char *values[] = { a->channel, a->limit != NULL ? a->limit : "100" };
-    PGresult *result = PQexecParams(pg, a->dead ? list_dead : list_waiting, 2, NULL, values, NULL, NULL, 0);
+    return PQexecParams(pg, a->dead ? list_dead : list_waiting, 2, NULL, values, NULL, NULL, 0);
+}
+
+/* Some row holds bytes that are no text; they are to be seen as well. */
+static bool is_about_encoding(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    return state != NULL && (strcmp(state, "22021") == 0 || strcmp(state, "22P05") == 0);
+}
+
+static int list(PGconn *pg, const struct arguments *a)
+{
+    PGresult *result = select_list(pg, a);
     int status = DONE;
+    if (is_about_encoding(result) && PQsetClientEncoding(pg, "SQL_ASCII") == 0) {
+        PQclear(result);
+        result = select_list(pg, a);
+    }
     if (PQresultStatus(result) == PGRES_TUPLES_OK)
         print_list(result);
     else

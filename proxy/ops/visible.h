@@ -4,7 +4,8 @@
 
 #include "protocol/buffer.h"
 
-/* Appends `text` so that it stays on its line and says nothing to the terminal: C0, DEL and C1 are escaped. */
+/* Appends `text` so that it stays on its line and says nothing to the terminal: C0, DEL and C1 are escaped, and where it is
+ * not UTF-8, whatever is not ASCII. */
 void visible_append(struct buffer *b, const char *text);
 
 #endif

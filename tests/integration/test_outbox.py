@@ -18,13 +18,14 @@ channel "jobs*" {{ sink = {{"story"}}  delivery = outbox }}
 class Outbox:
     """A database with an outbox of its own, and what one does with it."""
 
-    def __init__(self, server, name="outbox_test"):
+    def __init__(self, server, name="outbox_test", encoding="UTF8"):
         self.server = server
         self.name = name
+        self.encoding = encoding
 
     def __enter__(self):
         self.server.sql(f'DROP DATABASE IF EXISTS {self.name} WITH (FORCE)')
-        self.server.sql(f'CREATE DATABASE {self.name}')
+        self.server.sql(f"CREATE DATABASE {self.name} ENCODING '{self.encoding}' TEMPLATE template0")
         status, said = self.command("install")
         assert status == 0, said
         return self
@@ -378,6 +379,34 @@ def E12_rows_that_no_sink_is_for_and_rows_too_large_are_dead_at_once(server):
                                                      "its payload is larger than limits.event", "its channel has too long a name"}
         wait_until(lambda: outbox.count("dead_letter") == 3, "the dead letters")
         outbox.wait_until_empty()
+
+
+def E12_a_row_that_is_no_text_is_dead_and_stops_no_other(server):
+    """PostgreSQL cannot convert it to UTF-8, and anybody may insert it."""
+    for encoding, bad in ("SQL_ASCII", "x'ff'"), ("WIN1252", "x'81'"):
+        with Outbox(server, encoding=encoding) as outbox:
+            as_bytes = f"convert_from(decode('{bad[2:-1]}', 'hex'), '{encoding}')"
+            outbox.insert(1, payload=as_bytes)
+            outbox.insert(1, channel=f"jobs' || {as_bytes} || '")
+            outbox.insert(3)
+            with outbox.proxy() as proxy:
+                proxy.wait_for_log(count=3, msg="event_delivered")
+                dead = proxy.wait_for_log(count=2, msg="event_dead")
+                assert {line["reason"] for line in dead} == {"it is not valid text in the encoding of its database"}
+                outbox.wait_until_empty()
+            status, said = outbox.command("list", "--dead")
+            assert status == 0 and said.count("dead since") == 2 and said.count(rf"\x{bad[2:-1]}") == 2, said
+
+
+def E8_rows_of_a_database_that_is_not_in_utf8_arrive_as_text(server):
+    for encoding in "LATIN1", "EUC_JP", "SQL_ASCII":
+        text = "naïve" if encoding == "LATIN1" else "日本"
+        with Outbox(server, encoding=encoding) as outbox, outbox.proxy() as proxy:
+            outbox.sql(f"SET client_encoding = 'UTF8'; INSERT INTO pgatomic.outbox (id, channel, payload, label)"
+                       f" VALUES (gen_random_uuid(), 'jobs', '{text}', '{text}')")
+            event, = proxy.wait_for_log(msg="event_delivered")
+            assert event["payload"] == event["label"] == text
+            outbox.wait_until_empty()
 
 
 # --- the command ------------------------------------------------------------------------------------------
