@@ -64,16 +64,28 @@ struct outlet {
 
 /* --- lists --------------------------------------------------------------------------------------- */
 
-/* Behind all that came before it: mostly at the end. */
-static void list_insert(struct shipment_list *list, struct shipment *s)
+static void list_insert_behind(struct shipment_list *list, struct shipment *before, struct shipment *s)
 {
-    struct shipment *before = list->last;
-    while (before != NULL && before->place > s->place)
-        before = before->before;
     s->before = before;
     s->next = before != NULL ? before->next : list->first;
     *(s->before != NULL ? &s->before->next : &list->first) = s;
     *(s->next != NULL ? &s->next->before : &list->last) = s;
+}
+
+static void list_append(struct shipment_list *list, struct shipment *s)
+{
+    list_insert_behind(list, list->last, s);
+}
+
+/* To its place, which is near the front: however many wait, only what was out with it can be ahead of it. */
+static void list_put_back(struct shipment_list *list, struct shipment *s)
+{
+    struct shipment *before = NULL, *next = list->first;
+    while (next != NULL && next->place < s->place) {
+        before = next;
+        next = next->next;
+    }
+    list_insert_behind(list, before, s);
 }
 
 static void list_remove(struct shipment_list *list, struct shipment *s)
@@ -248,7 +260,7 @@ static void hand_over_one(struct outlet *o)
     struct lane *l = take_ready(o);
     struct shipment *s = l->waiting.first;
     list_remove(&l->waiting, s);
-    list_insert(&l->out, s);
+    list_append(&l->out, s);
     o->out_count++;
     s->delivery.attempt = ++s->attempts;
     s->delivery.sink_data = NULL;
@@ -277,7 +289,7 @@ void outlet_hand_over(struct outlet *o)
 static void put_back(struct shipment *s)
 {
     s->attempts--;
-    list_insert(&s->lane->waiting, s);
+    list_put_back(&s->lane->waiting, s);
 }
 
 static void on_failed(struct shipment *s, bool is_first, const char *reason, uint64_t retry_after_ms)
@@ -301,7 +313,7 @@ static void on_failed(struct shipment *s, bool is_first, const char *reason, uin
         return;
     }
     shipment_retried(s, reason, wait_us, now_us);
-    list_insert(&l->waiting, s);
+    list_put_back(&l->waiting, s);
     if (l->rest == NULL)
         l->rest = timer_new(o->host.loop, on_rested, l);
     l->rests_until_us = now_us + wait_us;
@@ -372,7 +384,7 @@ void outlet_add(struct outlet *o, struct shipment *s)
     }
     s->place = o->next_place++;
     s->lane = lane_for(o, s->parcel->event);
-    list_insert(&s->lane->waiting, s);
+    list_append(&s->lane->waiting, s);
     lane_changed(s->lane);
 }
 
@@ -398,7 +410,7 @@ static void close_sink(struct outlet *o)
     o->sink = NULL;
     o->out_count = 0;
     for (struct lane *l = o->lanes; l != NULL; l = l->next) {
-        for (struct shipment *s; (s = l->out.first) != NULL;) {
+        for (struct shipment *s; (s = l->out.last) != NULL;) {
             list_remove(&l->out, s);
             put_back(s);
         }
