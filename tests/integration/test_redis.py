@@ -25,7 +25,12 @@ def sink(url, command="rpush", name="store", options="", timeout="5s", attempts=
 
 
 def config(url, **options):
-    return sink(url, **options) + CHANNEL.format(pattern="*", sink=options.get("name", "store"))
+    return sink(url, **options) + CHANNEL.format(pattern="*", sink="store")
+
+
+def own(name, url, **options):
+    """A sink for the channel of its name."""
+    return sink(url, name=name, **options) + CHANNEL.format(pattern=name, sink=name)
 
 
 def numbers(first, last):
@@ -94,7 +99,7 @@ def shell_redis_is_reached_by_every_kind_of_address(server):
         places = {"six": (redis.url(host="[::1]", database=2), 2), "name": (redis.url(host="localhost", database=3), 3),
                   "socket": (f"unix://{redis.path}?db=4", 4),
                   "celery": (f"redis+socket://{redis.path}?virtual_host=5", 5), "bare": (f"unix://{redis.path}", 0)}
-        blocks = "".join(sink(url, name=name) + CHANNEL.format(pattern=name, sink=name) for name, (url, _) in places.items())
+        blocks = "".join(own(name, url) for name, (url, _) in places.items())
         with Proxy(server, blocks) as proxy, proxy.log_in() as client:
             for name in places:
                 notify(client, name, "here")
@@ -109,8 +114,7 @@ def shell_redis_passwords_are_given_and_kept_secret(server):
         good = {"default": redis.url(password="s3cret/default"), "user": redis.url(user="app", password="s3cret:app")}
         bad = {"none": (redis.url(), "NOAUTH"), "wrong": (redis.url(password="s3cret/other"), "WRONGPASS"),
                "range": (redis.url(password="s3cret/default", database=99), "DB index is out of range")}
-        blocks = "".join(sink(url, name=name, attempts=2) + CHANNEL.format(pattern=name, sink=name)
-                         for name, url in [*good.items(), *((name, url) for name, (url, _) in bad.items())])
+        blocks = "".join(own(name, url, attempts=2) for name, url in [*good.items(), *((name, url) for name, (url, _) in bad.items())])
         with Proxy(server, blocks) as proxy, proxy.log_in() as client:
             for name in [*good, *bad]:
                 notify(client, name, "here")
@@ -156,9 +160,8 @@ def shell_redis_is_reached_over_tls_and_verified(server):
                    "hostname": (wrong.url(tls=True, host="localhost"), stranger.ca, "hostname mismatch"),
                    "plain": (f"rediss://127.0.0.1:{redis.port}/0", tls.ca, "TLS"),
                    "no_file": (redis.url(tls=True), directory + "/none", "cannot be read")}
-            blocks = "".join(sink(url, name=name, options=f'ca = "{tls.ca}"') + CHANNEL.format(pattern=name, sink=name)
-                             for name, url in good.items())
-            blocks += "".join(sink(url, name=name, attempts=2, timeout="1s", options=f'ca = "{ca}"') + CHANNEL.format(pattern=name, sink=name)
+            blocks = "".join(own(name, url, timeout="20s", options=f'ca = "{tls.ca}"') for name, url in good.items())
+            blocks += "".join(own(name, url, attempts=2, timeout="500ms" if name == "plain" else "20s", options=f'ca = "{ca}"')
                               for name, (url, ca, _) in bad.items())
             payloads = [*numbers(0, 200), "x" * 1_000_000, "last"]
             with Proxy(server, blocks) as proxy, proxy.log_in() as client:
@@ -198,8 +201,8 @@ def shell_tls_below_1_2_is_refused_and_a_missing_close_notify_is_not(server):
         versions = []
         with Upstream(serve(good, versions)) as one, Upstream(serve(old, versions)) as two:
             options = f'ca = "{tls.ca}"'
-            blocks = sink(f"rediss://127.0.0.1:{one.port}", name="good", options=options) + CHANNEL.format(pattern="good", sink="good")
-            blocks += sink(f"rediss://127.0.0.1:{two.port}", name="old", options=options, attempts=1) + CHANNEL.format(pattern="old", sink="old")
+            blocks = own("good", f"rediss://127.0.0.1:{one.port}", options=options)
+            blocks += own("old", f"rediss://127.0.0.1:{two.port}", options=options, attempts=1)
             with Proxy(server, blocks) as proxy, proxy.log_in() as client:
                 notify(client, "good", "one")
                 wait_until_delivered(proxy, 1)
@@ -307,10 +310,9 @@ def E5_an_account_that_may_not_use_transactions_delivers_all_the_same(server):
 
 def E12_a_redis_that_never_answers_is_given_up_and_holds_nobody_else_back(server):
     with Redis() as redis, Mute() as mute:
-        blocks = sink(f"redis://127.0.0.1:{mute.port}", name="mute", timeout="200ms", attempts=3) + CHANNEL.format(pattern="mute", sink="mute")
-        blocks += sink(f"redis://:pass-word@127.0.0.1:{mute.port}", name="login", timeout="200ms", attempts=2) + \
-            CHANNEL.format(pattern="login", sink="login")
-        blocks += sink(f"rediss://127.0.0.1:{mute.port}", name="tls", timeout="200ms", attempts=2) + CHANNEL.format(pattern="tls", sink="tls")
+        blocks = own("mute", f"redis://127.0.0.1:{mute.port}", timeout="200ms", attempts=3)
+        blocks += own("login", f"redis://:pass-word@127.0.0.1:{mute.port}", timeout="200ms", attempts=2)
+        blocks += own("tls", f"rediss://127.0.0.1:{mute.port}", timeout="200ms", attempts=2)
         with Proxy(server, blocks + config(redis.url())) as proxy, proxy.log_in() as client:
             for channel in ("mute", "login", "tls"):
                 notify(client, channel, "never")
@@ -349,8 +351,7 @@ def E12_servers_that_are_no_redis_are_recognized(server):
         return behave
 
     upstreams = {name: Upstream(speaker(answer)) for name, (answer, _) in answers.items()}
-    blocks = "".join(sink(f"redis://127.0.0.1:{upstream.port}", name=name, attempts=3, timeout="10s") + CHANNEL.format(pattern=name, sink=name)
-                     for name, upstream in upstreams.items())
+    blocks = "".join(own(name, f"redis://127.0.0.1:{upstream.port}", attempts=3, timeout="10s") for name, upstream in upstreams.items())
     with Proxy(server, blocks) as proxy, proxy.log_in() as client:
         before = proxy.memory_kb()
         for name in answers:
