@@ -158,6 +158,21 @@ def E6_the_broker_is_not_spoken_to_and_the_log_tells_which_task(case):
     case.wait(lambda: any(payload["headers"]["id"] == task_id and fate == "released" for _, payload, fate in case.events()), "the log to tell")
 
 
+def one_task_alone_may_have_the_class(case):
+    from django.db import transaction
+    from pgatomic_django.celery import Task
+    app = Celery("stock", broker="redis://127.0.0.1:1", task_cls="celery.app.task:Task", set_as_current=False)
+
+    @app.task(name="record", base=Task)
+    def record(*args):
+        raise AssertionError("it is the worker who does this")
+
+    with transaction.atomic():
+        record.delay("alone")
+    [call] = drain(case)
+    assert call["args"] == ["alone"]
+
+
 def E13_a_payload_that_the_proxy_refuses_fails_the_request(case):
     from django.db import DatabaseError, transaction
     try:
@@ -183,6 +198,7 @@ EVERYWHERE = [
     task_always_eager_is_respected,
 ]
 PROXIED = [
+    one_task_alone_may_have_the_class,
     E6_the_broker_is_not_spoken_to_and_the_log_tells_which_task,
     E13_a_payload_that_the_proxy_refuses_fails_the_request,
 ]

@@ -44,6 +44,9 @@ class Case:
         self.number = 0
         self.logged = 0
         self.environment = {f"TEST_{key}": value for key, value in setting.get("environment", {}).items()}
+        if setting.get("sqlite"):
+            self.is_proxied = False
+            self.environment["TEST_SQLITE"] = self.proxy.directory
 
     def __enter__(self):
         if self.broker:
@@ -56,6 +59,8 @@ class Case:
         from django.core.asgi import get_asgi_application
         from django.core.wsgi import get_wsgi_application
         self.project = project
+        if "TEST_SQLITE" in os.environ:
+            self.create_in_sqlite()
         self.wsgi, self.asgi = get_wsgi_application(), get_asgi_application()
         if self.broker:
             self.start_worker()
@@ -63,6 +68,12 @@ class Case:
 
     def __exit__(self, *_):
         self.resources.close()
+
+    def create_in_sqlite(self):
+        from django.db import connections
+        for using in ("default", "second", "direct"):
+            with connections[using].schema_editor() as editor:
+                editor.create_model(self.project.Item)
 
     # --- Celery ----------------------------------------------------------------------------------------------------------------
 

@@ -162,6 +162,25 @@ def a_request_whose_client_has_gone_is_rolled_back(case):
         assert case.requests("async_waits_for_ever") == ["outcome"]
 
 
+def a_setting_that_names_no_database_is_refused(case):
+    from django.core.exceptions import ImproperlyConfigured
+    from django.test import override_settings
+    from pgatomic_django import conf
+    assert conf.databases() == ["default", "second", "direct"]
+    with override_settings():
+        from django.conf import settings
+        del settings.PGATOMIC_DATABASES
+        assert conf.databases() == ["default", "second", "direct", "outside"]
+    for wrong in (["nowhere"], "default"):
+        with override_settings(PGATOMIC_DATABASES=wrong):
+            try:
+                conf.databases()
+            except ImproperlyConfigured as error:
+                assert "PGATOMIC_DATABASES" in str(error)
+            else:
+                raise AssertionError(wrong)
+
+
 # --- pgatomic sees it too --------------------------------------------------------------------------------------------------------
 
 
@@ -255,3 +274,7 @@ PERSISTENT = [P8_a_connection_lost_between_requests_is_replaced_by_the_health_ch
 SWALLOWED = [an_exception_that_middleware_makes_a_page_of_is_rolled_back]
 SWALLOWED_LATER = [middleware_below_that_answers_for_a_view_answers_for_its_work_too]
 FAILED_LATE = [an_exception_in_middleware_below_on_the_way_back_is_rolled_back]
+OF_POSTGRESQL = ("failure_hidden_in_a_block", "deferred_constraint", "copies")
+ENDS_ANY = [of_end(*end, "get") for end in ENDS if end[1] not in OF_POSTGRESQL] + [
+    on_commit_waits_for_the_request_and_is_forgotten_with_its_block, on_commit_is_forgotten_with_its_request, each_database_has_a_transaction,
+    a_setting_that_names_no_database_is_refused]

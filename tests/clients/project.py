@@ -24,6 +24,8 @@ from django.urls import path, re_path
 
 
 def database(name, port):
+    if "TEST_SQLITE" in os.environ:
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(os.environ["TEST_SQLITE"], name)}
     return {
         "ENGINE": "django.db.backends.postgresql", "NAME": name, "HOST": "127.0.0.1", "PORT": port,
         "USER": os.environ["PGUSER"], "PASSWORD": os.environ["PGPASSWORD"],

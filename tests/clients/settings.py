@@ -34,6 +34,7 @@ SETTINGS = {
     "proxied": {"tests": ALL + middleware_tests.ENDS_ASGI + middleware_tests.PROXIED},
     "direct": {"direct": True, "tests": ALL + middleware_tests.ENDS_ASGI},
     "autocommit": {"routes": AUTOCOMMIT, "tests": middleware_tests.AUTOCOMMIT},
+    "sqlite": {"sqlite": True, "tests": middleware_tests.ENDS_ANY},
     "persistent": {"environment": {"CONN_MAX_AGE": "600", "HEALTH_CHECKS": "1"},
                    "tests": ALL + middleware_tests.PROXIED + middleware_tests.PERSISTENT},
     "pool": {"environment": with_options(pool={"min_size": 1, "max_size": 4}),
@@ -45,6 +46,9 @@ SETTINGS = {
     "above": {"environment": with_middleware(OURS, "project.Swallows"), "tests": middleware_tests.SWALLOWED_LATER},
     "below": {"environment": with_middleware("project.Swallows", OURS), "tests": middleware_tests.SWALLOWED},
     "celery": {"broker": "redis", "tests": celery_tests.EVERYWHERE + celery_tests.PROXIED},
+    "celery_psycopg2": {"broker": "redis", "environment": {"PSYCOPG2": "1"}, "tests": celery_tests.EVERYWHERE + celery_tests.PROXIED},
+    "celery_binding": {"broker": "redis", "environment": with_options(server_side_binding=True),
+                       "tests": celery_tests.EVERYWHERE + celery_tests.PROXIED},
     "celery_direct": {"broker": "redis", "direct": True, "tests": celery_tests.EVERYWHERE},
     "celery_rabbitmq": {"broker": "rabbitmq", "tests": celery_tests.EVERYWHERE + celery_tests.PROXIED},
     "late": {"environment": with_middleware(OURS, "project.FailsLate"), "tests": middleware_tests.FAILED_LATE},
@@ -52,7 +56,7 @@ SETTINGS = {
 
 
 # What one run of all tests can afford; the others are the same tests in other words.
-USUAL = ("proxied", "direct", "autocommit", "persistent", "above", "below", "late", "celery")
+USUAL = ("proxied", "direct", "sqlite", "autocommit", "persistent", "above", "below", "late", "celery")
 
 
 def chosen(every):

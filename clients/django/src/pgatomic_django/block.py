@@ -14,8 +14,8 @@ the database is not what Django would send:
 Since a route may say `autocommit` (or `join`, or `refuse`), nothing is sent that would be wrong on a connection without a transaction.
 
 The block is lazy, unlike Django's. A database that the view does not use is not even connected to; so whether there is a pgatomic is
-known when the connection is. Without one the driver takes over at that point: it sends its BEGIN ahead of the first statement, and
-from there on the block is Django's own.
+known when the connection is. Without one Django takes over at that point: the driver sends its BEGIN ahead of the first statement, and
+from there on the block is as Django has it.
 
         entered ──── first cursor, pgatomic ────► marked ──── outcome ─────────┐
            │  └───── first cursor, PostgreSQL ──► begun by the driver ─ COMMIT ┤
@@ -159,12 +159,13 @@ class RequestBlock(transaction.Atomic):
         return self.originals["create_cursor"](name)
 
     def _begin(self) -> None:
+        self.is_begun = True
         self.is_proxied = proxy.is_proxied(self.connection)
         if self.is_proxied:
             proxy.begin_request(self.connection, self.label)
         else:
-            self.connection._set_autocommit(False)  # type: ignore[attr-defined]
-        self.is_begun = True
+            with self._aside():
+                self.connection.set_autocommit(False, force_begin_transaction_with_broken_autocommit=True)
 
     # --- what pgatomic is told instead ---------------------------------------------------------------------------------------
 

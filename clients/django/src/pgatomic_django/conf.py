@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 
-def databases() -> Iterable[str]:
+def databases() -> list[str]:
     """PGATOMIC_DATABASES: the databases in which requests are atomic.
 
-    Unless it is set, all that are PostgreSQL's and in which Django leaves transactions to itself: with AUTOCOMMIT switched off, the
-    application has said that it does all of that by hand.
+    Unless it is set, all in which Django is left to manage transactions: with AUTOCOMMIT switched off, the application has said that it does
+    that by hand.
     """
     chosen: Iterable[str] | None = getattr(settings, "PGATOMIC_DATABASES", None)
-    if chosen is not None:
-        return chosen
-    return [alias for alias in connections if connections[alias].vendor == "postgresql" and connections.settings[alias]["AUTOCOMMIT"]]
+    if chosen is None:
+        return [alias for alias in connections if _has_autocommit(alias)]
+    wrong = [alias for alias in chosen if alias not in connections.settings or not _has_autocommit(alias)]
+    if wrong or isinstance(chosen, str):
+        raise ImproperlyConfigured(f"PGATOMIC_DATABASES: {wrong or chosen!r}: not aliases of DATABASES with AUTOCOMMIT")
+    return list(chosen)
+
+
+def _has_autocommit(alias: str) -> bool:
+    return bool(connections.settings[alias]["AUTOCOMMIT"])
 
 
 def celery_database() -> str:

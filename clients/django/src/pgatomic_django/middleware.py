@@ -82,6 +82,7 @@ class AtomicRequestsMiddleware:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response: Callable[[HttpRequest], Any] = get_response
+        self.databases = conf.databases()
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
@@ -118,7 +119,7 @@ class AtomicRequestsMiddleware:
     def process_view(self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> None:
         without = getattr(view, "_non_atomic_requests", ())
         assert request.resolver_match is not None
-        scope_of(request).begin(label_of(request.resolver_match), [alias for alias in conf.databases() if alias not in without])
+        scope_of(request).begin(label_of(request.resolver_match), [alias for alias in self.databases if alias not in without])
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
         scope_of(request).is_failed = True

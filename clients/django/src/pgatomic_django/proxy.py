@@ -13,7 +13,7 @@ IN_ERROR = 3  # PQTRANS_INERROR of libpq, which psycopg 2 and 3 hand on
 
 def is_proxied(connection: BaseDatabaseWrapper) -> bool:
     """Whether this connection, which is open, goes through pgatomic."""
-    return connection.connection.info.parameter_status("pgatomic_version") is not None
+    return connection.vendor == "postgresql" and connection.connection.info.parameter_status("pgatomic_version") is not None
 
 
 def is_failed(connection: BaseDatabaseWrapper) -> bool:
