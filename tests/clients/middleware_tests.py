@@ -12,6 +12,7 @@ ENDS = (
     ("a_view_that_raises_PermissionDenied_is_rolled_back", "denied", 403, []),
     ("a_view_that_returns_no_response_is_rolled_back", "returns_nothing", 500, []),
     ("a_response_is_committed_whatever_its_status", "says_500", 500, [0]),
+    ("an_exception_that_Django_REST_framework_answers_is_rolled_back", "rest_framework_answers", 400, []),
     ("set_rollback_rolls_back", "rolls_back", 200, []),
     ("E4_each_block_is_kept_or_undone_by_itself", "nested", 200, [0, 2, 4, 6]),
     ("R7_a_block_may_come_first", "begins_with_a_block", 200, [1]),

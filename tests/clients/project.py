@@ -38,7 +38,9 @@ def database(name, port):
 settings.configure(
     SECRET_KEY="of a test", DEBUG=False, ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, USE_TZ=True, TIME_ZONE="UTC",
     MIDDLEWARE=json.loads(os.environ.get("TEST_MIDDLEWARE", '["pgatomic_django.middleware.AtomicRequestsMiddleware"]')),
-    INSTALLED_APPS=[], TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}],
+    INSTALLED_APPS=[], REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "DEFAULT_PERMISSION_CLASSES": [], "UNAUTHENTICATED_USER": None,
+                                       "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"]},
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}],
     LOGGING={"version": 1, "handlers": {"file": {"class": "logging.FileHandler", "filename": os.environ["TEST_LOG"]}},
              "loggers": {"django.request": {"handlers": ["file"], "propagate": False}}},
     PGATOMIC_DATABASES=["default", "second", "direct"], DEFAULT_AUTO_FIELD="django.db.models.AutoField",
@@ -50,6 +52,9 @@ settings.configure(
     },
 )
 django.setup()
+
+from rest_framework.decorators import api_view  # noqa: E402  reads the settings
+from rest_framework.exceptions import ValidationError  # noqa: E402
 
 
 class Item(models.Model):
@@ -326,6 +331,12 @@ def template_fails(request, number):
     return TemplateResponse(request, engines["django"].from_string("{{ fail }}"), {"fail": fail})
 
 
+@api_view(["GET"])
+def rest_framework_answers(request, number):
+    add(number)
+    raise ValidationError("which the framework makes an answer of")
+
+
 def counts(request, number):
     with connection.execute_wrapper(lambda execute, *rest: CALLED.append("statement") or execute(*rest)):
         add(number)
@@ -367,6 +378,7 @@ if "BROKER" in os.environ:
 
     VIEWS += project_tasks.VIEWS
 urlpatterns = [path(f"{view.__name__}/<int:number>/", view) for view in VIEWS]
+urlpatterns += [path("rest_framework_answers/<int:number>/", rest_framework_answers)]  # whose view has another name
 urlpatterns += [re_path(r"^by-expression/(?P<number>[^/]\d*)/$", lambda request, number: plain(request, int(number)))]
 
 
