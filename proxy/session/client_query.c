@@ -218,7 +218,7 @@ static void decide_string(struct decision *d, struct span text)
         d->ends_implicit = !more && d->several && !state_is_virtual(&d->st);
         d->last = !more;
         if (d->last)
-            doubt_ask_in_string(d);
+            doubt_ask_ahead_of_last(d, st.kind);
         decide_one(d, &st, slice);
         if (more && !d->stopped && ends_implicit(st.kind))
             begin_implicit(d, text, end);
@@ -226,8 +226,7 @@ static void decide_string(struct decision *d, struct span text)
         begin = end;
         st = following;
     }
-    d->last = false;
-    doubt_ask_in_string(d);
+    doubt_ask_at_end(d);
 }
 
 /* A string of the client's own transactions that only has to be watched may be sent whatever is owed. */
@@ -319,7 +318,8 @@ static bool ends_request_first(struct session *s, struct span text)
 {
     struct statement st;
     size_t at = 0;
-    bool open = state_is_virtual(&s->now) && s->now.client == CLIENT_NONE && (s->now.wrapper || s->now.outer);
+    bool open = state_is_virtual(&s->now) && s->now.client == CLIENT_NONE &&
+                (s->now.wrapper || s->now.outer || durable_is_held(s));
     if (!open || !client_is_settled(s) || !statement_next(text, &at, &s->sql, &st) || st.kind != STATEMENT_DISCARD_ALL)
         return false;
     struct plan *plan = session_plan(s);

@@ -341,7 +341,7 @@ static void decide_plain_end(struct decision *d, const struct statement *st, str
     }
     if (st->kind == STATEMENT_COMMIT && !d->failed) {
         durable_write_all(d, UNDO_PLAIN);
-        doubt_ask(d, true);
+        doubt_ask_ahead_of_commit(d);
     }
     decision_client(d, slice, effect)->chains = st->chain;
     decision_settle(d);

@@ -103,6 +103,7 @@ static void decide_with_row(struct decision *d, const struct statement *st, stru
     step->is_notify = st->kind == STATEMENT_NOTIFY;
     if (!channel->forward)
         reply_to_notify(d, step, st);
+    doubt_ask_behind(d);
 }
 
 static void forward(struct decision *d, const struct statement *st, struct span slice, const struct channel *channel,
@@ -111,8 +112,7 @@ static void forward(struct decision *d, const struct statement *st, struct span 
     struct step *step = decision_client(d, slice, EFFECT_HOLD);
     hold(d, step, channel, arguments);
     step->is_notify = st->kind == STATEMENT_NOTIFY;
-    if (!d->simple && !durable_needs_row_now(d))
-        doubt_ask(d, false);
+    doubt_ask_behind(d);
 }
 
 static void decide_captured(struct decision *d, const struct statement *st, struct span slice,

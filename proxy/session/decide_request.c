@@ -61,7 +61,7 @@ struct step *decide_end(struct decision *d, bool commit, enum discard_reason rea
         durable_write_all(d, UNDO_WRAPPER);
     }
     if (commit && open && !sandbox)
-        doubt_ask(d, true);
+        doubt_ask_ahead_of_commit(d);
     decision_settle(d);
     if (open && sandbox) {
         step = end_sandbox_request(d, commit, effect);

@@ -103,18 +103,21 @@ struct step *durable_write_one(struct decision *d, const struct step *hold, enum
 /* The same for all events of the transaction that are no rows yet: hidden, ahead of its COMMIT. `undo`: what ends the transaction when
  * they cannot be written. */
 void durable_write_all(struct decision *d, enum undo undo);
-/* There are such events. */
+/* There are such events, held or captured by the steps so far. */
 bool durable_is_owed(const struct decision *d);
 /* The plan has a COMMIT, and which rows have to go ahead of it depends on replies that are still owed. */
 bool durable_must_wait(const struct session *s, const struct plan *plan);
 
 /* --- doubt.c (E9) -------------------------------------------------------------------------------- */
 
-/* Asks for the transaction's number, if it has captured events and was not asked yet. `last`: its end may be sent in the same write. */
-void doubt_ask(struct decision *d, bool last);
-/* In a string, ahead of its last statement and behind it. A statement that ends a transaction of its own is complete when that is. */
-void doubt_ask_in_string(struct decision *d);
-/* Ahead of a notification that may be that last statement. */
+/* All of these ask for the transaction's number, if it has captured events, and was not asked yet. In a string a statement that ends a
+ * transaction of its own is complete when that is, so the question goes ahead of it. */
+void doubt_ask_ahead_of_commit(struct decision *d);
+/* Ahead of a string's last statement, and behind it. */
+void doubt_ask_ahead_of_last(struct decision *d, enum statement_kind kind);
+void doubt_ask_at_end(struct decision *d);
+/* Ahead of a notification in a string, and behind one in a pipeline. */
 void doubt_ask_ahead(struct decision *d);
+void doubt_ask_behind(struct decision *d);
 
 #endif

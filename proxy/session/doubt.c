@@ -23,19 +23,15 @@ static bool is_asked(const struct decision *d)
     return d->asked || (d->settled == 0 && (d->s->xid[0] != '\0' || d->s->questions_in_flight > 0));
 }
 
-static struct step *ask(struct decision *d, const char *sql)
+/* `rides`: what it stands behind would have failed in a failed transaction; else that has to be known not to be one. */
+static void ask(struct decision *d, bool rides, bool push)
 {
-    struct step *step = decision_hidden(d, sql, EFFECT_NONE);
-    step->rides = true;
-    return step;
-}
-
-static void ask_for_number(struct decision *d, bool last)
-{
-    ask(d, QUESTION)->asks_xid = true;
+    struct step *step = decision_hidden(d, QUESTION, EFFECT_NONE);
+    step->asks_xid = true;
+    step->rides = rides;
     d->asked = true;
-    if (last && d->simple)
-        ask(d, PUSH);
+    if (push && d->simple)
+        decision_hidden(d, PUSH, EFFECT_NONE)->rides = rides;
 }
 
 static bool may_ask(const struct decision *d)
@@ -43,38 +39,53 @@ static bool may_ask(const struct decision *d)
     return d->s->can_ask && !d->failed && !d->stopped && d->st.mode != MODE_SANDBOX && !is_asked(d);
 }
 
-void doubt_ask(struct decision *d, bool last)
+void doubt_ask_ahead_of_commit(struct decision *d)
 {
     if (may_ask(d) && decision_captured(d) > d->settled)
-        ask_for_number(d, last);
+        ask(d, false, true);
+}
+
+void doubt_ask_behind(struct decision *d)
+{
+    if (!d->simple && may_ask(d))
+        ask(d, true, false);
 }
 
 void doubt_ask_ahead(struct decision *d)
 {
     if (d->simple && d->last && may_ask(d) && !state_is_virtual(&d->st) && durable_needs_row_now(d))
-        ask_for_number(d, true);
+        ask(d, true, true);
 }
 
-void doubt_ask_in_string(struct decision *d)
+static bool is_about_transactions(enum statement_kind kind)
 {
-    bool open = state_is_virtual(&d->st) ? d->st.wrapper : !durable_needs_row_now(d);
-    if (!d->last && d->plan->text.size > 0 && open)
-        doubt_ask(d, false);
-    else if (d->last && decision_captured(d) > d->settled)
+    return kind == STATEMENT_COMMIT || kind == STATEMENT_ROLLBACK || kind == STATEMENT_ROLLBACK_TO ||
+           kind == STATEMENT_PREPARE_TRANSACTION || kind == STATEMENT_MARK_REQUEST || kind == STATEMENT_MARK_OUTCOME;
+}
+
+void doubt_ask_ahead_of_last(struct decision *d, enum statement_kind kind)
+{
+    if (!is_about_transactions(kind) && decision_captured(d) > d->settled)
         doubt_ask_ahead(d);
 }
 
-/* The messages up to a Sync are a transaction of their own, unless one is open for sure. */
+void doubt_ask_at_end(struct decision *d)
+{
+    bool open = state_is_virtual(&d->st) ? d->st.wrapper : !durable_needs_row_now(d);
+    if (open && d->plan->text.size > 0 && may_ask(d) && decision_captured(d) > d->settled)
+        ask(d, true, false);
+}
+
+/* The messages up to a Sync are a transaction of their own, if none was open before them. */
 void doubt_ask_ahead_of_sync(struct session *s)
 {
     if (!s->can_ask || s->unsynced_sent == 0 || s->server_skips || state_is_virtual(&s->front) ||
-        s->events_in_flight + s->txn.event_count == 0)
+        s->server_status != 'I' || !s->unit_clean || s->events_in_flight + s->txn.event_count == 0)
         return;
     struct plan *plan = session_plan(s);
     struct decision d;
     decide_init(&d, s, plan, false);
-    if (durable_needs_row_now(&d))
-        doubt_ask(&d, true);
+    doubt_ask_behind(&d);
     send_prelude_plan(s, plan, false);
 }
 

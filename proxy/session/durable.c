@@ -195,14 +195,19 @@ static bool is_owed(const struct channel *channel, bool written)
     return channel->delivery == DELIVERY_OUTBOX && !written;
 }
 
+bool durable_is_held(const struct session *s)
+{
+    for (size_t i = 0; i < s->txn.event_count; i++)
+        if (is_owed(s->txn.events[i]->channel, s->txn.events[i]->durable))
+            return true;
+    return false;
+}
+
 bool durable_is_owed(const struct decision *d)
 {
-    if (d->held == 0 && d->s->txn.event_count == 0)
-        return false;
-    for (size_t i = 0; i < d->s->txn.event_count; i++)
-        if (is_owed(d->s->txn.events[i]->channel, d->s->txn.events[i]->durable))
-            return true;
-    for (size_t i = 0; i < d->plan->step_count; i++)
+    if (durable_is_held(d->s))
+        return true;
+    for (size_t i = 0; d->held > 0 && i < d->plan->step_count; i++)
         if (d->plan->steps[i].effect == EFFECT_HOLD && is_owed(d->plan->steps[i].channel, d->plan->steps[i].written))
             return true;
     return false;

@@ -308,6 +308,8 @@ void send_due(struct session *s);
 
 /* --- durable.c (E8) ---------------------------------------------------------------------------- */
 
+/* There are events that have to be rows, and are none yet. */
+bool durable_is_held(const struct session *s);
 /* What was to be written ahead of COMMIT is. */
 void durable_all_written(struct session *s);
 

@@ -82,7 +82,7 @@ static void forward_error(struct session *s, const struct frame *f, const struct
     bool hint = wants_hint(s, error);
     bool write = s->now.mode == MODE_REQUIRED && is_code(error, "25006") && s->server_status == 'I';
     bool cancelled = s->expiry != EXPIRY_NONE && is_code(error, "57014");
-    bool row = step && step->row.size > 0 && error->position.size > 0;
+    bool row = step && step->row.size > 0 && error->position.size > 0 && head->kind != PENDING_QUERY;
     if (!moved && !hint && !write && !cancelled && !row) {
         send_to_client(s, f->bytes);
         return;
@@ -181,9 +181,16 @@ static bool failed_before_begin(const struct pending *head, const struct message
     return false;
 }
 
+/* Nothing of the string has run: it could not be read. */
+static bool failed_to_parse(const struct pending *head, const struct message_error *error)
+{
+    return head->kind == PENDING_QUERY && head->plan && head->plan->at == 0 &&
+           (is_code(error, "42601") || is_code(error, "22025") || is_code(error, "22P06"));
+}
+
 static void note_error(struct session *s, const struct message_error *error, const struct step *step)
 {
-    const struct step *failed = step_of_error(s);
+    const struct step *failed = failed_to_parse(pending_head(&s->pending), error) ? NULL : step_of_error(s);
     if (failed && failed->undo != UNDO_NONE)
         s->undo = failed->undo;
     bool commit = failed && (failed->effect == EFFECT_REQUEST_COMMIT || failed->row.size > 0);

@@ -228,6 +228,20 @@ static void check_released(struct conversation *v, long kept)
              commit_at(&v->promised, (size_t)kept)->events);
 }
 
+/* E8: the rows that the model has committed are those of the events that were promised, and no event is released without its own. */
+static void check_outbox(struct conversation *v)
+{
+    const struct log *rows = &v->kept.outbox, *events = &v->promised.events;
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct note_row *row = log_at(rows, i);
+        const struct note_row *event = i < events->count ? log_at(events, i) : NULL;
+        if (!event || !same_note(row, event->channel, event->payload))
+            fail(v, "row %zu of the outbox is %s \"%s\"", i + 1, row->channel, row->payload);
+    }
+    if (released_count(v) > rows->count)
+        fail(v, "%zu events are released, but only %zu rows are committed", released_count(v), rows->count);
+}
+
 /* E6: a commit that the client has been told of has released its events. */
 static void check_told_commits(struct conversation *v, long kept)
 {
@@ -272,6 +286,8 @@ static void check(struct conversation *v)
     }
     check_released(v, kept);
     check_told_commits(v, kept);
+    if (v->scenario->durable)
+        check_outbox(v);
 }
 
 /* Nothing moves any more: nothing may be missing. */
@@ -288,6 +304,8 @@ static void check_at_rest(struct conversation *v)
         (v->kept.rows.count < v->promised.rows.count || v->kept.notes.count < v->promised.notes.count))
         fail(v, "not all is committed: %zu of %zu rows, %zu of %zu notifications", v->kept.rows.count,
              v->promised.rows.count, v->kept.notes.count, v->promised.notes.count);
+    if (v->scenario->durable && v->kept.outbox.count < v->promised.events.count)
+        fail(v, "only %zu of %zu rows are in the outbox", v->kept.outbox.count, v->promised.events.count);
     if (released_count(v) < v->promised.events.count)
         fail(v, "only %zu of %zu events are released", released_count(v), v->promised.events.count);
     if (!v->client_gone && v->model->wait != v->oracle->wait)

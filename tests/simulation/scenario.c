@@ -6,14 +6,14 @@
 
 /* What all scenarios have: marks choose among the first three routes, everything else finds the connection's own. */
 static const char common[] =
-    "database \"*\" { upstream = \"host=127.0.0.1\" }\n"
+    "database \"*\" { upstream = \"host=127.0.0.1\" %s }\n"
     "sink \"log\" { type = log }\n"
-    "channel \"tasks\" { sink = {\"log\"} forward = off }\n"
-    "channel \"mail\" { sink = {\"log\"} }\n"
+    "channel \"tasks\" { sink = {\"log\"} forward = off %s }\n"
+    "channel \"mail\" { sink = {\"log\"} %s }\n"
     "route \"atomic\" { match = \"/atomic/\" mode = atomic end = rollback }\n"
     "route \"checkout\" { match = \"/checkout/\" mode = atomic end = commit on_error = rollback_statement }\n"
     "route \"auto\" { match = \"/auto/\" mode = autocommit }\n"
-    "route \"connection\" { %s }\n";
+    "route \"connection\" { %s }\n%s";
 
 #define USUAL .failing = 8, .events = 20, .sessions = 12, .copies = 4, .blocks = 25, .savepoints = 40
 
@@ -57,6 +57,31 @@ static struct scenario scenarios[] = {
       .rules = "mode = sandbox",
       .habits = { USUAL, .extended = 40, .strings = 20, .lonely_controls = true, .enclosed = true },
       .sandbox = true },
+    { .name = "durable, autocommit",
+      .rules = "mode = autocommit",
+      .habits = { USUAL, .extended = 40, .strings = 40, .controls_in_strings = true, .flushes = true, .resets = 2 },
+      .durable = true },
+    { .name = "durable, autocommit, extended",
+      .rules = "mode = autocommit",
+      .habits = { USUAL, .extended = 100, .flushes = true },
+      .durable = true },
+    { .name = "durable, atomic",
+      .rules = "mode = atomic end = commit",
+      .habits = { USUAL, .extended = 40, .strings = 30, .resets = 3 },
+      .durable = true },
+    { .name = "durable, rollback_statement",
+      .rules = "mode = atomic end = commit on_error = rollback_statement",
+      .habits = { USUAL, .strings = 20 },
+      .durable = true },
+    { .name = "durable, join",
+      .rules = "mode = atomic end = commit nested = join",
+      .habits = { USUAL, .extended = 40, .strings = 20, .lonely_controls = true },
+      .durable = true },
+    { .name = "durable, marked",
+      .rules = "mode = autocommit",
+      .habits = { USUAL, .marks = 30 },
+      .patient = true,
+      .durable = true },
     { .name = "marked", .rules = "mode = autocommit", .habits = { USUAL, .marks = 30 }, .patient = true },
 };
 
@@ -74,7 +99,12 @@ static struct config *read_config(const struct scenario *s)
 {
     char path[] = "/tmp/simulation-config-XXXXXX";
     int fd = mkstemp(path);
-    if (fd < 0 || dprintf(fd, common, s->rules) < 0) {
+    const char *control = s->durable ? "control = \"host=127.0.0.1 dbname=shop\"" : "";
+    const char *delivery = s->durable ? "delivery = outbox" : "";
+    const char *outbox = s->durable ? "outbox \"shop\" { upstream = \"host=127.0.0.1 dbname=shop\" }\n"
+                                      "channel \"*\" { sink = {\"log\"} delivery = outbox }\n"
+                                    : "";
+    if (fd < 0 || dprintf(fd, common, control, delivery, delivery, s->rules, outbox) < 0) {
         perror(path);
         exit(2);
     }

@@ -11,6 +11,7 @@ struct scenario {
     struct client_habits habits;
     bool patient; /* waits for every answer */
     bool sandbox; /* nothing is ever committed */
+    bool durable; /* all events are rows of the outbox, and transactions with events are asked for their number */
     struct config *config;
 };
 
