@@ -253,14 +253,14 @@ void dispatch_start(struct config *config)
     dispatcher.host = (struct sink_host){ &dispatcher.loop, resolver_new(&dispatcher.loop) };
     dispatcher.deadline = timer_new(&dispatcher.loop, on_deadline, NULL);
     dispatcher.config = config_retain(config);
-    open_outlets(config);
-    outbox_start(&dispatcher.host, config);
-    capture_start(&dispatcher.host, config);
 
-    /* Signals are for the first worker. */
+    /* Signals are for the first worker: not for this thread, nor for those that sinks start. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    open_outlets(config);
+    outbox_start(&dispatcher.host, config);
+    capture_start(&dispatcher.host, config);
     if (pthread_create(&dispatcher.thread, NULL, run_thread, NULL) != 0)
         abort();
     pthread_sigmask(SIG_SETMASK, &before, NULL);
