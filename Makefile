@@ -78,7 +78,7 @@ run: ## try it: installs what is missing, starts PostgreSQL (or UPSTREAM='host=â
 SUITES := format-check pure unit unit-asan
 -include tests/*.mk tests/*/*.mk
 
-test: ## run everything but the drivers; N passed, N failed
+test: ## run all suites but the drivers, the demo and other versions of Django; N passed, N failed
 	@tools/packages build postgres test
 	@rm -rf build/test
 	$(AGAIN) -k build/pgatomic $(UNIT) || true
@@ -124,7 +124,7 @@ clean: ## remove build/
 	rm -rf build
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 FORCE:
 .PHONY: FORCE build install packages run test unit unit-asan pure format format-check bench bench-atomic bench-notify clean help

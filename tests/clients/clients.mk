@@ -5,17 +5,20 @@ SUITES += test-clients
 
 CLIENTS := build/clients
 
-test-clients: build $(CLIENTS)/django52/ready ## run the tests of clients/django on Django 5.2 (ONLY='words of test names')
-	@tools/packages postgres brokers
+test-clients: ## run the tests of clients/django on Django 5.2 (ONLY='words of test names')
+	@tools/packages build postgres brokers
+	$(AGAIN) build $(CLIENTS)/django52/ready
 	@cd clients/django && $(CURDIR)/$(CLIENTS)/django52/bin/mypy --no-error-summary --cache-dir=$(CURDIR)/$(CLIENTS)/mypy
 	@$(CLIENTS)/django52/bin/python tests/clients/run.py $(ONLY)
 
-test-clients-versions: build $(CLIENTS)/django42/ready $(CLIENTS)/django52/ready $(CLIENTS)/django61/ready ## in every setting, on three versions of Django
-	@tools/packages postgres brokers
+test-clients-versions: ## run them in every setting, on three versions of Django
+	@tools/packages build postgres brokers
+	$(AGAIN) build $(CLIENTS)/django42/ready $(CLIENTS)/django52/ready $(CLIENTS)/django61/ready
 	@for version in 42 52 61; do $(CLIENTS)/django$$version/bin/python tests/clients/run.py --every $(ONLY) || failed=1; done; [ -z "$$failed" ]
 
-demo: build $(CLIENTS)/django52/ready ## Django and Celery with pgatomic and without: what becomes of 200 sign-ups (OPTIONS='--help')
-	@tools/packages postgres brokers
+demo: ## Django and Celery with pgatomic and without: what becomes of 200 sign-ups (OPTIONS='--help')
+	@tools/packages build postgres brokers
+	$(AGAIN) build $(CLIENTS)/django52/ready
 	@$(CLIENTS)/django52/bin/python demo/demo.py $(OPTIONS)
 
 $(CLIENTS)/%/ready: tests/clients/%.txt
