@@ -96,6 +96,20 @@ static void empty_inbox(void *context)
     }
 }
 
+/* What is claimed once more has perhaps been where there is room: it waits for all of its sinks, or each claim would be another copy. */
+static void send_claimed(struct parcel *p)
+{
+    bool has_room = true;
+    for (size_t i = 0; i < p->shipment_count; i++)
+        has_room = has_room && !is_over_the_limit(&p->shipments[i]);
+    if (has_room) {
+        send_parcel(p);
+        return;
+    }
+    for (size_t i = 0, count = p->shipment_count; i < count; i++)
+        shipment_given_up(&p->shipments[i], "limits.held", loop_now_us(&dispatcher.loop));
+}
+
 void dispatch_take_claimed(struct notification *first_take)
 {
     while (first_take != NULL) {
@@ -105,7 +119,7 @@ void dispatch_take_claimed(struct notification *first_take)
         tally_add(&tally_channel(e->channel->pattern)->released, 1);
         struct parcel *p = parcel_new(e, loop_now_us(&dispatcher.loop));
         if (p != NULL) {
-            send_parcel(p);
+            send_claimed(p);
         } else {
             outbox_event_dropped(e);
             notification_free(e);

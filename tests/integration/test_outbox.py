@@ -2,9 +2,11 @@
 
 import os
 import signal
+from collections import Counter
 
 from postgres import Postgres
 from proxy import Proxy, wait_until
+from receiver import Receiver
 
 BLOCKS = """
 database "shop" {{ upstream = "{conninfo} dbname={database}" }}
@@ -214,6 +216,30 @@ def E8_an_outbox_that_leaves_the_config_ends_with_what_it_owes(server):
 
 
 # --- several processes -------------------------------------------------------------------------------
+
+
+def E13_a_sink_that_is_down_does_not_make_another_of_its_channel_repeat_itself(server):
+    """What is more than the one may hold is read again and again until it is back; the other has had it."""
+    with Receiver() as up, Receiver() as down, Outbox(server) as outbox:
+        down.stop()
+        both = f"""
+            limits {{ held = 64kB }}
+            sink "up" {{ type = webhook  url = "{up.url}" }}
+            sink "down" {{ type = webhook  url = "{down.url}"  retry {{ first = 50ms  max = 100ms  attempts = 100000 }} }}
+            channel "notes" {{ sink = {{"up", "down"}}  forward = off  delivery = outbox }}"""
+        with outbox.proxy(both) as proxy, proxy.log_in(database="shop") as client:
+            sent = [f"{n} {'x' * 1000}" for n in range(200)]
+            for payload in sent:
+                client.ask(f"NOTIFY notes, '{payload}'")
+            up.wait_until_seen(len(sent))
+            newest = f"SELECT xmin FROM pgatomic.outbox WHERE payload = '{sent[-1]}'"
+            versions = set()
+            wait_until(lambda: versions.add(str(outbox.sql(newest))) or len(versions) > 6, "a row to be claimed again and again")
+            down.start()
+            outbox.wait_until_empty()
+            for receiver in up, down:
+                posts = Counter(post.body.decode() for post in receiver.taken)
+                assert sorted(posts) == sorted(sent) and max(posts.values()) <= 2, posts.most_common(3)
 
 
 def E8_two_processes_share_an_outbox_and_deliver_each_row_once(server):
