@@ -67,6 +67,12 @@ void request_release(struct request *r)
     free(r);
 }
 
+bool request_is_known(const struct request *r)
+{
+    static const unsigned char none[EVENT_ID_SIZE];
+    return memcmp(r->id, none, EVENT_ID_SIZE) != 0;
+}
+
 const char *discard_reason_name(enum discard_reason reason)
 {
     switch (reason) {

@@ -38,6 +38,8 @@ struct request *request_new(const unsigned char id[EVENT_ID_SIZE], const struct 
                             struct config *config, uint64_t now_us);
 struct request *request_retain(struct request *r);
 void request_release(struct request *r);
+/* False: nobody knows it, the event came from another program. Its id is all zeros then. */
+bool request_is_known(const struct request *r);
 
 enum discard_reason {
     DISCARD_ROLLBACK,

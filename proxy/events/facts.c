@@ -1,8 +1,6 @@
 /* An event and its request, as pairs of text. */
 #include "proxy/events/facts.h"
 
-#include <string.h>
-
 static void add(struct facts *out, const char *name, const char *value)
 {
     if (value[0] != '\0')
@@ -16,7 +14,7 @@ void facts_of(const struct notification *e, struct facts *out)
     out->count = 0;
     add(out, "id", out->id);
     add(out, "channel", e->name);
-    if (strcmp(out->request, "00000000-0000-0000-0000-000000000000") != 0) /* of a row that another program wrote */
+    if (request_is_known(e->request))
         add(out, "request", out->request);
     add(out, "route", e->request->route);
     add(out, "label", e->request->label);

@@ -61,7 +61,8 @@ static struct story event_story_showing(const char *msg, const struct notificati
     add(&s, log_id("id", e->id));
     add(&s, log_text("channel", e->name));
     add_payload(&s, e, how);
-    add(&s, log_id("request", r->id));
+    if (request_is_known(r))
+        add(&s, log_id("request", r->id));
     add(&s, log_text("route", r->route));
     add(&s, log_text("label", r->label));
     add(&s, log_text("database", r->database));
