@@ -68,6 +68,7 @@ struct notification {
     bool sandbox;      /* released in a sandbox: it was never really committed */
     bool durable;      /* it is a committed row of pgatomic.outbox (E8) */
     unsigned attempts; /* tries before this process had it */
+    uint64_t xid;      /* the number of its transaction; 0: not known */
 };
 
 /* Copies name and payload. */

@@ -101,6 +101,8 @@ void log_event_released(const struct notification *e, uint64_t now_us)
         return;
     struct story s = event_story("event_released", e);
     add(&s, log_ms("held_ms", since(e->held_us, now_us)));
+    if (e->xid > 0)
+        add(&s, log_number("xid", e->xid));
     if (e->sandbox)
         add(&s, log_bool("sandbox", true));
     tell(&s, LOG_INFO, now_us);
@@ -112,6 +114,8 @@ void log_event_discarded(const struct notification *e, enum discard_reason reaso
         return;
     struct story s = event_story("event_discarded", e);
     add(&s, log_ms("held_ms", since(e->held_us, now_us)));
+    if (e->xid > 0)
+        add(&s, log_number("xid", e->xid));
     add(&s, log_text("reason", discard_reason_name(reason)));
     tell(&s, LOG_INFO, now_us);
 }

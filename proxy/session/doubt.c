@@ -12,6 +12,7 @@
 #include "proxy/session/decision.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 
 #define QUESTION "SELECT pg_catalog.pg_current_xact_id()"
 #define PUSH "SELECT pg_catalog.repeat(' ', 8192)"
@@ -114,20 +115,21 @@ void doubt_read_row(struct session *s, const struct frame *f)
     s->xid[size] = '\0';
 }
 
-void doubt_forget(struct session *s)
+uint64_t doubt_take_number(struct session *s)
 {
+    uint64_t number = strtoull(s->xid, NULL, 10);
     s->xid[0] = '\0';
+    return number;
 }
 
 /* --- what is in doubt ------------------------------------------------------------------------------ */
 
 /* The first transaction among what is owed that has captured something and whose end has been sent. */
 struct doubt {
-    size_t entry, step;  /* of its COMMIT; step SIZE_MAX: the end of that Query or Sync */
-    bool captured;       /* there is something to release */
-    bool first;          /* it is the one that was open when the server was lost */
-    struct span row;     /* the id of a row that it has written; empty: none */
-    struct span written; /* the same, of rows that are written for sure */
+    size_t entry, step; /* of its COMMIT; step SIZE_MAX: the end of that Query or Sync */
+    bool captured;      /* there is something to release */
+    bool first;         /* it is the one that was open when the server was lost */
+    struct span row;    /* the id of a row that it has written; empty: none */
 };
 
 static struct span written_row(const struct session *s)

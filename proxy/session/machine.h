@@ -319,8 +319,8 @@ void durable_all_written(struct session *s);
 void doubt_ask_ahead_of_sync(struct session *s);
 /* A DataRow of the server's: perhaps it is that number. */
 void doubt_read_row(struct session *s, const struct frame *f);
-/* The transaction is over. */
-void doubt_forget(struct session *s);
+/* The transaction is over: its number, which is forgotten; 0: not known. */
+uint64_t doubt_take_number(struct session *s);
 /* A transaction with captured events may have been committed, and only a reply that is still owed can tell. */
 bool doubt_is_open(const struct session *s);
 /* The server says its FATAL instead of that reply: the client gets it when it is known what became of the COMMIT. */

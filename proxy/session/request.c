@@ -114,13 +114,14 @@ void request_count_statement(struct session *s)
 
 static void publish(struct session *s, bool sandbox)
 {
-    doubt_forget(s);
+    uint64_t xid = doubt_take_number(s);
     struct notification *first = txn_take(&s->txn);
     settings_release(&s->settings, 0);
     if (!first)
         return;
     for (struct notification *e = first; e; e = e->next) {
         e->sandbox = sandbox;
+        e->xid = xid;
         e->durable = !sandbox && e->channel->delivery == DELIVERY_OUTBOX;
     }
     struct action *action = actions_add(s->out, ACTION_PUBLISH);
@@ -139,8 +140,11 @@ static void discard(struct session *s, struct notification *events, enum discard
 
 void request_discard_all(struct session *s, enum discard_reason reason)
 {
-    doubt_forget(s);
-    discard(s, txn_take(&s->txn), reason);
+    struct notification *events = txn_take(&s->txn);
+    uint64_t xid = doubt_take_number(s);
+    for (struct notification *e = events; e; e = e->next)
+        e->xid = xid;
+    discard(s, events, reason);
 }
 
 void request_tell_commit_failed(struct session *s, struct span words)
@@ -390,7 +394,7 @@ void request_settle_implicit(struct session *s)
     else if (s->request && !s->now.marked)
         leave_request(s);
     s->tx_used = false;
-    doubt_forget(s);
+    doubt_take_number(s);
 }
 
 /* --- time (R12) -------------------------------------------------------------------------------- */

@@ -215,6 +215,7 @@ def E9_a_backend_that_is_terminated_at_its_commit(server):
             shop.sql(f"SELECT pg_terminate_backend({pid})")
             assert told_to_the_end(client) == "40000"
             agree(shop, proxy, "slow", "40000")
+            assert [line["xid"] > 0 for line in proxy.log_where(msg="event_discarded")] == [True]
 
 
 def E9_a_commit_that_waits_for_a_standby_is_waited_for(server):
