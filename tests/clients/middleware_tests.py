@@ -21,6 +21,7 @@ ENDS = (
     ("a_block_without_a_savepoint_takes_the_request_with_it", "unsaved_block_fails", 200, []),
     ("R8_a_savepoint_by_hand_is_rolled_back_as_often_as_one_likes", "savepoints", 200, [2, 3]),
     ("R3_a_COMMIT_that_fails_is_a_500", "deferred_constraint", 500, []),
+    ("what_on_commit_calls_has_transactions_of_its_own", "callback_with_blocks", 200, [0, 2]),
     ("select_for_update_is_allowed", "locks", 200, [0]),
     ("a_durable_block_is_refused_as_in_any_block", "durable", 500, []),
     ("COPY_is_part_of_the_request", "copies", 500, []),
@@ -64,6 +65,12 @@ def on_commit_is_called_though_the_view_asked_nothing_of_the_database(case):
     number = case.next_number()
     assert case.get("idle_but_for_on_commit", number)[0] == 200
     assert case.project.CALLED == [number], case.project.CALLED
+
+
+def on_commit_has_transactions_in_a_request_without_a_query_too(case):
+    number = case.next_number()
+    assert case.get("callback_with_blocks", number, "only=that")[0] == 200
+    assert case.rows(number) == [2]
 
 
 def a_view_without_a_query_does_not_even_connect(case):
@@ -248,6 +255,7 @@ EVERYWHERE = [
     on_commit_waits_for_the_request_and_is_forgotten_with_its_block,
     on_commit_is_forgotten_with_its_request,
     on_commit_is_called_though_the_view_asked_nothing_of_the_database,
+    on_commit_has_transactions_in_a_request_without_a_query_too,
     a_view_without_a_query_does_not_even_connect,
     nothing_of_a_request_is_left_in_the_connection,
     the_marks_are_no_queries_of_the_application,

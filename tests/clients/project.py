@@ -261,6 +261,21 @@ def callbacks(request, number):
     return HttpResponse("done")
 
 
+def callback_with_blocks(request, number):
+    """What is called after the COMMIT has transactions of its own, one of which fails."""
+    def after():
+        for _ in refuse():
+            add(number + 1)
+        with transaction.atomic():
+            add(number + 2)
+            for _ in refuse():
+                add(number + 3)
+    transaction.on_commit(after)
+    if request.GET.get("only") is None:
+        add(number)
+    return HttpResponse("done")
+
+
 def locks(request, number):
     add(number)
     Item.objects.select_for_update().get(id=number)
@@ -371,7 +386,7 @@ async def async_waits_for_ever(request, number):
 
 VIEWS = (plain, raises, not_found, denied, returns_nothing, says_500, rolls_back, idle, idle_but_for_on_commit, non_atomic, non_atomic_in_second, nested,
          begins_with_a_block, duplicate, failure_hidden_in_a_block, failure_hidden, unsaved_block_fails, savepoints, deferred_constraint,
-         callbacks, locks, durable, copies, closes, two_databases, streams, iterates, template_fails, counts, async_plain, async_raises,
+         callbacks, callback_with_blocks, locks, durable, copies, closes, two_databases, streams, iterates, template_fails, counts, async_plain, async_raises,
          async_gathers, async_waits_for_ever)
 if "BROKER" in os.environ:
     import project_tasks  # which needs Django to be set up

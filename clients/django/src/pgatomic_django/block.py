@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -85,14 +86,14 @@ class RequestBlock(transaction.Atomic):
             super().__exit__(kind, error, trace)
             return
         try:
-            self._put_back("connect", "close_if_health_check_failed", "create_cursor")  # set_autocommit(True) may need the true ones
+            self._put_back("connect", "close_if_health_check_failed", "create_cursor")
             self.connection.settings_dict = self.settings
             if self.is_begun:
                 super().__exit__(kind, error, trace)
             else:
                 self._leave_unused(kind is None)
         finally:
-            self._put_back(*self.originals)
+            self._put_back_all()
 
     def _leave_unused(self, in_good_order: bool) -> None:
         """The end of a block without a statement: as Django's, but that nobody has to be told."""
@@ -103,6 +104,7 @@ class RequestBlock(transaction.Atomic):
         if connection.closed_in_transaction:
             connection.connection = None
         is_good, connection.needs_rollback = in_good_order and not connection.needs_rollback, False
+        self._put_back_all()
         if is_good:
             connection.run_and_clear_commit_hooks()
         else:
@@ -127,6 +129,10 @@ class RequestBlock(transaction.Atomic):
         for name in names:
             delattr(self.connection, name)
             del self.originals[name]
+
+    def _put_back_all(self) -> None:
+        """The request is over, though the block may not be: `on_commit` callbacks are still to come, with transactions of their own."""
+        self._put_back(*self.originals)
 
     # --- from the first cursor on --------------------------------------------------------------------------------------------
 
@@ -196,18 +202,20 @@ class RequestBlock(transaction.Atomic):
             self.originals["_savepoint_commit"](sid)
 
     def _commit(self) -> None:
-        if not self.is_proxied:
+        if self.is_proxied:
+            if self.outermost is not None and not proxy.is_failed(self.connection):
+                self._execute("COMMIT")  # of transaction.savepoint(), which nobody has to release
+            proxy.end_request(self.connection, "commit")
+        else:
             self.originals["_commit"]()
-            return
-        if self.outermost is not None and not proxy.is_failed(self.connection):
-            self._execute("COMMIT")  # of transaction.savepoint(), which nobody has to release
-        proxy.end_request(self.connection, "commit")
+        self._put_back_all()
 
     def _rollback(self) -> None:
-        if self.is_proxied:
-            proxy.end_request(self.connection, "rollback")
-        else:
-            self.originals["_rollback"]()
+        rollback = partial(proxy.end_request, self.connection, "rollback") if self.is_proxied else self.originals["_rollback"]
+        try:
+            rollback()
+        finally:
+            self._put_back_all()
 
     def _close(self) -> None:
         """Closing may mean giving it back to psycopg's pool, to which it looks idle: the request must not go with it."""
