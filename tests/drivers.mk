@@ -3,6 +3,7 @@
 SUITES += test-e2e
 
 DRIVERS  := build/drivers
+export PATH := $(CURDIR)/$(DRIVERS)/golang/root/bin:$(PATH)
 PROGRAMS := $(DRIVERS)/python/ready $(DRIVERS)/node/ready $(DRIVERS)/pgx $(DRIVERS)/java/ready $(DRIVERS)/rust/ready
 
 test-drivers: ## run psql, pgbench and the drivers of five languages through pgatomic (ONLY='pgx psycopg')
