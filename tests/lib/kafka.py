@@ -98,7 +98,7 @@ class Kafka:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self._java("kafka.Kafka", self.config), cwd=self.directory, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True)
-        wait_until(self._is_ready, "Kafka to take connections; its log: " + self.log, seconds=90)
+        wait_until(self._is_ready, "Kafka to take connections; its log: " + self.log, seconds=180)
 
     def check_alive(self):
         if self.process.poll() is not None:

@@ -78,7 +78,7 @@ class RabbitMQ:
     def start(self):
         """Returns when it takes messages. Queues and their messages are those from before it was stopped or killed."""
         self.process = self._run([os.path.join(self.programs, "rabbitmq-server")])
-        wait_until(self._is_ready, "RabbitMQ to take connections; its log: " + self.log, seconds=90)
+        wait_until(self._is_ready, "RabbitMQ to take connections; its log: " + self.log, seconds=180)
 
     def _is_ready(self):
         self.check_alive()
