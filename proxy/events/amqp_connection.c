@@ -10,6 +10,7 @@
 #include <amqp_ssl_socket.h>
 #include <amqp_tcp_socket.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
@@ -26,6 +27,7 @@ enum { CHANNEL = 1, FRAME_SIZE = 128 * 1024, SHORT_TEXT_MAX_SIZE = 255 };
 struct amqp_connection {
     amqp_connection_state_t state;
     amqp_socket_t *socket; /* owned by `state` */
+    uint64_t timeout_ms;
     /* A returned message, whose frames are coming in. */
     uint64_t returned_body_left;
     struct amqp_news returned;
@@ -143,11 +145,18 @@ static amqp_rpc_reply_t log_in(struct amqp_connection *c, const struct amqp_sett
                                       AMQP_SASL_METHOD_PLAIN, s->user, s->password);
 }
 
+/* For how long the broker may leave unread what was written; 0: as the kernel thinks. */
+static void limit_writing(struct amqp_connection *c, uint64_t ms)
+{
+    unsigned limit = ms < INT_MAX ? (unsigned)ms : INT_MAX;
+    setsockopt(amqp_connection_socket(c), IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
+}
+
 bool amqp_connection_log_in(struct amqp_connection *c, const struct amqp_settings *s, char reason[AMQP_REASON_SIZE])
 {
     struct timeval timeout = time_of(s->timeout_ms);
-    unsigned timeout_ms = (unsigned)s->timeout_ms;
-    setsockopt(amqp_connection_socket(c), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
+    c->timeout_ms = s->timeout_ms;
+    limit_writing(c, c->timeout_ms);
     amqp_set_handshake_timeout(c->state, &timeout);
     amqp_set_rpc_timeout(c->state, &timeout);
     errno = 0;
@@ -283,12 +292,14 @@ static void hear_method(struct amqp_connection *c, const amqp_method_t *method, 
     case AMQP_CONNECTION_BLOCKED_METHOD: {
         amqp_bytes_t why = ((const amqp_connection_blocked_t *)method->decoded)->reason;
         news->kind = AMQP_PAUSED;
+        limit_writing(c, 0);
         snprintf(news->reason, AMQP_REASON_SIZE, "the broker takes no messages now: %.*s", (int)why.len,
                  (const char *)why.bytes);
         return;
     }
     case AMQP_CONNECTION_UNBLOCKED_METHOD:
         news->kind = AMQP_RESUMED;
+        limit_writing(c, c->timeout_ms);
         return;
     }
 }

@@ -35,7 +35,7 @@
 
 #define TAKEN_ALONG "another message could not be sent and took the connection with it"
 
-enum { ROUTING_KEY_MAX_SIZE = 255, MS_PER_S = 1000 };
+enum { ROUTING_KEY_MAX_SIZE = 255, MS_PER_S = 1000, HEAR_EVERY = 16 /* letters */ };
 
 struct amqp_publisher {
     struct amqp_settings settings;
@@ -60,8 +60,8 @@ struct amqp_publisher {
     struct letters waiting, sent, answered;
     uint64_t first_sent; /* the broker's number of the first of `sent` */
     uint64_t heard_ms;   /* monotonic: when it confirmed something last */
-    bool paused;
-    char pause[AMQP_REASON_SIZE]; /* why */
+    bool is_proven;      /* it has confirmed something on this connection */
+    bool paused;         /* it has asked to wait until it says more */
     struct failures failures;
     bool has_failures; /* among `answered` */
 };
@@ -148,6 +148,7 @@ static bool connect_to_broker(struct amqp_publisher *p, char reason[AMQP_REASON_
         return false;
     }
     p->first_sent = 1;
+    p->is_proven = false;
     LOG(LOG_INFO, "sink_connected", log_text("sink", p->name));
     return true;
 }
@@ -184,9 +185,15 @@ static void publish(struct amqp_publisher *p, struct letter *letter)
     }
 }
 
+/* A broker that is low on memory says so after the first message. More would fill the socket, and be read long after they were given up. */
+static bool may_publish(const struct amqp_publisher *p)
+{
+    return p->waiting.first != NULL && p->connection != NULL && !p->paused && (p->is_proven || p->sent.first == NULL);
+}
+
 static void publish_waiting(struct amqp_publisher *p)
 {
-    while (p->waiting.first != NULL && p->connection != NULL && !p->paused) {
+    for (unsigned n = 0; n < HEAR_EVERY && may_publish(p); n++) {
         struct letter *letter = letters_take_first(&p->waiting);
         if (failures_forbid(&p->failures, letter))
             settle(p, letter, DELIVERY_FAILED, NULL);
@@ -218,6 +225,7 @@ static void hear_answer(struct amqp_publisher *p, const struct amqp_news *news, 
         if (letter->answer == ANSWER_NONE && (news->multiple || number == news->number))
             letter->answer = answer;
     p->heard_ms = now_ms();
+    p->is_proven = true;
     settle_answered(p);
 }
 
@@ -253,10 +261,11 @@ static void hear(struct amqp_publisher *p, const struct amqp_news *news)
     case AMQP_PAUSED:
         LOG(LOG_WARN, "sink_paused", log_text("sink", p->name), log_text("reason", news->reason));
         p->paused = true;
-        memcpy(p->pause, news->reason, sizeof p->pause);
         return;
     case AMQP_RESUMED:
+        LOG(LOG_INFO, "sink_resumed", log_text("sink", p->name));
         p->paused = false;
+        p->heard_ms = now_ms();
         return;
     case AMQP_LOST:
         lose_connection(p, news->reason);
@@ -273,11 +282,12 @@ static void hear_broker(struct amqp_publisher *p)
     }
 }
 
-/* When the oldest letter in the thread's hands is due; 0: there is none. A broker that is slow with many, but at it, has its time with each. */
+/* When the oldest letter in the thread's hands is due; 0: there is none. A broker that is slow with many, but at it, has its time with each; one
+ * that asks to wait, and keeps its heartbeat, has all the time it wants. */
 static uint64_t first_due_ms(const struct amqp_publisher *p)
 {
     const struct letter *oldest = p->sent.first != NULL ? p->sent.first : p->waiting.first;
-    if (oldest == NULL)
+    if (oldest == NULL || p->paused)
         return 0;
     uint64_t if_heard_ms = p->heard_ms + p->settings.timeout_ms;
     return oldest->due_ms > if_heard_ms ? oldest->due_ms : if_heard_ms;
@@ -288,7 +298,7 @@ static void check_due(struct amqp_publisher *p)
     uint64_t due = first_due_ms(p);
     if (due == 0 || now_ms() < due)
         return;
-    lose_connection(p, p->paused ? p->pause : "the broker has confirmed nothing in time");
+    lose_connection(p, "the broker has confirmed nothing in time");
 }
 
 /* --- the thread: its letterbox --------------------------------------------------------------------- */
@@ -363,8 +373,11 @@ static void work(struct amqp_publisher *p)
     take_queue(p);
     if (failed)
         fail_all(p, &p->waiting, reason);
-    publish_waiting(p);
     hear_broker(p);
+    while (may_publish(p)) {
+        publish_waiting(p);
+        hear_broker(p);
+    }
     check_due(p);
     hand_back(p);
 }

@@ -23,7 +23,7 @@ def reasons(proxy, kind="event_retry"):
 
 def wait_for_reason(proxy, part, kind="event_retry"):
     wait_until(lambda: any(part in reason for reason in reasons(proxy, kind)),
-               f"{kind} because of “{part}”; there are {set(reasons(proxy, kind))}")
+               f"{kind} because of “{part}”; there are {set(reasons(proxy, kind))}", seconds=60)
 
 
 def wait_until_delivered(proxy, count, seconds=60.0):
