@@ -1,6 +1,6 @@
 # The proxy as a process, between clients and upstreams of every kind.
 
-SUITES += integration integration-asan without
+SUITES += integration without
 
 BROKERS := build/integration
 
