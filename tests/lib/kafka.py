@@ -127,8 +127,10 @@ class Kafka:
             self.process = None
 
     def remove(self):
-        self.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            self.kill()
+        finally:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def url(self, tls=False, user=None, password=PASSWORD, mechanism=None):
         scheme, port = ("kafkas", self.sasl_port if user else self.ssl_port) if tls else ("kafka", self.port)

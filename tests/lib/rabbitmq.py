@@ -111,10 +111,12 @@ class RabbitMQ:
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def remove(self):
-        self.kill()
-        self.names.kill()
-        self.names.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            self.kill()
+        finally:
+            self.names.kill()
+            self.names.wait()
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def control(self, *arguments):
         """rabbitmqctl."""
