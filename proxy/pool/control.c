@@ -21,6 +21,10 @@
 #define IDENTITY                                                                             \
     "SELECT system_identifier::text || '/' || pg_catalog.substr(pg_catalog.pg_walfile_name(" \
     "pg_catalog.pg_current_wal_lsn()), 1, 8) FROM pg_catalog.pg_control_system()"
+/* What pg_xact_status() says of a number that has not been given out yet. The same server had given out ours, so it has crashed since, and
+ * nothing of the transaction had reached the disk: a COMMIT would have. */
+#define IN_THE_FUTURE "22023"
+
 #define STATUS "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)"
 #define ROW "SELECT 1 FROM pgatomic.outbox WHERE id = $1::pg_catalog.uuid"
 
@@ -243,7 +247,7 @@ static void on_status(void *context, const PGresult *result, const char *error, 
         return;
     if (strcmp(status, "committed") == 0)
         settle(q, OUTCOME_COMMITTED);
-    else if (strcmp(status, "aborted") == 0)
+    else if (strcmp(status, "aborted") == 0 || strcmp(sqlstate, IN_THE_FUTURE) == 0)
         settle(q, OUTCOME_ROLLED_BACK);
     else if (strcmp(status, "in progress") == 0 || (result == NULL && sqlstate[0] == '\0'))
         try_later(q);
