@@ -39,11 +39,11 @@ Test(route, the_first_channel_block_that_matches_has_the_rules)
 {
     struct config *c =
         config_of(ANY_DATABASE "sink \"a\" { type = log } sink \"b\" { type = log }"
-                               "channel \"mail.*\" { sink = {\"a\", \"b\"} forward = off duplicates = fold }"
-                               "channel \"mail.welcome\" { sink = {\"a\"} }");
+                               "channel \"*.welcome\" { sink = {\"a\", \"b\"} forward = off duplicates = fold }"
+                               "channel \"mail.*\" { sink = {\"a\"} }");
     const struct channel *mail = config_channel(c, "mail.welcome", strlen("mail.welcome"));
 
-    cr_expect_str_eq(mail->pattern, "mail.*");
+    cr_expect_str_eq(mail->pattern, "*.welcome");
     cr_expect_not(mail->forward);
     cr_expect_eq(mail->duplicates, DUPLICATES_FOLD);
     cr_expect_str_eq(mail->sinks[0], "a");
