@@ -78,7 +78,7 @@ run: ## try it: installs what is missing, starts PostgreSQL (or UPSTREAM='host=â
 SUITES := format-check pure unit unit-asan
 -include tests/*.mk tests/*/*.mk
 
-test: ## run all suites but the drivers, the demo and other versions of Django; N passed, N failed
+test: ## run all suites but the drivers, Django, Kafka and the demo; N passed, N failed
 	@tools/packages build postgres test
 	@rm -rf build/test
 	$(AGAIN) -k build/pgatomic $(UNIT) || true

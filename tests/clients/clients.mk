@@ -1,7 +1,5 @@
-# The Django package: its types, and its tests with the versions of Django, Celery and psycopg that people have. `make test` runs one set of
+# The Django package: its types, and its tests with the versions of Django, Celery and psycopg that people have. `make test-clients` runs one set of
 # them, .ci/run all.
-
-SUITES += test-clients
 
 CLIENTS := build/clients
 

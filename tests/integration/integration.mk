@@ -4,9 +4,9 @@ SUITES += integration without
 
 BROKERS := build/integration
 
-integration: build/pgatomic $(BROKERS)/ready ## run the proxy's integration tests (ONLY='words of test names')
+integration: build/pgatomic $(BROKERS)/ready ## run the proxy's integration tests but for Kafka's (ONLY='words of test names')
 	@tools/packages brokers
-	@PGATOMIC=$B/pgatomic $(BROKERS)/bin/python3 tests/integration/run.py $(ONLY)
+	@PGATOMIC=$B/pgatomic $(BROKERS)/bin/python3 tests/integration/run.py $(or $(ONLY),-kafka)
 
 integration-asan: $(BROKERS)/ready ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror $(ASAN)/pgatomic
