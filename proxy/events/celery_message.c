@@ -417,23 +417,12 @@ static bool read_message(struct celery_message *m, struct payload *p, const stru
            take_message_numbers(m, p, properties) && take_body(m, p, properties);
 }
 
-static bool is_utf8(struct span s)
-{
-    while (s.size > 0) {
-        size_t size = utf8_character_size(s);
-        if (size == 0)
-            return false;
-        s = span_make(s.data + size, s.size - size);
-    }
-    return true;
-}
-
 bool celery_message_read(struct celery_message *m, struct span payload, const struct celery_defaults *defaults,
                          char reason[CELERY_REASON_SIZE])
 {
     struct payload p = { .text = payload, .reason = reason };
     *m = (struct celery_message){ .priority = CELERY_NO_PRIORITY };
-    if (!is_utf8(span_of(defaults->queue)))
+    if (!utf8_is_valid(span_of(defaults->queue)))
         return refuse(&p, "the queue of the sink is not UTF-8");
     if (!read_members(&p))
         return false;

@@ -17,17 +17,6 @@ static const char *const content_types[] = {
     [PAYLOAD_BYTES] = "application/octet-stream",
 };
 
-static bool is_utf8(struct span s)
-{
-    while (s.size > 0) {
-        size_t size = utf8_character_size(s);
-        if (size == 0)
-            return false;
-        s = span_make(s.data + size, s.size - size);
-    }
-    return true;
-}
-
 static bool is_json(struct span s)
 {
     json_t *value = json_loadb(s.data, s.size, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
@@ -39,7 +28,7 @@ static enum payload_kind kind_of(struct span payload)
 {
     if (is_json(payload))
         return PAYLOAD_JSON;
-    return is_utf8(payload) ? PAYLOAD_TEXT : PAYLOAD_BYTES;
+    return utf8_is_valid(payload) ? PAYLOAD_TEXT : PAYLOAD_BYTES;
 }
 
 /* --- values -------------------------------------------------------------------------------------- */

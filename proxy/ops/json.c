@@ -55,6 +55,17 @@ size_t utf8_character_size(struct span s)
     return size;
 }
 
+bool utf8_is_valid(struct span s)
+{
+    while (s.size > 0) {
+        size_t size = utf8_character_size(s);
+        if (size == 0)
+            return false;
+        s = span_make(s.data + size, s.size - size);
+    }
+    return true;
+}
+
 void utf8_append(struct buffer *b, uint32_t character)
 {
     static const unsigned char leads[] = { 0, 0xc0, 0xe0, 0xf0 };

@@ -9,6 +9,7 @@ void json_append_string(struct buffer *b, struct span s);
 
 /* Bytes of the UTF-8 character at the front of `s`; 0: there is no valid one. */
 size_t utf8_character_size(struct span s);
+bool utf8_is_valid(struct span s);
 /* Appends a character, at most U+10FFFF. */
 void utf8_append(struct buffer *b, uint32_t character);
 /* The longest front of `s` of at most `size` bytes that does not end inside a character. */

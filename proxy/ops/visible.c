@@ -1,7 +1,7 @@
 /* What would move a cursor or ring a bell is written as \x1b, so that a payload cannot forge what a person reads. */
 #include "proxy/ops/visible.h"
 
-#include "protocol/encoding.h"
+#include "proxy/ops/json.h"
 
 static bool is_c1(const unsigned char *c)
 {
@@ -26,18 +26,10 @@ static const unsigned char *append_escaped(struct buffer *b, const unsigned char
     return c + 1;
 }
 
-static bool is_utf8(const char *text)
-{
-    struct buffer copy = { 0 };
-    bool valid = encoding_to_utf8(encoding_utf8(), span_of(text), &copy);
-    buffer_free(&copy);
-    return valid;
-}
-
 void visible_append(struct buffer *b, const char *text)
 {
     const unsigned char *c = (const unsigned char *)text;
-    unsigned char limit = is_utf8(text) ? 0xff : 0x7f; /* in other bytes, only ASCII is plain */
+    unsigned char limit = utf8_is_valid(span_of(text)) ? 0xff : 0x7f; /* in other bytes, only ASCII is plain */
 
     while (*c != '\0') {
         const unsigned char *plain = c;

@@ -238,7 +238,7 @@ def shell_it_runs_without_a_config(server):
         assert process.returncode == 0 and "request_committed" in log, log
 
 
-def shell_clients_are_spread_over_workers(server):
+def P11_clients_are_spread_over_workers(server):
     """With as many clients as workers, each worker has one: their loops are seen to wake."""
     with Proxy(server, workers=4) as proxy:
         clients = [proxy.log_in() for _ in range(4)]

@@ -240,6 +240,14 @@ def shell_a_client_learns_the_version_before_it_is_ready(server):
         assert client.parameters["server_version"].startswith("1")
 
 
+def P3_each_client_has_a_server_of_its_own_with_its_own_parameters(server):
+    with Proxy(server) as proxy, proxy.log_in(application_name="one") as one, proxy.log_in(application_name="two") as two:
+        for client, name in (one, "one"), (two, "two"):
+            assert client.value("SHOW application_name") == name
+            assert client.value("SELECT pg_backend_pid()") == str(client.process_id), "its key is its server's"
+        assert one.process_id != two.process_id
+
+
 def shell_the_label_of_a_connection_comes_from_the_startup_packet(server):
     route = 'route "r" { match = "/start/*"  mode = atomic  end = commit }\n'
     with Proxy(server, route) as proxy:
