@@ -1,0 +1,33 @@
+/* What both sides of a login have in common.
+ *
+ *     struct client_auth *a = client_auth_new(&start);
+ *     enum auth_state state = client_auth_begin(a, &out);
+ *     while (state == AUTH_MORE)
+ *         send out; state = client_auth_answer(a, body of the next 'p', &out);
+ *
+ * A machine is pure: it is handed the bodies of messages and appends the messages to send; random numbers come from its caller. */
+#ifndef PROXY_AUTH_AUTH_H
+#define PROXY_AUTH_AUTH_H
+
+#include "protocol/buffer.h"
+
+enum auth_state {
+    AUTH_MORE,  /* what was appended has to be sent; the peer answers */
+    AUTH_OK,    /* over, well */
+    AUTH_FAILED /* over; the fault says why */
+};
+
+/* Fills `to` with bytes that nobody can guess. */
+struct auth_random {
+    void (*fill)(void *context, void *to, size_t size);
+    void *context;
+};
+
+/* The words of a failure. Neither holds a secret. */
+struct auth_fault {
+    const char *sqlstate;
+    struct span message; /* for the client: the same for an unknown user and for a wrong password */
+    struct span detail;  /* for the log, which may tell them apart; empty: nothing to add */
+};
+
+#endif

@@ -1,0 +1,53 @@
+/* pgatomic authenticates a client (P9).
+ *
+ *     trust                     AuthenticationOk
+ *     md5                       AuthenticationMD5Password  <- password  AuthenticationOk
+ *     scram-sha-256             AuthenticationSASL  <- …  Continue  <- …  Final, AuthenticationOk
+ *     cert                      AuthenticationOk, when the name in the client's certificate is the user's
+ *     reject                    fails at once
+ *
+ * A stored verifier decides as it does in PostgreSQL: a user with a SCRAM verifier is asked for SCRAM under `md5` too, and one with an md5
+ * secret cannot log in under `scram-sha-256`. Whoever cannot log in is asked the same questions as whoever can. */
+#ifndef PROXY_AUTH_CLIENT_AUTH_H
+#define PROXY_AUTH_CLIENT_AUTH_H
+
+#include "config/config.h"
+#include "proxy/auth/auth.h"
+#include "proxy/auth/credentials.h"
+
+/* A longer answer is none: no limit that a peer chooses (as PostgreSQL's own). */
+enum { CLIENT_AUTH_ANSWER_MOST = 65535 };
+
+/* Borrowed until client_auth_new() returns. */
+struct client_auth_start {
+    enum auth_method method; /* not AUTH_PASSTHROUGH */
+    struct span user;
+    const char *secret;        /* plain, "md5…" or "SCRAM-SHA-256$…"; NULL: nobody of that name */
+    const char *why_no_secret; /* for the log: "the password has expired"; NULL: there is no such user */
+    bool unknown_is_asked_md5; /* under md5: what users are asked who are not known; false: SCRAM, as PostgreSQL does */
+    struct span
+        mock_key; /* at least 16 random bytes that stay the same as long as the process: of salts for unknown users */
+    bool tls;     /* the connection is encrypted */
+    struct span
+        certificate_hash;    /* of the certificate that we showed (tls-server-end-point); empty: -PLUS is not offered */
+    const char *common_name; /* of the client's certificate, verified; NULL: it showed none */
+    struct auth_random random;
+};
+
+struct client_auth;
+
+struct client_auth *client_auth_new(const struct client_auth_start *start);
+void client_auth_free(struct client_auth *a); /* NULL: nothing. What is secret is overwritten. */
+
+/* Appends the first message. On AUTH_OK, of any call, AuthenticationOk is the last that was appended; on AUTH_FAILED nothing was: the
+ * ErrorResponse is the caller's (see client_auth_fault). */
+enum auth_state client_auth_begin(struct client_auth *a, struct buffer *out);
+/* `body`: of a 'p' message. */
+enum auth_state client_auth_answer(struct client_auth *a, struct span body, struct buffer *out);
+
+/* After AUTH_OK: what the upstream can be logged into with. Lives as long as `a`. */
+const struct credentials *client_auth_credentials(const struct client_auth *a);
+/* After AUTH_FAILED. Lives as long as `a`. FATAL is its severity. */
+const struct auth_fault *client_auth_fault(const struct client_auth *a);
+
+#endif
