@@ -41,11 +41,16 @@ static void worker_init(struct worker *w, struct config *config)
     w->controls.resolver = w->resolver;
 }
 
-static void worker_destroy(struct worker *w)
+/* What is under way from one thread to another meets nobody any more once all of them are empty. */
+static void worker_empty(struct worker *w)
 {
     while (w->clients != NULL)
         client_drop(w->clients);
     cancel_requests_drop(&w->cancels);
+}
+
+static void worker_destroy(struct worker *w)
+{
     controls_free(&w->controls);
     resolver_free(w->resolver);
     timer_free(w->deadline);
@@ -263,6 +268,8 @@ void workers_run(void)
 
 void workers_free(void)
 {
+    for (unsigned i = 0; i < workers.count; i++)
+        worker_empty(&workers.list[i]);
     for (unsigned i = 0; i < workers.count; i++)
         worker_destroy(&workers.list[i]);
     free(workers.list);

@@ -43,6 +43,7 @@ struct client {
     size_t message_limit;              /* limits.message, as it was at startup */
     enum client_state state;
     bool admitted;         /* counts for limits.clients */
+    bool from_peer;        /* another process of pgatomic, which passes cancel requests on (P12) */
     bool held;             /* a message waits for the session to take it; nothing more is read until then */
     bool terminated;       /* its Terminate was taken */
     bool deaf;             /* nothing that it says counts any more */

@@ -1,7 +1,7 @@
 /* The first packets of a connection, up to the upstream.
  *
  *     SSLRequest, GSSENCRequest   answered 'N', each once
- *     CancelRequest               carried to the upstream that has the key, then closed
+ *     CancelRequest               carried to where its key leads, then closed
  *     StartupMessage              checked against the limits, then on to the upstream
  *
  * Whoever is there may be anyone. What is no packet of the protocol is closed without an answer, for nobody who could read
@@ -63,14 +63,13 @@ static void on_cancelled(void *context, const char *error)
 
 static void carry_cancel(struct client *c, const struct message_startup *m)
 {
-    struct cancel_target target;
-    if (!cancel_key_find(m->process_id, m->secret, &target)) {
-        client_log(c, LOG_INFO, "cancel request with an unknown key", NULL);
-        client_close(c, false);
+    c->cancel = cancel_carry(&c->worker->cancels, m->process_id, m->secret, !c->from_peer, on_cancelled, c);
+    if (c->cancel != NULL) {
+        client_set_state(c, CLIENT_CANCELLING);
         return;
     }
-    client_set_state(c, CLIENT_CANCELLING);
-    c->cancel = cancel_send(&c->worker->cancels, &target, LOGIN_TIMEOUT_US / 1000, on_cancelled, c);
+    client_log(c, LOG_INFO, "cancel request with an unknown key", NULL);
+    client_close(c, false);
 }
 
 /* --- StartupMessage -------------------------------------------------------------------------------- */
