@@ -19,7 +19,7 @@ B          := build/$(subst $(SPACE),-without-,$(strip $(MODE) $(sort $(WITHOUT)
 ASAN       := $(patsubst build/$(MODE)%,build/asan%,$B)
 DEFINES    := $(patsubst %,-DWITHOUT_%,$(shell echo $(WITHOUT) | tr a-z A-Z))
 LEFT_OUT   := $(foreach s,$(WITHOUT),proxy/events/sink_$s.c proxy/events/$s_%.c tests/unit/test_$s.c tests/unit/test_$s_%.c tests/fuzz/fuzz_$s.c)
-PKGS       := libevent openssl libpq libconfuse jansson $(foreach s,$(SINKS),$(PKGS_$s))
+PKGS       := libevent openssl libidn libpq libconfuse jansson $(foreach s,$(SINKS),$(PKGS_$s))
 
 # gcc optimizes the program as a whole; the tests link the same objects the quick way.
 WHOLE          := $(if $(findstring clang,$(CC)),,-flto=auto)

@@ -118,7 +118,7 @@ uint16_t message_bind_result_format(const struct message_bind *bind)
 
 /* --- building ------------------------------------------------------------------------------------ */
 
-static size_t message_begin(struct buffer *b, char type)
+size_t message_begin(struct buffer *b, char type)
 {
     size_t start = b->size;
     buffer_append_u8(b, (uint8_t)type);
@@ -126,7 +126,7 @@ static size_t message_begin(struct buffer *b, char type)
     return start;
 }
 
-static void message_end(struct buffer *b, size_t start)
+void message_end(struct buffer *b, size_t start)
 {
     size_t length = b->size - start - 1;
     assert(length <= INT32_MAX); /* the caller's limits are far below */

@@ -101,8 +101,37 @@ void message_add_row_description(struct buffer *b, struct span name, uint32_t ty
                                  uint16_t format);
 void message_add_data_row(struct buffer *b, struct span value); /* one column, not NULL */
 void message_add_parameter_description(struct buffer *b, const uint32_t *oids, uint16_t count);
+/* Starts and ends a message that is built field by field. */
+size_t message_begin(struct buffer *b, char type);
+void message_end(struct buffer *b, size_t start);
 /* A message without a body: '1', '2', '3', 'n', 's', 'I', … */
 void message_add_empty(struct buffer *b, char type);
+
+/* --- authentication ---------------------------------------------------------------------------- */
+
+/* What the body of an 'R' message begins with. */
+enum message_authentication {
+    AUTHENTICATION_OK = 0,
+    AUTHENTICATION_CLEARTEXT = 3,
+    AUTHENTICATION_MD5 = 5,
+    AUTHENTICATION_SASL = 10,
+    AUTHENTICATION_SASL_CONTINUE = 11,
+    AUTHENTICATION_SASL_FINAL = 12
+};
+
+/* `rest`: what follows: md5's salt, a list of mechanisms, SASL data. */
+bool message_read_authentication(struct span body, uint32_t *kind, struct span *rest);
+/* The next name of AuthenticationSASL's list; *at starts at 0. False at the end, or where it is damaged. */
+bool message_next_mechanism(struct span list, size_t *at, struct span *name);
+/* PasswordMessage: one string. */
+bool message_read_password(struct span body, struct span *password);
+/* SASLInitialResponse; a mechanism that is sent without a response is none that we know. */
+bool message_read_sasl_initial(struct span body, struct span *mechanism, struct span *response);
+
+void message_add_authentication(struct buffer *b, uint32_t kind, struct span rest);
+void message_add_password(struct buffer *b, struct span password);
+void message_add_sasl_initial(struct buffer *b, struct span mechanism, struct span response);
+void message_add_sasl_response(struct buffer *b, struct span response);
 
 /* --- startup ----------------------------------------------------------------------------------- */
 

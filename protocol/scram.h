@@ -26,6 +26,18 @@ enum {
     SCRAM_BINDING_MOST = 64          /* bytes of a certificate's hash */
 };
 
+enum scram_result {
+    SCRAM_MORE, /* the reply goes to the peer, which has to answer it */
+    SCRAM_DONE,
+    SCRAM_DENIED, /* the proof, or the signature, is not that of somebody who knows the secret */
+    SCRAM_BAD     /* the message cannot be part of an exchange; the fault says why */
+};
+
+/* Why an exchange ended; static words. */
+struct scram_fault {
+    const char *sqlstate, *message, *detail;
+};
+
 struct scram_keys {
     unsigned char client[SCRAM_KEY_SIZE], server[SCRAM_KEY_SIZE];
 };
@@ -49,6 +61,8 @@ void scram_verifier_mock(struct scram_verifier *out, struct span key, struct spa
 /* The password is the one that the verifier was made of. As slow as an exchange. */
 bool scram_verifier_fits(const struct scram_verifier *v, struct span password);
 
+/* The text of a nonce. */
+void scram_nonce_make(struct buffer *out, const unsigned char random[SCRAM_NONCE_SIZE]);
 /* As slow as `iterations` says. */
 void scram_keys_make(struct scram_keys *out, struct span password, struct span salt, uint32_t iterations);
 

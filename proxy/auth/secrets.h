@@ -25,7 +25,7 @@ struct secret_answer {
     enum secret_state state;
     const char *secret; /* SECRET_FOUND */
     const char *sqlstate, *why;
-    bool unknown_is_asked_md5; /* see client_auth.h */
+    bool unknown_is_plain; /* see client_auth.h */
 };
 
 struct secrets_source;

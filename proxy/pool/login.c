@@ -27,8 +27,6 @@
 /* An answer is a password or a token: nothing that a stranger may make us keep more of. */
 enum { ANSWER_LIMIT = 65535 };
 
-enum authentication { AUTHENTICATION_OK = 0, AUTHENTICATION_SASL = 10, AUTHENTICATION_SASL_FINAL = 12 };
-
 void login_begin(struct client *c)
 {
     client_set_state(c, CLIENT_LOGIN);
