@@ -24,7 +24,7 @@ struct client_auth_start {
     struct span user;
     const char *secret;        /* plain, "md5…" or "SCRAM-SHA-256$…"; NULL: nobody of that name */
     const char *why_no_secret; /* for the log: "the password has expired"; NULL: there is no such user */
-    bool unknown_is_plain; /* users who are not known are asked as those with a plain secret are; false: as those with a SCRAM verifier */
+    bool unknown_is_plain;     /* who is not known is asked as one with a plain secret; false: with a SCRAM verifier */
     struct span
         mock_key; /* at least 16 random bytes that stay the same as long as the process: of salts for unknown users */
     bool tls;     /* the connection is encrypted */
