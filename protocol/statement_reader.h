@@ -40,6 +40,14 @@ bool reader_accept_string(struct statement_reader *r, struct operand *out);
 /* A string literal, NULL or $n. */
 bool reader_accept_literal(struct statement_reader *r, struct operand *out);
 
+/* From an opening parenthesis to behind the one that closes it (statement_session.c). */
+bool reader_accept_parentheses(struct statement_reader *r);
+
+/* An argument of text: a literal, NULL or $n, in parentheses or not, cast or not; and set_config's third: $n, or a WORD `true` or `false`
+ * whichever way it was written. NULL counts as false, as in PostgreSQL (statement_select.c). */
+bool reader_accept_text_argument(struct statement_reader *r, struct operand *out);
+bool reader_accept_is_local(struct statement_reader *r, struct operand *out);
+
 /* BEGIN's and SET TRANSACTION's options, as many as there are (statement_modes.c). Of two that contradict each other the last
  * counts. False: one is not well formed, or there is none although `required`. */
 bool reader_accept_modes(struct statement_reader *r, bool required, struct statement_modes *out);

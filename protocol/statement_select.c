@@ -72,7 +72,7 @@ static bool accept_closing(struct statement_reader *r, unsigned depth, const cha
     }
 }
 
-static bool accept_text_argument(struct statement_reader *r, struct operand *out)
+bool reader_accept_text_argument(struct statement_reader *r, struct operand *out)
 {
     unsigned depth = accept_opening(r);
     return reader_accept_literal(r, out) && accept_closing(r, depth, text_types);
@@ -104,8 +104,8 @@ static enum statement_kind read_pg_notify(struct statement_reader *r, struct sta
 {
     s->arg_count = 2;
     s->as_row = true;
-    bool whole = accept_text_argument(r, &s->args[0]) && reader_accept_symbol(r, ",") &&
-                 accept_text_argument(r, &s->args[1]) && accept_tail(r, s);
+    bool whole = reader_accept_text_argument(r, &s->args[0]) && reader_accept_symbol(r, ",") &&
+                 reader_accept_text_argument(r, &s->args[1]) && accept_tail(r, s);
     return whole ? STATEMENT_PG_NOTIFY : STATEMENT_OTHER;
 }
 
@@ -119,7 +119,6 @@ static bool is_one_of(const struct operand *o, const struct sql_options *options
     return false;
 }
 
-/* $n, or a WORD `true` or `false` whichever way it was written. NULL counts as false, as in PostgreSQL. */
 static bool accept_boolean(struct statement_reader *r, struct operand *out)
 {
     static const char *const yes[] = { "t", "true", "on", "y", "yes", "1", NULL };
@@ -140,7 +139,7 @@ static bool accept_boolean(struct statement_reader *r, struct operand *out)
     return true;
 }
 
-static bool accept_is_local(struct statement_reader *r, struct operand *out)
+bool reader_accept_is_local(struct statement_reader *r, struct operand *out)
 {
     unsigned depth = accept_opening(r);
     return accept_boolean(r, out) && accept_closing(r, depth, boolean_types);
@@ -162,9 +161,9 @@ static enum statement_kind read_set_config(struct statement_reader *r, struct st
 {
     s->arg_count = 3;
     s->as_row = true;
-    bool whole = accept_text_argument(r, &s->args[0]) && reader_accept_symbol(r, ",") &&
-                 accept_text_argument(r, &s->args[1]) && reader_accept_symbol(r, ",") &&
-                 accept_is_local(r, &s->args[2]) && accept_tail(r, s);
+    bool whole = reader_accept_text_argument(r, &s->args[0]) && reader_accept_symbol(r, ",") &&
+                 reader_accept_text_argument(r, &s->args[1]) && reader_accept_symbol(r, ",") &&
+                 reader_accept_is_local(r, &s->args[2]) && accept_tail(r, s);
     if (!whole || s->args[0].kind == OPERAND_NULL)
         return STATEMENT_OTHER;
     enum statement_kind kind = mark_kind(r, s);

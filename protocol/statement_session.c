@@ -82,8 +82,7 @@ enum statement_kind statement_read_notify(struct statement_reader *r, struct sta
 
 /* --- PREPARE, EXECUTE, DEALLOCATE ------------------------------------------------------------- */
 
-/* From an opening parenthesis to behind the one that closes it. */
-static bool accept_parentheses(struct statement_reader *r)
+bool reader_accept_parentheses(struct statement_reader *r)
 {
     size_t depth = 0;
     do {
@@ -126,7 +125,7 @@ enum statement_kind statement_read_prepare(struct statement_reader *r, struct st
     *r = start;
     if (!reader_accept_name(r, &s->name))
         return STATEMENT_OTHER;
-    if (reader_sees_symbol(r, "(") && !accept_parentheses(r))
+    if (reader_sees_symbol(r, "(") && !reader_accept_parentheses(r))
         return STATEMENT_OTHER;
     if (!reader_accept_word(r, "as") || !sees_preparable(r))
         return STATEMENT_OTHER;
@@ -182,7 +181,7 @@ enum statement_kind statement_read_execute(struct statement_reader *r, struct st
         return STATEMENT_EXECUTE;
     s->arg_count = 0;
     *r = arguments;
-    return accept_parentheses(r) && reader_at_end(r) ? STATEMENT_EXECUTE : STATEMENT_OTHER;
+    return reader_accept_parentheses(r) && reader_at_end(r) ? STATEMENT_EXECUTE : STATEMENT_OTHER;
 }
 
 enum statement_kind statement_read_deallocate(struct statement_reader *r, struct statement *s)

@@ -2,9 +2,9 @@
  *
  * An input is the name of an encoding, with a minus in front of it for standard_conforming_strings = off, a NUL, and a text. What must
  * hold: tokens and statements move on, stay inside the text, and leave out nothing but white space, comments and semicolons; a
- * statement alone is what it is among others; the quick look is never wrong; no value is longer than what it is
+ * statement alone is what it is among others; the quick looks are never wrong; no value is longer than what it is
  * written as. */
-#include "protocol/statement.h"
+#include "protocol/statement_state.h"
 #include "tests/fuzz/fuzz.h"
 
 static bool is_inside(struct span inner, struct span outer)
@@ -133,6 +133,54 @@ static void check_statements(struct span text, const struct sql_options *options
     MUST(!statement_is_plain(text, options) || (plain && count == 1));
 }
 
+struct states {
+    struct span text;
+    const struct sql_options *options;
+    size_t index, count;
+};
+
+static void check_state(void *owner, const struct statement_state *state)
+{
+    struct states *seen = owner;
+    struct buffer name = { 0 };
+    MUST(is_inside(state->statement, seen->text));
+    MUST(state->index >= seen->index);
+    seen->index = state->index;
+    seen->count++;
+    switch (state->kind) {
+    case STATE_PREPARE:
+    case STATE_EXECUTE:
+    case STATE_DEALLOCATE:
+        MUST(is_inside(state->name.raw, state->statement));
+        /* fall through */
+    case STATE_SETTING:
+    case STATE_LISTEN:
+    case STATE_UNLISTEN:
+        statement_state_name(state, seen->options, &name);
+        MUST(state->name.kind == OPERAND_NAME || state->name.kind == OPERAND_TEXT);
+        break;
+    case STATE_PIN:
+        MUST(*statement_state_cause(state->cause));
+        break;
+    case STATE_RESET_ALL:
+    case STATE_DISCARD_ALL:
+    case STATE_DISCARD_PLANS:
+    case STATE_DISCARD_SEQUENCES:
+    case STATE_DISCARD_TEMP:
+    case STATE_DEALLOCATE_ALL:
+    case STATE_UNLISTEN_ALL:
+        break;
+    }
+    buffer_free(&name);
+}
+
+static void check_states(struct span text, const struct sql_options *options)
+{
+    struct states seen = { .text = text, .options = options };
+    statement_states(text, options, check_state, &seen);
+    MUST(seen.count == 0 || statement_may_leave_state(text));
+}
+
 static void check_route(struct span text, const struct sql_options *options)
 {
     struct buffer out = { 0 };
@@ -153,6 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                    .encoding = encoding_find(name) };
     check_tokens(text, &options);
     check_statements(text, &options);
+    check_states(text, &options);
     check_route(text, &options);
     return 0;
 }

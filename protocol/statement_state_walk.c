@@ -1,0 +1,300 @@
+/* Token by token through a statement, for what may stand anywhere in it.
+ *
+ * No grammar is kept. A function is a name with a parenthesis behind it, in whatever clause; `create temp` and `into temp x` mean the same
+ * wherever they stand; so what is found is found however deep it is nested. The body of a DO block is a string and is walked like a
+ * statement, and so are the strings in it, for EXECUTE runs them. */
+#include "protocol/statement_state_walk.h"
+
+#include <strings.h>
+
+#include "protocol/sql_quote.h"
+#include "protocol/sql_words.h"
+
+/* --- saying it -------------------------------------------------------------------------------- */
+
+static struct statement_state state_of(const struct state_walk *w, enum state_kind kind)
+{
+    return (struct statement_state){ .kind = kind, .statement = w->statement, .index = w->index };
+}
+
+void state_walk_pin(const struct state_walk *w, enum state_cause cause)
+{
+    struct statement_state state = state_of(w, STATE_PIN);
+    state.cause = cause;
+    w->on_state(w->owner, &state);
+}
+
+void state_walk_named(const struct state_walk *w, enum state_kind kind, const struct operand *name)
+{
+    struct statement_state state = state_of(w, kind);
+    struct buffer value = { 0 };
+    state.name = *name;
+    if (operand_decode(name, w->options, &value))
+        w->on_state(w->owner, &state);
+    else
+        state_walk_pin(w, STATE_UNREADABLE_NAME);
+    buffer_free(&value);
+}
+
+/* The transaction's own settings go with it, whichever way they were made. */
+static bool ends_with_transaction(const struct operand *name, const struct sql_options *options)
+{
+    return operand_is_ignoring_case(name, options, "transaction_isolation") ||
+           operand_is_ignoring_case(name, options, "transaction_read_only") ||
+           operand_is_ignoring_case(name, options, "transaction_deferrable");
+}
+
+/* Whether there is something like pg_temp in it, the schema of temporary things. */
+static bool mentions_temporary_schema(struct span text)
+{
+    static const char schema[] = "pg_temp";
+    enum { SIZE = sizeof schema - 1 };
+    for (size_t at = 0; at + SIZE <= text.size; at++)
+        if (strncasecmp(text.data + at, schema, SIZE) == 0)
+            return true;
+    return false;
+}
+
+void state_walk_setting(const struct state_walk *w, const struct operand *name, bool is_whole, bool is_default)
+{
+    struct statement_state state = state_of(w, STATE_SETTING);
+    struct buffer value = { 0 };
+    state.name = *name;
+    state.is_whole = is_whole;
+    state.is_default = is_default;
+    if (!operand_decode(name, w->options, &value))
+        state_walk_pin(w, STATE_UNREADABLE_NAME);
+    else if (operand_is_ignoring_case(name, w->options, "seed"))
+        state_walk_pin(w, STATE_RANDOM_SEED);
+    else if (!ends_with_transaction(name, w->options))
+        w->on_state(w->owner, &state);
+    /* In a search_path it makes everything that is created temporary. */
+    if (operand_is_ignoring_case(name, w->options, "search_path") && mentions_temporary_schema(w->statement))
+        state_walk_pin(w, STATE_TEMPORARY_TABLE);
+    buffer_free(&value);
+}
+
+/* --- calls ------------------------------------------------------------------------------------ */
+
+/* Behind the next comma of the same call. False: it has no further argument. */
+static bool pass_argument(struct statement_reader *r)
+{
+    size_t depth = 0;
+    for (; !reader_at_end(r); reader_advance(r)) {
+        if (reader_sees_symbol(r, "(") || reader_sees_symbol(r, "[")) {
+            depth++;
+        } else if (reader_sees_symbol(r, ")") || reader_sees_symbol(r, "]")) {
+            if (depth-- == 0)
+                return false;
+        } else if (depth == 0 && reader_accept_symbol(r, ",")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* set_config(name, value, is_local), behind its opening parenthesis. */
+static void look_at_set_config(const struct state_walk *w, struct statement_reader r)
+{
+    struct statement_reader start = r;
+    struct operand name, is_local;
+    bool known = reader_accept_text_argument(&r, &name) && reader_accept_symbol(&r, ",") && name.kind == OPERAND_TEXT;
+    if (!known)
+        r = start;
+    bool whole = (known || pass_argument(&r)) && pass_argument(&r) && reader_accept_is_local(&r, &is_local) &&
+                 reader_sees_symbol(&r, ")") && is_local.kind == OPERAND_WORD;
+    if (!whole)
+        state_walk_pin(w, STATE_UNKNOWN_SETTING);
+    else if (sql_word_is(is_local.raw, "true"))
+        return;
+    else if (known)
+        state_walk_setting(w, &name, false, false);
+    else
+        state_walk_pin(w, STATE_UNKNOWN_SETTING);
+}
+
+static const struct {
+    const char *function;
+    enum state_cause cause;
+} pinning[] = {
+    { "pg_advisory_lock", STATE_ADVISORY_LOCK },
+    { "pg_advisory_lock_shared", STATE_ADVISORY_LOCK },
+    { "pg_try_advisory_lock", STATE_ADVISORY_LOCK },
+    { "pg_try_advisory_lock_shared", STATE_ADVISORY_LOCK },
+    { "setseed", STATE_RANDOM_SEED },
+    { "pg_backup_start", STATE_BACKUP },
+    { "pg_start_backup", STATE_BACKUP },
+    { "pg_replication_origin_session_setup", STATE_REPLICATION },
+    { "pg_create_physical_replication_slot", STATE_REPLICATION },
+    { "pg_create_logical_replication_slot", STATE_REPLICATION },
+    { "pg_copy_physical_replication_slot", STATE_REPLICATION },
+    { "pg_copy_logical_replication_slot", STATE_REPLICATION },
+    { "dblink_connect", STATE_FOREIGN_CONNECTION },
+    { "dblink_connect_u", STATE_FOREIGN_CONNECTION },
+};
+
+/* A call of `name`; the reader stands at the opening parenthesis. */
+static void look_at_call(const struct state_walk *w, struct statement_reader r, const struct operand *name)
+{
+    if (operand_is(name, w->options, "set_config")) {
+        reader_advance(&r);
+        look_at_set_config(w, r);
+        return;
+    }
+    for (size_t i = 0; i < sizeof pinning / sizeof *pinning; i++)
+        if (operand_is(name, w->options, pinning[i].function))
+            state_walk_pin(w, pinning[i].cause);
+}
+
+/* A name, of a function or of the temporary schema perhaps. */
+static void look_at_name(const struct state_walk *w, struct statement_reader *r)
+{
+    struct operand name = { .kind = OPERAND_NAME, .raw = r->token.text };
+    if (!reader_accept_name(r, &name))
+        reader_advance(r);
+    if (reader_sees_symbol(r, ".")) {
+        if (mentions_temporary_schema(name.raw))
+            state_walk_pin(w, STATE_TEMPORARY_TABLE);
+    } else if (reader_sees_symbol(r, "(")) {
+        look_at_call(w, *r, &name);
+    }
+}
+
+/* --- temporary things ------------------------------------------------------------------------- */
+
+static bool accept_temporary(struct statement_reader *r)
+{
+    if (!reader_accept_word(r, "local"))
+        reader_accept_word(r, "global");
+    return reader_accept_word(r, "temp") || reader_accept_word(r, "temporary");
+}
+
+/* ON COMMIT DROP, outside of parentheses: the table does not outlive its transaction. */
+static bool is_dropped_at_commit(struct statement_reader r)
+{
+    for (; !reader_at_end(&r) && !reader_sees_symbol(&r, ";"); reader_advance(&r)) {
+        while (reader_sees_symbol(&r, "(") && reader_accept_parentheses(&r))
+            ;
+        if (reader_accept_word(&r, "on") && reader_accept_words(&r, "commit", "drop"))
+            return true;
+    }
+    return false;
+}
+
+/* [OR REPLACE] [LOCAL|GLOBAL] TEMP … behind CREATE. */
+static void look_at_create(const struct state_walk *w, struct statement_reader r)
+{
+    reader_accept_words(&r, "or", "replace");
+    if (accept_temporary(&r) && !is_dropped_at_commit(r))
+        state_walk_pin(w, STATE_TEMPORARY_TABLE);
+}
+
+/* [LOCAL|GLOBAL] TEMP [TABLE] name behind the INTO of a SELECT. Without a name, TEMP itself is the table's. */
+static void look_at_into(const struct state_walk *w, struct statement_reader r)
+{
+    struct operand name;
+    if (!accept_temporary(&r))
+        return;
+    reader_accept_word(&r, "table");
+    if (reader_accept_name(&r, &name))
+        state_walk_pin(w, STATE_TEMPORARY_TABLE);
+}
+
+/* --- statements ------------------------------------------------------------------------------- */
+
+/* Where a command of its own may begin: INSERT INTO temp … and MERGE INTO temp … are about tables that are called so. */
+static bool accept_other_into(struct statement_reader *r)
+{
+    return reader_accept_words(r, "insert", "into") || reader_accept_words(r, "merge", "into");
+}
+
+/* One step on, and what begins there. */
+static void look_at_token(const struct state_walk *w, struct statement_reader *r)
+{
+    if (reader_accept_word(r, "create")) {
+        look_at_create(w, *r);
+    } else if (reader_accept_word(r, "into")) {
+        look_at_into(w, *r);
+    } else if (reader_accept_symbol(r, "(")) {
+        accept_other_into(r);
+    } else if (r->token.kind == SQL_WORD || r->token.kind == SQL_NAME) {
+        look_at_name(w, r);
+    } else {
+        reader_advance(r);
+    }
+}
+
+void state_walk_inside(const struct state_walk *w)
+{
+    struct statement_reader r;
+    reader_init(&r, w->statement, w->options);
+    accept_other_into(&r);
+    while (!reader_at_end(&r))
+        look_at_token(w, &r);
+}
+
+/* --- DO --------------------------------------------------------------------------------------- */
+
+enum { STRINGS_DEPTH_MAX = 8 };
+
+/* A session command, where a statement of the block begins. */
+static bool sees_session_command(const struct statement_reader *r)
+{
+    static const char *const commands[] = { "reset",   "listen",  "unlisten",   "load",
+                                            "discard", "prepare", "deallocate", NULL };
+    struct statement_reader set = *r;
+    for (const char *const *c = commands; *c; c++)
+        if (reader_sees_word(r, *c))
+            return true;
+    return reader_accept_word(&set, "set") && !reader_sees_word(&set, "local") &&
+           !reader_sees_word(&set, "transaction") && !reader_sees_word(&set, "constraints");
+}
+
+/* What stands in front of a statement: behind a literal, that is the inside of the next one, in a body whose quotes are doubled. */
+static bool sees_beginning(const struct statement_reader *r)
+{
+    return r->token.kind == SQL_STRING || reader_sees_symbol(r, ";") || reader_sees_word(r, "begin") ||
+           reader_sees_word(r, "then") || reader_sees_word(r, "else") || reader_sees_word(r, "loop");
+}
+
+/* The inside of a literal, as it is written: '' stays doubled, which is an empty literal to the walk, with its inside behind it. */
+static struct span inside_of(const struct sql_lexer *l, struct span literal)
+{
+    const char *quote = literal.data[0] == '$' ? NULL : memchr(literal.data, '\'', literal.size);
+    size_t begin =
+        quote ? (size_t)(quote - literal.data) + 1 : sql_dollar_delimiter(l, (size_t)(literal.data - l->text.data));
+    size_t end = quote ? 1 : begin;
+    return begin + end <= literal.size ? span_make(literal.data + begin, literal.size - begin - end) : literal;
+}
+
+static bool sees_hold(struct statement_reader r)
+{
+    return reader_accept_words(&r, "with", "hold");
+}
+
+static void walk_block(const struct state_walk *w, struct span body, unsigned depth)
+{
+    struct statement_reader r;
+    bool at_beginning = true;
+    for (reader_init(&r, body, w->options); !reader_at_end(&r); look_at_token(w, &r)) {
+        if (at_beginning && sees_session_command(&r))
+            state_walk_pin(w, STATE_DO_BLOCK);
+        if (sees_hold(r))
+            state_walk_pin(w, STATE_HELD_CURSOR);
+        if (r.token.kind == SQL_STRING && depth < STRINGS_DEPTH_MAX)
+            walk_block(w, inside_of(&r.lexer, r.token.text), depth + 1);
+        at_beginning = sees_beginning(&r);
+    }
+}
+
+void state_walk_do(const struct state_walk *w)
+{
+    struct statement_reader r;
+    for (reader_init(&r, w->statement, w->options); !reader_at_end(&r); reader_advance(&r)) {
+        if (r.token.kind != SQL_STRING)
+            continue;
+        if (r.token.text.data[0] != '\'' && r.token.text.data[0] != '$') /* escapes may hide anything */
+            state_walk_pin(w, STATE_DO_BLOCK);
+        walk_block(w, inside_of(&r.lexer, r.token.text), 0);
+    }
+}
