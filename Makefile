@@ -39,8 +39,8 @@ LDLIBS  += $(PKG_LIBS)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
-SOURCES := $(filter-out $(LEFT_OUT),$(wildcard protocol/*.c config/*.c proxy/*.c proxy/*/*.c))
-OBJECTS := $(SOURCES:%.c=$B/%.o)
+SOURCES := $(filter-out $(LEFT_OUT),$(wildcard protocol/*.c config/*.c proxy/*.c proxy/*/*.c proxy/*/*.S))
+OBJECTS := $(addprefix $B/,$(addsuffix .o,$(basename $(SOURCES))))
 LIBRARY := $(filter-out $B/proxy/main.o,$(OBJECTS))
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(filter-out $(LEFT_OUT),$(wildcard tests/unit/test_*.c)))
 C_FILES  = $(shell find bench config protocol proxy tests -name '*.[ch]' -not -path '*/node_modules/*' -not -path '*/target/*')
@@ -58,6 +58,12 @@ $B/pgatomic: $(OBJECTS)
 $B/%.o: %.c
 	@mkdir -p $(@D) && echo "cc $<"
 	$(CC) $(CFLAGS) -c -o $@ $<
+
+$B/%.o: %.S
+	@mkdir -p $(@D) && echo "cc $<"
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+$B/proxy/ops/page.o: proxy/ops/page.html proxy/ops/page.css proxy/ops/page.js
 
 $B/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D) && echo "cc -o $@"

@@ -107,8 +107,9 @@ static void check_http(struct config *c, struct tree *file, struct memory *memor
 {
     const char *text = c->http.text;
 
-    if (*text != '\0' && !address_parse_listen(text, &c->http, memory))
-        errors_add(errors, tree_line(file, "http"), "http: %s, but found \"%.100s\"", address_listen_expected, text);
+    if (*text != '\0' && (!address_parse_listen(text, &c->http, memory) || c->http.is_unix))
+        errors_add(errors, tree_line(file, "http"),
+                   "http: expected an address such as 127.0.0.1:9632 or [::1]:9632, but found \"%.100s\"", text);
 }
 
 void check_login(struct config_storage *s, struct tree *file, struct config_errors *errors)

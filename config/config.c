@@ -148,6 +148,14 @@ bool config_has_control(const struct config *c)
     return false;
 }
 
+const struct route *config_route_named(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->route_count; i++)
+        if (strcmp(c->routes[i].name, name) == 0)
+            return &c->routes[i];
+    return NULL;
+}
+
 const struct sink *config_sink(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->sink_count; i++)

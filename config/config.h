@@ -241,9 +241,15 @@ const struct channel *config_channel(const struct config *c, const char *name, s
 const struct database *config_database(const struct config *c, const char *name);
 /* Some database has connections of pgatomic's own. */
 bool config_has_control(const struct config *c);
+/* NULL: there is no route block of that name. */
+const struct route *config_route_named(const struct config *c, const char *name);
 const struct sink *config_sink(const struct config *c, const char *name);
 /* The outbox block for the database that a client asked for; NULL: none. */
 const struct outbox *config_outbox(const struct config *c, const char *database);
+
+/* As written in the file. */
+const char *route_mode_name(enum route_mode mode);
+const char *pool_mode_name(enum pool_mode mode);
 
 /* `*` matches any run of characters, / too; `?` one; everything else itself. */
 bool glob_matches(const char *pattern, const char *text, size_t size);

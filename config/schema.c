@@ -35,11 +35,21 @@ static const char *const formats[] = { "json", "text", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const payloads[] = { "full", "preview", "none", NULL };
 
+const char *route_mode_name(enum route_mode mode)
+{
+    return modes[mode];
+}
+
+const char *pool_mode_name(enum pool_mode mode)
+{
+    return pools[mode];
+}
+
 static const struct option file_options[] = {
     { "listen", OPTION_LIST, INTO(struct config_storage, listen), .fallback = "127.0.0.1:6432" },
     { "workers", OPTION_COUNT, INTO(struct config, workers), .fallback = "0", .most = 1024 },
     { "drain_timeout", OPTION_DURATION, INTO(struct config, drain_timeout_ms), .fallback = "30s", .most = LONGEST },
-    { "http", OPTION_TEXT, INTO(struct config, http.text), .fallback = "", .later = true },
+    { "http", OPTION_TEXT, INTO(struct config, http.text), .fallback = "" },
     { "admin_users", OPTION_LIST, INTO(struct config, admin_users), .later = true },
     { .name = NULL },
 };

@@ -20,6 +20,7 @@
 #include "proxy/events/dispatch.h"
 #include "proxy/net/dial.h"
 #include "proxy/net/listener.h"
+#include "proxy/ops/http.h"
 #include "proxy/ops/log.h"
 #include "proxy/version.h"
 #include "proxy/worker.h"
@@ -122,6 +123,16 @@ static void close_unwanted_doors(const struct config *c)
     }
 }
 
+/* False, and it is logged, when the address cannot be had. */
+static bool open_http(struct config *c)
+{
+    char error[256];
+    if (http_open(workers_first_loop(), c, error, sizeof error))
+        return true;
+    LOG(LOG_ERROR, "cannot listen for HTTP", log_text("address", c->http.text), log_text("error", error));
+    return false;
+}
+
 /* --- reload -------------------------------------------------------------------------------------------- */
 
 static void log_errors(char *text)
@@ -153,6 +164,7 @@ static void take_config(struct config *c)
         LOG(LOG_WARN, "a change of workers takes a restart");
     close_unwanted_doors(c);
     open_doors(c);
+    open_http(c);
     workers_reload(c);
     dispatch_reload(c);
     config_release(process.config);
@@ -219,6 +231,7 @@ static void on_terminate(void *context)
     process.drained_ms = monotonic_ms() + process.config->drain_timeout_ms;
     LOG(LOG_INFO, "draining", log_number("timeout_ms", process.config->drain_timeout_ms));
     close_doors();
+    http_drain();
     workers_drain(process.config->drain_timeout_ms);
 }
 
@@ -320,6 +333,7 @@ static void run_workers(void)
     log_flush();
     dispatch_start(process.config);
     workers_run();
+    http_close();
     finish_deliveries();
     LOG(LOG_INFO, "stopped");
 }
@@ -336,9 +350,11 @@ int run_proxy(struct config *config_take, bool require_upstream)
     workers_init(worker_count(config_take), config_take);
     struct signal_watch *watches[3];
     watch_signals(watches);
-    bool can_run = open_doors(config_take) && (!require_upstream || try_upstreams(config_take));
+    bool can_run =
+        open_doors(config_take) && open_http(config_take) && (!require_upstream || try_upstreams(config_take));
     if (can_run)
         run_workers();
+    http_close();
     close_doors();
     for (size_t i = 0; i < 3; i++)
         loop_unwatch_signal(watches[i]);

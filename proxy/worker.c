@@ -21,7 +21,9 @@ enum { STOP_TIMEOUT_US = 5 * 1000 * 1000 };
 static struct {
     struct worker *list;
     unsigned count;
-    unsigned ended;         /* of the others than the first; its thread counts them */
+    unsigned done;          /* of the others than the first; its thread counts them */
+    atomic_bool ended;      /* no loop will turn again */
+    atomic_uint questions;  /* workers_ask(): under way */
     atomic_size_t sessions; /* connections that have asked for a session */
 } workers;
 
@@ -55,6 +57,7 @@ static void worker_destroy(struct worker *w)
     resolver_free(w->resolver);
     timer_free(w->deadline);
     actions_free(&w->actions);
+    counts_free(&w->counts);
     loop_destroy(&w->loop);
     config_release(w->config);
 }
@@ -63,24 +66,34 @@ static void worker_destroy(struct worker *w)
 
 static void end_if_done(struct worker *w);
 
-static void note_ended(void *context)
+static void note_done(void *context)
 {
     (void)context;
-    workers.ended++;
+    workers.done++;
     end_if_done(&workers.list[0]);
 }
 
-/* The first worker ends last, for signals reach the process through it. */
+static void stop_loop(void *context)
+{
+    loop_stop(context);
+}
+
+/* All loops turn until all are done, for whoever asks the workers something waits for each of them. The first worker ends last:
+ * signals reach the process through it. */
 static void end_if_done(struct worker *w)
 {
     struct worker *first = &workers.list[0];
-    if (w->phase == WORKER_RUNNING || w->clients != NULL || w->loop.stopped)
+    if (w->phase == WORKER_RUNNING || w->clients != NULL || w->is_done)
         return;
-    if (w == first && workers.ended + 1 < workers.count)
-        return;
-    loop_stop(&w->loop);
-    if (w != first)
-        loop_post(&first->loop, note_ended, NULL);
+    if (w != first) {
+        w->is_done = true;
+        loop_post(&first->loop, note_done, NULL);
+    } else if (workers.done + 1 == workers.count && atomic_load(&workers.questions) == 0) {
+        w->is_done = true;
+        atomic_store(&workers.ended, true);
+        for (unsigned i = 0; i < workers.count; i++)
+            loop_post(&workers.list[i].loop, stop_loop, &workers.list[i].loop);
+    }
 }
 
 static void on_deadline(void *context);
@@ -224,6 +237,58 @@ void workers_stop(void)
 {
     for (unsigned i = 0; i < workers.count; i++)
         loop_post(&workers.list[i].loop, obey_stop, order_new(&workers.list[i]));
+}
+
+/* --- questions to all of them ------------------------------------------------------------------------ */
+
+struct question {
+    struct loop *home;
+    void (*act)(void *context, struct worker *w);
+    void (*on_done)(void *context);
+    void *context;
+    unsigned next; /* of the workers that have not been asked, the last one's number, counted from 1 */
+};
+
+static void check_end(void *context)
+{
+    end_if_done(context);
+}
+
+static void finish_question(void *context)
+{
+    struct question *q = context;
+    q->on_done(q->context);
+    free(q);
+    if (atomic_fetch_sub(&workers.questions, 1) == 1)
+        loop_post(&workers.list[0].loop, check_end, &workers.list[0]);
+}
+
+/* One after the other, so that what they gather needs no lock. */
+static void ask_next(void *context)
+{
+    struct question *q = context;
+    q->act(q->context, &workers.list[--q->next]);
+    if (q->next > 0)
+        loop_post(&workers.list[q->next - 1].loop, ask_next, q);
+    else
+        loop_post(q->home, finish_question, q);
+}
+
+bool workers_ask(struct loop *home, void (*act)(void *context, struct worker *w), void (*on_done)(void *context),
+                 void *context)
+{
+    if (atomic_load(&workers.ended))
+        return false;
+    atomic_fetch_add(&workers.questions, 1);
+    struct question *q = or_abort(malloc(sizeof *q));
+    *q = (struct question){ home, act, on_done, context, workers.count };
+    loop_post(&workers.list[q->next - 1].loop, ask_next, q);
+    return true;
+}
+
+unsigned workers_count(void)
+{
+    return workers.count;
 }
 
 /* --- all of them ----------------------------------------------------------------------------------- */

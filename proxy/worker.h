@@ -11,6 +11,7 @@
 #include "proxy/net/address.h"
 #include "proxy/net/loop.h"
 #include "proxy/net/resolve.h"
+#include "proxy/ops/counts.h"
 #include "proxy/pool/cancel.h"
 #include "proxy/pool/control.h"
 #include "proxy/session/actions.h"
@@ -31,7 +32,9 @@ struct worker {
     struct controls controls;
     struct client *clients; /* a list */
     struct actions actions; /* of the callback that runs */
+    struct counts counts;   /* of what has ended */
     enum worker_phase phase;
+    bool is_done;           /* it ends, and has no clients any more */
     struct timer *deadline; /* of the phase */
     atomic_size_t client_count;
     pthread_t thread;
@@ -54,6 +57,14 @@ void workers_reload(struct config *config);
 void workers_drain(uint64_t timeout_ms);
 /* Ends every client now, and then the workers. */
 void workers_stop(void);
+
+/* --- for whoever watches ------------------------------------------------------------------------- */
+
+/* Calls `act` on every worker's thread, one after the other, and then `on_done` on `home`, which is a worker's loop: always, and soon.
+ * On a worker's thread. False, and nothing is called: the workers have ended. */
+bool workers_ask(struct loop *home, void (*act)(void *context, struct worker *w), void (*on_done)(void *context),
+                 void *context);
+unsigned workers_count(void);
 
 /* --- for clients --------------------------------------------------------------------------------- */
 

@@ -8,14 +8,6 @@
 #include "proxy/events/outbox.h"
 #include "proxy/ops/log.h"
 
-static const struct route *route_of(const struct request *r)
-{
-    for (size_t i = 0; i < r->config->route_count; i++)
-        if (strcmp(r->config->routes[i].name, r->route) == 0)
-            return &r->config->routes[i];
-    return NULL;
-}
-
 static bool is_among(const char *const *names, const char *name)
 {
     for (; names != NULL && *names != NULL; names++)
@@ -29,7 +21,7 @@ static bool may_go_to(const struct notification *e, const struct sink *sink)
 {
     if (!e->sandbox || sink->kind == SINK_LOG)
         return true;
-    const struct route *route = route_of(e->request);
+    const struct route *route = config_route_named(e->request->config, e->request->route);
     return route != NULL && is_among(route->sandbox_sinks, sink->name);
 }
 

@@ -9,8 +9,10 @@
 #include <stdint.h>
 
 struct tally {
-    struct tally *next;        /* never changes */
-    char *name;                /* of a sink, or the pattern of a channel block */
+    struct tally *next;    /* never changes */
+    char *name;            /* of a sink, or the pattern of a channel block */
+    _Atomic uint64_t held; /* captured; of channels, as the next */
+    _Atomic uint64_t discarded;
     _Atomic uint64_t released; /* came here to be delivered; a row that is read back comes anew */
     _Atomic uint64_t delivered;
     _Atomic uint64_t retried; /* tries that failed and were not the last */

@@ -141,6 +141,7 @@ static enum conn_result receive_behind_kept(struct conn *c, struct span *input)
     char *end = buffer_reserve(&c->in, LOOP_SCRATCH_SIZE);
     ssize_t n = receive_some(c, end, LOOP_SCRATCH_SIZE);
     if (n > 0) {
+        c->received += (uint64_t)n;
         c->in.size += (size_t)n;
         *input = buffer_span(&c->in);
     }
@@ -155,6 +156,7 @@ enum conn_result conn_receive(struct conn *c, struct span *input)
     size_t kept = c->in.size;
     ssize_t n = receive_some(c, scratch + kept, LOOP_SCRATCH_SIZE - kept);
     if (n > 0) {
+        c->received += (uint64_t)n;
         if (kept > 0)
             memcpy(scratch, c->in.data, kept);
         buffer_clear(&c->in);
@@ -221,6 +223,7 @@ void conn_send_span(struct conn *c, struct span bytes)
 {
     if (!takes_output(c) || bytes.size == 0)
         return;
+    c->sent += bytes.size;
     if (c->tls != NULL)
         tls_send(c->tls, bytes);
     else
@@ -237,6 +240,8 @@ void conn_send(struct conn *c, const struct iovec *parts, int count)
 {
     if (!takes_output(c))
         return;
+    for (int i = 0; i < count; i++)
+        c->sent += parts[i].iov_len;
     if (c->tls != NULL) {
         for (int i = 0; i < count; i++)
             tls_send(c->tls, span_make(parts[i].iov_base, parts[i].iov_len));

@@ -24,8 +24,9 @@ struct conn {
     void *event; /* libevent's; NULL until something is watched for */
     struct buffer in;
     struct buffer out;
-    size_t out_sent; /* bytes at the front of `out` that are gone already */
-    struct tls *tls; /* NULL: plain */
+    size_t out_sent;         /* bytes at the front of `out` that are gone already */
+    uint64_t received, sent; /* bytes, by and for the owner */
+    struct tls *tls;         /* NULL: plain */
 };
 
 enum conn_result { CONN_INPUT, CONN_NOTHING, CONN_LOST };

@@ -100,20 +100,27 @@ static struct listener *listener_new(struct loop *l, int fd, const struct addres
     return listener;
 }
 
+int listener_socket(const char *host, uint16_t port, bool is_unix, struct address *address, char *error,
+                    size_t error_size)
+{
+    bool valid = is_unix ? address_set_unix(address, host, port) : address_set_ip(address, host, port);
+    if (!valid) {
+        snprintf(error, error_size, "%s", is_unix ? "the path is too long for a socket" : "not an IP address");
+        return -1;
+    }
+    int fd = open_socket(address);
+    if (fd < 0)
+        snprintf(error, error_size, "%s", strerror(errno));
+    return fd;
+}
+
 struct listener *listener_open(struct loop *l, const char *host, uint16_t port, bool is_unix,
                                listener_accepted *accepted, void *context, char *error, size_t error_size)
 {
     struct address address;
-    bool valid = is_unix ? address_set_unix(&address, host, port) : address_set_ip(&address, host, port);
-    if (!valid) {
-        snprintf(error, error_size, "%s", is_unix ? "the path is too long for a socket" : "not an IP address");
+    int fd = listener_socket(host, port, is_unix, &address, error, error_size);
+    if (fd < 0)
         return NULL;
-    }
-    int fd = open_socket(&address);
-    if (fd < 0) {
-        snprintf(error, error_size, "%s", strerror(errno));
-        return NULL;
-    }
     if (is_unix)
         (void)chmod(address.un.sun_path, 0777); /* who may come in is decided by authentication */
     struct listener *listener = listener_new(l, fd, &address);

@@ -16,6 +16,9 @@ typedef void listener_accepted(void *context, int fd, const struct address *peer
  * has left behind is replaced. NULL: it could not be done; `error` then says why. */
 struct listener *listener_open(struct loop *l, const char *host, uint16_t port, bool is_unix,
                                listener_accepted *accepted, void *context, char *error, size_t error_size);
+/* The listening socket alone, and its address; -1: it could not be done, as above. */
+int listener_socket(const char *host, uint16_t port, bool is_unix, struct address *address, char *error,
+                    size_t error_size);
 /* Stops listening, and removes the socket file. */
 void listener_close(struct listener *listener);
 

@@ -15,9 +15,10 @@
 #include <unistd.h>
 
 #include "proxy/ops/json.h"
+#include "proxy/ops/timestamp.h"
 #include "proxy/ops/uuid.h"
 
-enum { FLUSH_BYTES = 64 << 10, KEEP_BYTES = 256 << 10, SECOND_TEXT_SIZE = sizeof("2026-11-22T16:04:05") };
+enum { FLUSH_BYTES = 64 << 10, KEEP_BYTES = 256 << 10 };
 
 atomic_int log_least_level = LOG_INFO;
 
@@ -137,42 +138,6 @@ static uint64_t wall_clock_us(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* Most lines share their second with the line before. */
-static const char *second_text(time_t second)
-{
-    static _Thread_local time_t known = -1;
-    static _Thread_local char text[SECOND_TEXT_SIZE];
-    struct tm t;
-
-    if (second != known) {
-        gmtime_r(&second, &t);
-        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &t);
-        known = second;
-    }
-    return text;
-}
-
-/* With zeros in front up to `width` digits. */
-static void append_number(struct buffer *b, uint64_t number, unsigned width)
-{
-    char digits[20];
-    unsigned count = 0;
-
-    while (number > 0 || count < width) {
-        digits[sizeof digits - ++count] = (char)('0' + number % 10);
-        number /= 10;
-    }
-    buffer_append(b, digits + sizeof digits - count, count);
-}
-
-static void append_time(struct buffer *b, uint64_t us)
-{
-    buffer_append(b, second_text((time_t)(us / 1000000)), SECOND_TEXT_SIZE - 1);
-    buffer_append_u8(b, '.');
-    append_number(b, us % 1000000, 6);
-    buffer_append_u8(b, 'Z');
-}
-
 static const char *level_name(enum log_level level)
 {
     switch (level) {
@@ -195,12 +160,10 @@ static void append_plain_value(struct buffer *b, const struct log_field *f)
 
     switch (f->kind) {
     case LOG_FIELD_NUMBER:
-        append_number(b, f->number, 1);
+        number_append(b, f->number, 1);
         return;
     case LOG_FIELD_MS:
-        append_number(b, f->number / 1000, 1);
-        buffer_append_u8(b, '.');
-        append_number(b, f->number % 1000, 3);
+        milliseconds_append(b, f->number);
         return;
     case LOG_FIELD_BOOL:
         buffer_append_text(b, f->number != 0 ? "true" : "false");
@@ -238,7 +201,7 @@ static void append_json_field(struct buffer *b, const struct log_field *f)
 static void append_json_line(struct buffer *b, enum log_level level, uint64_t now_us, const struct log_field *fields)
 {
     buffer_append_text(b, "{\"ts\":\"");
-    append_time(b, now_us);
+    timestamp_append(b, now_us);
     buffer_append_text(b, "\",\"level\":\"");
     buffer_append_text(b, level_name(level));
     buffer_append_text(b, "\"");
@@ -271,7 +234,7 @@ static void append_text_field(struct buffer *b, const struct log_field *f)
 /* "2026-11-22T16:04:05.123456Z info  event_held           id=… channel=…" */
 static void append_text_line(struct buffer *b, enum log_level level, uint64_t now_us, const struct log_field *fields)
 {
-    append_time(b, now_us);
+    timestamp_append(b, now_us);
     int width = fields[1].kind == LOG_FIELD_END ? 0 : 20;
     buffer_format(b, " %-5s %-*.*s", level_name(level), width, (int)fields->text.size, fields->text.data);
     for (const struct log_field *f = fields + 1; f->kind != LOG_FIELD_END; f++)

@@ -7,6 +7,7 @@
 #include <assert.h>
 
 #include "proxy/ops/json.h"
+#include "proxy/ops/recent.h"
 
 enum { PREVIEW_BYTES = 64, MAX_FIELDS = 24 };
 
@@ -89,6 +90,7 @@ static void tell_try(struct story *s, enum log_level level, const struct notific
 
 void log_event_held(const struct notification *e)
 {
+    recent_on_held(e);
     if (!log_is_on(LOG_INFO))
         return;
     struct story s = event_story("event_held", e);
@@ -97,6 +99,7 @@ void log_event_held(const struct notification *e)
 
 void log_event_released(const struct notification *e, uint64_t now_us)
 {
+    recent_on_released(e, now_us);
     if (!log_is_on(LOG_INFO))
         return;
     struct story s = event_story("event_released", e);
@@ -110,6 +113,7 @@ void log_event_released(const struct notification *e, uint64_t now_us)
 
 void log_event_discarded(const struct notification *e, enum discard_reason reason, uint64_t now_us)
 {
+    recent_on_discarded(e, reason, now_us);
     if (!log_is_on(LOG_INFO))
         return;
     struct story s = event_story("event_discarded", e);
@@ -123,6 +127,7 @@ void log_event_discarded(const struct notification *e, enum discard_reason reaso
 void log_event_delivered(const struct notification *e, const char *sink, unsigned attempt, uint64_t latency_us,
                          uint64_t now_us)
 {
+    recent_on_try(e, sink, RECENT_DELIVERED, attempt, NULL, latency_us, now_us);
     if (!log_is_on(LOG_INFO))
         return;
     struct story s = event_story("event_delivered", e);
@@ -134,6 +139,7 @@ void log_event_delivered(const struct notification *e, const char *sink, unsigne
 void log_event_retry(const struct notification *e, const char *sink, unsigned attempt, const char *reason,
                      uint64_t wait_us, uint64_t latency_us, uint64_t now_us)
 {
+    recent_on_try(e, sink, RECENT_RETRY, attempt, reason, latency_us, now_us);
     if (!log_is_on(LOG_WARN))
         return;
     struct story s = event_story("event_retry", e);
@@ -147,6 +153,7 @@ void log_event_retry(const struct notification *e, const char *sink, unsigned at
 void log_event_dead(const struct notification *e, const char *sink, unsigned attempt, const char *reason,
                     uint64_t latency_us, uint64_t now_us)
 {
+    recent_on_try(e, sink, RECENT_DEAD, attempt, reason, latency_us, now_us);
     enum log_payloads how = log_payloads() == PAYLOADS_NONE ? PAYLOADS_NONE : PAYLOADS_FULL;
     struct story s = event_story_showing("event_dead", e, how);
     add(&s, log_text("sink", sink));

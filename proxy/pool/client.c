@@ -25,6 +25,8 @@ static void on_client_ready(void *owner, bool readable);
 
 static void client_free(struct client *c);
 
+static atomic_uint_fast64_t last_id;
+
 /* --- beginning ------------------------------------------------------------------------------------- */
 
 struct client *client_new(struct worker *w, int fd, const struct address *peer)
@@ -32,6 +34,8 @@ struct client *client_new(struct worker *w, int fd, const struct address *peer)
     char name[ADDRESS_TEXT_SIZE];
     struct client *c = or_abort(calloc(1, sizeof *c));
     c->worker = w;
+    c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+    c->since_us = loop_now_us(&w->loop);
     c->name = or_abort(strdup(address_format(peer, name)));
     c->login = login_new();
     conn_open(&c->conn, &w->loop, fd, on_client_ready, c);
@@ -45,16 +49,21 @@ struct client *client_new(struct worker *w, int fd, const struct address *peer)
     return c;
 }
 
-static const char *const state_names[] = {
+static const char *const state_names[CLIENT_STATES] = {
     [CLIENT_STARTUP] = "startup", [CLIENT_CONNECTING] = "connecting",
     [CLIENT_LOGIN] = "login",     [CLIENT_SESSION] = "session",
     [CLIENT_RAW] = "raw",         [CLIENT_CANCELLING] = "cancelling",
     [CLIENT_CLOSING] = "closing",
 };
 
+const char *client_state_name(enum client_state state)
+{
+    return state_names[state];
+}
+
 void client_set_state(struct client *c, enum client_state state)
 {
-    client_log(c, LOG_DEBUG, "client state", state_names[state]);
+    client_log(c, LOG_DEBUG, "client state", client_state_name(state));
     c->state = state;
 }
 
@@ -293,12 +302,26 @@ void client_reload(struct client *c)
         session_set_config(c->session, c->worker->config);
 }
 
+/* What the session has counted outlives it. */
+static void count_session(struct client *c)
+{
+    struct session_facts facts;
+    session_tell_facts(c->session, &facts);
+    struct database_counts *d = counts_database(&c->worker->counts, facts.database);
+    d->queries += facts.queries;
+    d->transactions += facts.transactions;
+    d->received += c->conn.received;
+    d->sent += c->conn.sent;
+}
+
 static void client_free(struct client *c)
 {
     struct worker *w = c->worker;
     *c->link = c->next;
     if (c->next != NULL)
         c->next->link = c->link;
+    if (c->session != NULL)
+        count_session(c);
     if (c->admitted)
         workers_dismiss();
     if (c->cancel != NULL)

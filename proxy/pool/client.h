@@ -25,10 +25,16 @@ enum client_state {
     CLIENT_CLOSING     /* what is queued leaves, then it is over */
 };
 
+enum { CLIENT_STATES = CLIENT_CLOSING + 1 };
+
+const char *client_state_name(enum client_state state);
+
 struct client {
     struct client *next, **link; /* in its worker's list */
     struct worker *worker;
-    char *name; /* "127.0.0.1:53122" */
+    char *name;        /* "127.0.0.1:53122" */
+    uint64_t id;       /* no other client of this process has it */
+    uint64_t since_us; /* when it came, by the wall clock */
     struct conn conn;
     struct stream stream;              /* of the client's messages */
     struct buffer deferred;            /* for the server, behind the message that is under way */

@@ -165,6 +165,7 @@ static void begin_session(struct client *c)
                                    .sink_behind = sink_behind,
                                    .context = c->worker };
     c->session = session_new(&start);
+    counts_database(&c->worker->counts, l->database)->logins++;
     /* A reload may have come while the client logged in. */
     if (c->worker->config != l->config)
         session_set_config(c->session, c->worker->config);

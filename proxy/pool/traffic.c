@@ -13,6 +13,7 @@
 
 #include "protocol/message.h"
 #include "proxy/events/dispatch.h"
+#include "proxy/events/tally.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/client.h"
 #include "proxy/session/session.h"
@@ -76,10 +77,30 @@ static void ask_outcome(struct client *c, const struct action *action)
         control_ask(&c->worker->controls, database, action->bytes, action->has_row ? action->row : NULL, on_outcome, c);
 }
 
-static void log_discarded(const struct action *action, uint64_t now_us)
+static void tell_held(const struct notification *e)
 {
-    for (const struct notification *e = action->events; e != NULL; e = e->next)
+    log_event_held(e);
+    tally_add(&tally_channel(e->channel->pattern)->held, 1);
+}
+
+static void tell_discarded(const struct action *action, uint64_t now_us)
+{
+    for (const struct notification *e = action->events; e != NULL; e = e->next) {
         log_event_discarded(e, action->discard, now_us);
+        tally_add(&tally_channel(e->channel->pattern)->discarded, 1);
+    }
+}
+
+static void tell_committed(struct client *c, const struct request *r, uint64_t now_us)
+{
+    log_request_committed(r, now_us);
+    counts_request(&c->worker->counts, r, REQUEST_COMMITTED, now_us);
+}
+
+static void tell_rolled_back(struct client *c, const struct action *action, uint64_t now_us)
+{
+    log_request_rolled_back(action->request, action->discard, now_us);
+    counts_request(&c->worker->counts, action->request, request_outcome_of(action->discard), now_us);
 }
 
 /* Everything but bytes. */
@@ -107,19 +128,19 @@ static void perform_other(struct client *c, struct action *action, struct afterm
         action->events = NULL;
         return;
     case ACTION_EVENT_HELD:
-        log_event_held(action->event);
+        tell_held(action->event);
         return;
     case ACTION_EVENTS_DISCARDED:
-        log_discarded(action, now_us); /* actions_clear() frees them */
+        tell_discarded(action, now_us); /* actions_clear() frees them */
         return;
     case ACTION_REQUEST_BEGUN:
         log_request_begun(action->request);
         return;
     case ACTION_REQUEST_COMMITTED:
-        log_request_committed(action->request, now_us);
+        tell_committed(c, action->request, now_us);
         return;
     case ACTION_REQUEST_ROLLED_BACK:
-        log_request_rolled_back(action->request, action->discard, now_us);
+        tell_rolled_back(c, action, now_us);
         return;
     case ACTION_COMMIT_FAILED:
         log_commit_failed(action->request, action->bytes, now_us);

@@ -77,6 +77,7 @@ struct session {
     size_t unsynced_sent;      /* of them and of ours, those that the server got: a Sync is owed */
     uint64_t unit;             /* counts Queries and Syncs sent */
     uint64_t unit_done;        /* counts ReadyForQuery seen */
+    uint64_t transactions;     /* counts those of them that found the server idle */
     bool skipping;             /* to the next Sync, after an error */
     bool server_skips;         /* the server does too, so what is put ahead of that Sync gets no reply */
     bool unit_failed;          /* an error came in the unit that is being answered */

@@ -205,8 +205,10 @@ static bool pass_ready(struct session *s, struct pending *head, char *body, size
     if (seen == 0)
         return false;
     s->server_status = body[0];
-    if (body[0] == 'I')
+    if (body[0] == 'I') {
         s->tx_used = false;
+        s->transactions++;
+    }
     s->unit_done++;
     body[0] = seen;
     bool query = head->kind == PENDING_QUERY;

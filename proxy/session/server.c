@@ -295,6 +295,7 @@ static void on_ready(struct session *s, const struct frame *f)
     if (frame_body(f).size < 1)
         return;
     s->server_status = frame_body(f).data[0];
+    s->transactions += s->server_status == 'I';
     s->copy_in = s->commit_told = false;
     if (!head) {
         forward(s, f);

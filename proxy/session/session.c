@@ -107,6 +107,20 @@ bool session_is_busy(const struct session *s)
     return s->pending.count > 0;
 }
 
+void session_tell_facts(const struct session *s, struct session_facts *out)
+{
+    *out = (struct session_facts){ .database = s->database,
+                                   .user = s->user,
+                                   .application = s->application,
+                                   .request = s->request,
+                                   .route = s->now.route ? s->now.route->name : "",
+                                   .held_events = s->txn.event_count,
+                                   .status = session_client_status(s),
+                                   .busy = session_is_busy(s),
+                                   .queries = s->unit_done,
+                                   .transactions = s->transactions };
+}
+
 bool session_is_between_requests(const struct session *s)
 {
     return session_is_settled(s) && s->unsynced == 0 && s->unsynced_sent == 0 && s->server_status == 'I' &&

@@ -79,4 +79,18 @@ void session_shut_down(struct session *s, struct actions *a);
 /* Replies are outstanding. */
 bool session_is_busy(const struct session *s);
 
+/* How things stand, for whoever watches. Borrowed until the session is called again. */
+struct session_facts {
+    const char *database, *user, *application;
+    const struct request *request; /* NULL: none is open */
+    const char *route;             /* of the request that is open, or that would begin next; "": no block matches */
+    size_t held_events;
+    char status;           /* as the client sees it: I, T, E */
+    bool busy;             /* replies are outstanding */
+    uint64_t queries;      /* Queries and Syncs answered */
+    uint64_t transactions; /* of the server, ended */
+};
+
+void session_tell_facts(const struct session *s, struct session_facts *out);
+
 #endif

@@ -15,15 +15,15 @@ from wire import Client  # noqa: E402
 CONFIG = """\
 listen = {{{listen}}}
 workers = {workers}
-http = ""
-log {{ format = json  level = debug  file = "{log}"  payloads = full }}
+http = "{http}"
+log {{ format = json  level = debug  file = "{log}"  payloads = {payloads} }}
 """
 
 
 class Proxy(Pgatomic):
     """`upstream` is a conninfo string, a port of this machine, or a Postgres. `blocks` stand behind the rest of the config."""
 
-    def __init__(self, upstream, blocks="", workers=1, listen=None, database=True):
+    def __init__(self, upstream, blocks="", workers=1, listen=None, database=True, http=False):
         super().__init__(None, blocks)
         if isinstance(upstream, int):
             upstream = f"host=127.0.0.1 port={upstream}"
@@ -33,6 +33,8 @@ class Proxy(Pgatomic):
         self.workers = workers
         self.listen = listen or [f"127.0.0.1:{self.port}"]
         self.database = database
+        self.payloads = "full"
+        self.http_port = free_port() if http else None
 
     def __exit__(self, kind, *_):
         """A sanitizer speaks by the exit status."""
@@ -44,7 +46,8 @@ class Proxy(Pgatomic):
     def write_config(self, blocks):
         self.blocks = blocks
         listen = ", ".join(f'"{address}"' for address in self.listen)
-        text = CONFIG.format(listen=listen, workers=self.workers, log=self.log) + blocks
+        http = f"127.0.0.1:{self.http_port}" if self.http_port else ""
+        text = CONFIG.format(listen=listen, workers=self.workers, log=self.log, http=http, payloads=self.payloads) + blocks
         if self.database:
             text += f'\ndatabase "*" {{ upstream = "{self.upstream}" }}\n'
         with open(self.config, "w") as file:

@@ -28,7 +28,6 @@ Test(config_login, pools_have_the_documented_defaults)
 static const struct {
     const char *text, *want;
 } mistakes[] = {
-    { "http = \"127.0.0.1:9632\"", "FILE:2: http" LATER },
     { "admin_users = {\"postgres\"}", "FILE:2: admin_users" LATER },
     { "auth { method = scram-sha-256 }", "FILE:2: method = scram-sha-256" LATER ": expected passthrough" },
     { "auth { method = simple }", "FILE:2: method: expected passthrough, but found \"simple\"" },
@@ -71,9 +70,9 @@ static const struct {
       "FILE:3: address: expected addresses or networks such as 127.0.0.1, 10.0.0.0/8, ::1 or fd00::/8, or unix; behind "
       "a "
       "prefix all bits are zero, but found \"localhost\"" },
-    { "http = \"9632\"",
-      "FILE:2: http: expected an address such as 127.0.0.1:6432, [::]:6432 or unix:/run/pgatomic, but "
-      "found \"9632\"" },
+    { "http = \"9632\"", "FILE:2: http: expected an address such as 127.0.0.1:9632 or [::1]:9632, but found \"9632\"" },
+    { "http = \"unix:/run/pgatomic\"",
+      "FILE:2: http: expected an address such as 127.0.0.1:9632 or [::1]:9632, but found \"unix:/run/pgatomic\"" },
 };
 
 Test(config_login, a_mistake_is_told_with_its_line_and_what_was_expected)

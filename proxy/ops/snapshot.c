@@ -1,0 +1,181 @@
+/* A walk over each worker's clients. */
+#include "proxy/ops/snapshot.h"
+
+#include <string.h>
+
+#include "protocol/memory.h"
+#include "proxy/session/session.h"
+
+struct snapshot_question {
+    struct snapshot snapshot;
+    struct loop *home;
+    void (*on_ready)(void *context, const struct snapshot *s); /* NULL: nobody waits */
+    void *context;
+};
+
+/* --- a client ------------------------------------------------------------------------------------ */
+
+static bool is_active(const struct session_facts *f)
+{
+    return f->request != NULL || f->busy || f->status != 'I';
+}
+
+static struct snapshot_pool *pool_of(struct snapshot *s, const struct session_facts *f)
+{
+    for (size_t i = 0; i < s->pool_count; i++)
+        if (strcmp(s->pools[i].database, f->database) == 0 && strcmp(s->pools[i].user, f->user) == 0)
+            return &s->pools[i];
+    s->pools = memory_grow(s->pools, &s->pool_capacity, s->pool_count, sizeof *s->pools);
+    struct snapshot_pool *pool = &s->pools[s->pool_count++];
+    *pool = (struct snapshot_pool){ .database = memory_copy(&s->memory, f->database),
+                                    .user = memory_copy(&s->memory, f->user) };
+    return pool;
+}
+
+static void count_session(struct snapshot *s, const struct client *c, const struct session_facts *f)
+{
+    struct database_counts *d = counts_database(&s->counts, f->database);
+    d->queries += f->queries;
+    d->transactions += f->transactions;
+    d->received += c->conn.received;
+    d->sent += c->conn.sent;
+
+    struct snapshot_pool *pool = pool_of(s, f);
+    bool active = is_active(f), has_server = c->server != NULL && server_is_open(c->server);
+    pool->clients_active += active;
+    pool->clients_idle += !active;
+    pool->servers_active += has_server && active;
+    pool->servers_idle += has_server && !active;
+    s->requests += f->request != NULL;
+    s->held_events += f->held_events;
+}
+
+static const char *server_name(struct snapshot *s, const struct client *c)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    if (c->server == NULL || !server_is_open(c->server))
+        return "";
+    return memory_copy(&s->memory, address_format(&c->server->address, text));
+}
+
+static void describe_session(struct snapshot *s, struct snapshot_client *to, const struct session_facts *f)
+{
+    to->user = memory_copy(&s->memory, f->user);
+    to->database = memory_copy(&s->memory, f->database);
+    to->application = memory_copy(&s->memory, f->application);
+    to->route = memory_copy(&s->memory, f->request != NULL ? f->request->route : f->route);
+    to->queries = f->queries;
+    to->transactions = f->transactions;
+    to->busy = f->busy;
+    to->status = f->status;
+    to->held_events = f->held_events;
+    to->in_request = f->request != NULL;
+    if (f->request == NULL)
+        return;
+    memcpy(to->request, f->request->id, sizeof to->request);
+    to->label = memory_copy(&s->memory, f->request->label);
+    to->begun_us = f->request->begun_us;
+    to->statements = f->request->statements;
+    to->events = f->request->events;
+}
+
+static void add_client(struct snapshot *s, const struct client *c, const struct session_facts *f)
+{
+    s->list = memory_grow(s->list, &s->list_capacity, s->list_count, sizeof *s->list);
+    struct snapshot_client *to = &s->list[s->list_count++];
+    *to = (struct snapshot_client){ .id = c->id,
+                                    .name = memory_copy(&s->memory, c->name),
+                                    .state = c->state,
+                                    .user = "",
+                                    .database = "",
+                                    .application = "",
+                                    .server = server_name(s, c),
+                                    .since_us = c->since_us,
+                                    .received = c->conn.received,
+                                    .sent = c->conn.sent,
+                                    .status = 'I',
+                                    .route = "",
+                                    .label = "" };
+    if (f != NULL)
+        describe_session(s, to, f);
+}
+
+/* --- a worker ------------------------------------------------------------------------------------- */
+
+static bool is_wanted(const struct snapshot *s, const struct session_facts *f, size_t told)
+{
+    switch (s->scope) {
+    case SNAPSHOT_COUNTS:
+        return false;
+    case SNAPSHOT_REQUESTS:
+        return f != NULL && told < SNAPSHOT_REQUESTS_MOST && (f->request != NULL || f->status != 'I');
+    case SNAPSHOT_CLIENTS:
+        return true;
+    }
+    return false;
+}
+
+static void write_down(void *context, struct worker *w)
+{
+    struct snapshot_question *q = context;
+    struct snapshot *s = &q->snapshot;
+    size_t told = 0;
+    counts_add(&s->counts, &w->counts);
+    for (const struct client *c = w->clients; c != NULL; c = client_next(c)) {
+        struct session_facts facts;
+        if (c->session != NULL) {
+            session_tell_facts(c->session, &facts);
+            count_session(s, c, &facts);
+        }
+        s->clients[c->state]++;
+        const struct session_facts *f = c->session != NULL ? &facts : NULL;
+        if (is_wanted(s, f, told)) {
+            add_client(s, c, f);
+            told++;
+        }
+    }
+}
+
+/* --- all of them ---------------------------------------------------------------------------------- */
+
+static int by_id(const void *a, const void *b)
+{
+    const struct snapshot_client *one = a, *other = b;
+    return (one->id > other->id) - (one->id < other->id);
+}
+
+static void hand_over(void *context)
+{
+    struct snapshot_question *q = context;
+    struct snapshot *s = &q->snapshot;
+    if (q->on_ready != NULL) {
+        s->now_us = loop_now_us(q->home);
+        if (s->list_count > 0)
+            qsort(s->list, s->list_count, sizeof *s->list, by_id);
+        q->on_ready(q->context, s);
+    }
+    counts_free(&s->counts);
+    memory_free(&s->memory);
+    free(s->list);
+    free(s->pools);
+    free(q);
+}
+
+struct snapshot_question *snapshot_ask(struct loop *home, enum snapshot_scope scope,
+                                       void (*on_ready)(void *context, const struct snapshot *s), void *context)
+{
+    struct snapshot_question *q = or_abort(calloc(1, sizeof *q));
+    *q = (struct snapshot_question){
+        .snapshot = { .scope = scope }, .home = home, .on_ready = on_ready, .context = context
+    };
+    if (workers_ask(home, write_down, hand_over, q))
+        return q;
+    free(q);
+    return NULL;
+}
+
+void snapshot_forget(struct snapshot_question *q)
+{
+    if (q != NULL)
+        q->on_ready = NULL;
+}

@@ -1,0 +1,73 @@
+/* What goes on at the moment, gathered from all workers, for whoever wants to see it: HTTP and the admin console.
+ *
+ * Each worker writes down its share on its own thread, so nothing that carries traffic takes a lock or waits. What is gathered is a copy:
+ * shares are a few microseconds apart, and old when they are read. */
+#ifndef PROXY_OPS_SNAPSHOT_H
+#define PROXY_OPS_SNAPSHOT_H
+
+#include "config/memory.h"
+#include "proxy/ops/counts.h"
+#include "proxy/pool/client.h"
+
+/* Which clients are told of one by one; they are counted anyway. */
+enum snapshot_scope {
+    SNAPSHOT_COUNTS,   /* none */
+    SNAPSHOT_REQUESTS, /* those with a request or a transaction open, at most SNAPSHOT_REQUESTS_MOST a worker */
+    SNAPSHOT_CLIENTS   /* all */
+};
+
+enum { SNAPSHOT_REQUESTS_MOST = 100 };
+
+/* Strings are never NULL. */
+struct snapshot_client {
+    uint64_t id;
+    const char *name; /* "127.0.0.1:53122" */
+    enum client_state state;
+    const char *user, *database, *application; /* "" until it is logged in */
+    const char *server;                        /* where its server is; "": it has none */
+    uint64_t since_us, received, sent, queries, transactions;
+    bool busy;          /* replies are outstanding */
+    char status;        /* of its transaction, as it sees it: I, T, E */
+    const char *route;  /* of its request, or the one that would begin next; "": none matches */
+    size_t held_events; /* captured, and waiting for COMMIT */
+
+    bool in_request; /* and if so: */
+    unsigned char request[EVENT_ID_SIZE];
+    const char *label;
+    uint64_t begun_us, statements, events;
+};
+
+/* The clients of one user in one database, and their servers. */
+struct snapshot_pool {
+    const char *database, *user;
+    size_t clients_active; /* in a request or transaction, or with replies outstanding */
+    size_t clients_idle;
+    size_t servers_active, servers_idle;
+};
+
+struct snapshot {
+    uint64_t now_us;
+    struct counts counts; /* with those of clients that are still there */
+    size_t clients[CLIENT_STATES];
+    size_t requests;    /* open */
+    size_t held_events; /* captured by requests that are open */
+    struct snapshot_client *list;
+    size_t list_count;
+    struct snapshot_pool *pools;
+    size_t pool_count;
+
+    enum snapshot_scope scope;
+    size_t list_capacity, pool_capacity;
+    struct memory memory; /* of all strings */
+};
+
+struct snapshot_question;
+
+/* Gathers one, and calls `on_ready` on `home`, a worker's loop, on whose thread this is called; the snapshot is gone when it returns.
+ * NULL: the process is about to end, and nothing will be called. */
+struct snapshot_question *snapshot_ask(struct loop *home, enum snapshot_scope scope,
+                                       void (*on_ready)(void *context, const struct snapshot *s), void *context);
+/* Nobody wants the answer any more. Before on_ready only; NULL: nothing. */
+void snapshot_forget(struct snapshot_question *q);
+
+#endif
