@@ -23,11 +23,18 @@ struct auth_random {
     void *context;
 };
 
-/* The words of a failure. Neither holds a secret. */
+/* The words of a failure. Neither text holds a secret. */
 struct auth_fault {
     const char *sqlstate;
-    struct span message; /* for the client: the same for an unknown user and for a wrong password */
-    struct span detail;  /* for the log, which may tell them apart; empty: nothing to add */
+    char *message; /* for the client: the same for an unknown user and for a wrong password */
+    char *detail;  /* for the log, which may tell them apart; NULL: nothing to add */
 };
+
+/* --- for the machines ----------------------------------------------------------------------------- */
+
+void auth_fault_say(struct auth_fault *f, const char *sqlstate, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void auth_fault_detail(struct auth_fault *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void auth_fault_free(struct auth_fault *f);
 
 #endif
