@@ -81,11 +81,10 @@ static const struct option auth_options[] = {
 };
 
 static const struct option client_tls_options[] = {
-    { "mode", OPTION_WORD, INTO(struct config, client_tls.mode), .fallback = "disable", .words = tls_modes,
-      .built = 1 },
-    { "certificate", OPTION_TEXT, INTO(struct config, client_tls.certificate), .fallback = "", .later = true },
-    { "key", OPTION_TEXT, INTO(struct config, client_tls.key), .fallback = "", .later = true },
-    { "ca", OPTION_TEXT, INTO(struct config, client_tls.ca), .fallback = "", .later = true },
+    { "mode", OPTION_WORD, INTO(struct config, client_tls.mode), .fallback = "disable", .words = tls_modes },
+    { "certificate", OPTION_TEXT, INTO(struct config, client_tls.certificate), .fallback = "" },
+    { "key", OPTION_TEXT, INTO(struct config, client_tls.key), .fallback = "" },
+    { "ca", OPTION_TEXT, INTO(struct config, client_tls.ca), .fallback = "" },
     { .name = NULL },
 };
 

@@ -22,6 +22,7 @@
 #include "proxy/net/listener.h"
 #include "proxy/ops/http.h"
 #include "proxy/ops/log.h"
+#include "proxy/pool/encryption.h"
 #include "proxy/version.h"
 #include "proxy/worker.h"
 
@@ -165,6 +166,7 @@ static void take_config(struct config *c)
     close_unwanted_doors(c);
     open_doors(c);
     open_http(c);
+    encryption_load(c);
     workers_reload(c);
     dispatch_reload(c);
     config_release(process.config);
@@ -350,8 +352,8 @@ int run_proxy(struct config *config_take, bool require_upstream)
     workers_init(worker_count(config_take), config_take);
     struct signal_watch *watches[3];
     watch_signals(watches);
-    bool can_run =
-        open_doors(config_take) && open_http(config_take) && (!require_upstream || try_upstreams(config_take));
+    bool can_run = encryption_load(config_take) && open_doors(config_take) && open_http(config_take) &&
+                   (!require_upstream || try_upstreams(config_take));
     if (can_run)
         run_workers();
     http_close();
@@ -359,6 +361,7 @@ int run_proxy(struct config *config_take, bool require_upstream)
     for (size_t i = 0; i < 3; i++)
         loop_unwatch_signal(watches[i]);
     workers_free();
+    encryption_free();
     config_release(process.config);
     log_end_thread();
     return can_run ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -134,7 +134,7 @@ static void lose(struct redis_connection *c, const char *reason)
     bool is_distrusted = conn_tls_error(&c->conn)[0] != '\0';
     drop(c);
     if (is_distrusted) { /* the file may be another one the next time */
-        tls_context_free(c->trust);
+        tls_context_release(c->trust);
         c->trust = NULL;
     }
     if (is_missed)
@@ -240,7 +240,8 @@ static void on_ready(void *owner, bool readable)
 static bool start_tls(struct redis_connection *c, char error[TLS_ERROR_SIZE])
 {
     if (c->trust == NULL)
-        c->trust = tls_context_new(c->config->ca, error);
+        c->trust = tls_context_for_client(
+            &(struct tls_options){ .mode = TLS_VERIFY_FULL, .certificate = "", .key = "", .ca = c->config->ca }, error);
     if (c->trust == NULL)
         return false;
     conn_start_tls(&c->conn, tls_client_new(c->trust, c->config->parts.host, NULL));
@@ -322,6 +323,6 @@ void redis_connection_free(struct redis_connection *c)
 {
     drop(c);
     timer_free(c->timer);
-    tls_context_free(c->trust);
+    tls_context_release(c->trust);
     free(c);
 }

@@ -33,6 +33,13 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     c->on_ready(c->owner, (what & EV_READ) != 0);
 }
 
+/* TLS has something to say of which the loop, who looks at the socket, does not know: bytes that it holds, or that it has failed. */
+static void ring_for_tls(struct conn *c)
+{
+    if (c->tls != NULL && c->wants_input && (tls_has_pending(c->tls) || tls_error(c->tls)[0] != '\0'))
+        event_active(c->event, EV_READ, 0);
+}
+
 /* Makes the loop watch for what the connection waits for now. */
 static void watch(struct conn *c)
 {
@@ -51,8 +58,7 @@ static void watch(struct conn *c)
     if (c->event == NULL)
         abort();
     event_add(c->event, NULL);
-    if (c->tls != NULL && c->wants_input && tls_has_pending(c->tls))
-        event_active(c->event, EV_READ, 0);
+    ring_for_tls(c);
 }
 
 void conn_set_input_wanted(struct conn *c, bool wanted)
@@ -74,23 +80,38 @@ static void drop_queue(struct conn *c)
     c->out_sent = 0;
 }
 
-void conn_close(struct conn *c)
+bool conn_is_unix(const struct conn *c)
 {
-    if (!conn_is_open(c))
-        return;
-    if (c->tls != NULL)
-        tls_end(c->tls);
+    struct sockaddr_storage name;
+    socklen_t size = sizeof name;
+    return getsockname(c->fd, (struct sockaddr *)&name, &size) == 0 && name.ss_family == AF_UNIX;
+}
+
+int conn_release(struct conn *c, struct tls **tls)
+{
+    int fd = c->fd;
     if (c->event != NULL)
         event_free(c->event);
     c->event = NULL;
     c->wants_input = false;
     c->watched = 0;
-    close(c->fd);
     c->fd = -1;
-    tls_free(c->tls);
+    *tls = c->tls;
     c->tls = NULL;
     buffer_free(&c->in);
     drop_queue(c);
+    return fd;
+}
+
+void conn_close(struct conn *c)
+{
+    struct tls *tls;
+    if (!conn_is_open(c))
+        return;
+    if (c->tls != NULL)
+        tls_end(c->tls);
+    close(conn_release(c, &tls));
+    tls_free(tls);
 }
 
 static void set_broken(struct conn *c)
@@ -117,13 +138,20 @@ static ssize_t receive_bytes(int fd, char *to, size_t size)
     return syscall(SYS_recvfrom, fd, to, size, 0, NULL, NULL);
 }
 
-/* The loop sees only what the socket has; what TLS may have more of is asked for by ourselves. Out of the way of plain connections. */
+/* A record is at most 16 kB, of which as many are taken as there is room for. The loop sees only what the socket has; what TLS may
+ * have more of, or say about its end, is asked for by ourselves. Out of the way of plain connections. */
 static __attribute__((noinline)) ssize_t receive_decrypted(struct conn *c, char *to, size_t size)
 {
-    ssize_t n = tls_receive(c->tls, to, size);
-    if (n > 0 && c->wants_input && tls_has_pending(c->tls))
+    size_t got = 0;
+    ssize_t n;
+    do {
+        n = tls_receive(c->tls, to + got, size - got);
+        got += n > 0 ? (size_t)n : 0;
+    } while (n > 0 && got < size && tls_has_pending(c->tls));
+    bool is_drained = n > 0 ? !tls_has_pending(c->tls) : n < 0 && errno == EAGAIN;
+    if (got > 0 && !is_drained && c->wants_input)
         event_active(c->event, EV_READ, 0);
-    return n;
+    return got > 0 ? (ssize_t)got : n;
 }
 
 static inline ssize_t receive_some(struct conn *c, char *to, size_t size)
@@ -163,6 +191,12 @@ enum conn_result conn_receive(struct conn *c, struct span *input)
         *input = span_make(scratch, kept + (size_t)n);
     }
     return result_of(n);
+}
+
+int conn_peek(const struct conn *c)
+{
+    unsigned char byte;
+    return recv(c->fd, &byte, 1, MSG_PEEK) == 1 ? byte : -1;
 }
 
 void conn_keep(struct conn *c, struct span input, size_t used)
@@ -236,6 +270,27 @@ static size_t send_parts(struct conn *c, const struct iovec *parts, int count)
     return sent_bytes(c, sendmsg(c->fd, &message, MSG_NOSIGNAL));
 }
 
+/* Small parts share a record, and a system call. */
+static void send_parts_encrypted(struct conn *c, const struct iovec *parts, int count)
+{
+    enum { RECORD_SIZE = 16 * 1024 };
+    char record[RECORD_SIZE];
+    size_t filled = 0;
+    for (int i = 0; i < count; i++) {
+        if (parts[i].iov_len > RECORD_SIZE - filled) {
+            tls_send(c->tls, span_make(record, filled));
+            filled = 0;
+        }
+        if (parts[i].iov_len > RECORD_SIZE) {
+            tls_send(c->tls, span_make(parts[i].iov_base, parts[i].iov_len));
+        } else if (parts[i].iov_len > 0) {
+            memcpy(record + filled, parts[i].iov_base, parts[i].iov_len);
+            filled += parts[i].iov_len;
+        }
+    }
+    tls_send(c->tls, span_make(record, filled));
+}
+
 void conn_send(struct conn *c, const struct iovec *parts, int count)
 {
     if (!takes_output(c))
@@ -243,8 +298,7 @@ void conn_send(struct conn *c, const struct iovec *parts, int count)
     for (int i = 0; i < count; i++)
         c->sent += parts[i].iov_len;
     if (c->tls != NULL) {
-        for (int i = 0; i < count; i++)
-            tls_send(c->tls, span_make(parts[i].iov_base, parts[i].iov_len));
+        send_parts_encrypted(c, parts, count);
         return;
     }
     size_t sent = conn_queued(c) == 0 ? send_parts(c, parts, count) : 0;
@@ -283,10 +337,24 @@ static void send_for_tls(void *context, struct span bytes)
         send_or_queue(c, bytes);
 }
 
+static struct tls_transport transport_of(struct conn *c)
+{
+    return (struct tls_transport){ receive_for_tls, send_for_tls, c };
+}
+
 void conn_start_tls(struct conn *c, struct tls *tls_take)
 {
+    assert(c->tls == NULL && c->in.size == 0);
     c->tls = tls_take;
-    tls_start(c->tls, (struct tls_transport){ receive_for_tls, send_for_tls, c });
+    tls_start(c->tls, transport_of(c));
+    ring_for_tls(c);
+}
+
+void conn_continue_tls(struct conn *c, struct tls *tls_take)
+{
+    assert(c->tls == NULL && c->in.size == 0);
+    c->tls = tls_take;
+    tls_set_transport(c->tls, transport_of(c));
 }
 
 const char *conn_tls_error(const struct conn *c)

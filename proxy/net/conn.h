@@ -33,12 +33,19 @@ enum conn_result { CONN_INPUT, CONN_NOTHING, CONN_LOST };
 
 /* Takes a non-blocking socket. Nothing is watched yet. */
 void conn_open(struct conn *c, struct loop *l, int fd, void (*on_ready)(void *owner, bool readable), void *owner);
-/* Goes on with TLS, whose handshake is looked after here; input must be wanted for it. */
+/* Goes on with TLS, whose handshake is looked after here; input must be wanted for it. Nothing may have been kept: what came before
+ * must not be taken for what came over TLS. */
 void conn_start_tls(struct conn *c, struct tls *tls_take);
+/* The same with TLS that another connection has established on this socket; see conn_release(). */
+void conn_continue_tls(struct conn *c, struct tls *tls_take);
 /* Why TLS has failed, and with it the connection: CONN_LOST. "": it has not. */
 const char *conn_tls_error(const struct conn *c);
 /* Both directions at once, whatever was queued. Closing twice is fine. */
 void conn_close(struct conn *c);
+/* It does not leave the machine: there is nothing for TLS to hide. */
+bool conn_is_unix(const struct conn *c);
+/* Gives away the socket and, in *tls, what is established on it (NULL: nothing); what was kept is dropped. Nothing may be queued. */
+int conn_release(struct conn *c, struct tls **tls);
 static inline bool conn_is_open(const struct conn *c)
 {
     return c->fd >= 0;
@@ -47,6 +54,8 @@ static inline bool conn_is_open(const struct conn *c)
 /* Reads once. CONN_INPUT: *input holds what was kept and what has come now, until conn_keep(), which must follow before the
  * loop's scratch memory is used again. CONN_LOST: the peer has closed its side, or the connection is broken. */
 enum conn_result conn_receive(struct conn *c, struct span *input);
+/* The first byte that has come and was not read, which it still is not; -1: there is none. */
+int conn_peek(const struct conn *c);
 /* Keeps what stands behind the first `used` bytes of the input that conn_receive() or conn_kept() gave. */
 void conn_keep(struct conn *c, struct span input, size_t used);
 static inline struct span conn_kept(const struct conn *c)

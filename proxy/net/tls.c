@@ -11,18 +11,15 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #include "protocol/buffer.h"
 #include "protocol/memory.h"
 
-struct tls_context {
-    SSL_CTX *ssl;
-    BIO_METHOD *method;
-};
-
 struct tls {
     SSL *ssl;
+    bool is_server;
     struct tls_transport transport;
     bool established;
     bool peer_closed;    /* the transport has come to its end */
@@ -62,60 +59,41 @@ static long bio_control(BIO *bio, int command, long number, void *pointer)
     return command == BIO_CTRL_FLUSH;
 }
 
-static BIO_METHOD *make_method(void)
+/* One for the process. */
+static BIO_METHOD *method;
+
+static void make_method(void)
 {
-    BIO_METHOD *method = or_abort(BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "transport"));
+    method = or_abort(BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "transport"));
     BIO_meth_set_read_ex(method, bio_read);
     BIO_meth_set_write_ex(method, bio_write);
     BIO_meth_set_ctrl(method, bio_control);
-    return method;
 }
 
-/* --- whom to trust -------------------------------------------------------------------------------- */
-
-static const char *library_error(void)
+static BIO *make_bio(struct tls *t)
 {
-    unsigned long error = ERR_peek_error();
-    const char *reason = ERR_SYSTEM_ERROR(error) ? strerror(ERR_GET_REASON(error)) : ERR_reason_error_string(error);
-    return reason != NULL ? reason : "unknown error";
-}
-
-struct tls_context *tls_context_new(const char *ca, char error[TLS_ERROR_SIZE])
-{
-    struct tls_context *x = or_abort(malloc(sizeof *x));
-    *x = (struct tls_context){ .ssl = or_abort(SSL_CTX_new(TLS_client_method())), .method = make_method() };
-    SSL_CTX_set_min_proto_version(x->ssl, TLS1_2_VERSION);
-    SSL_CTX_set_options(x->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(x->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_verify(x->ssl, SSL_VERIFY_PEER, NULL);
-    ERR_clear_error();
-    int loaded = ca[0] != '\0' ? SSL_CTX_load_verify_file(x->ssl, ca) : SSL_CTX_set_default_verify_paths(x->ssl);
-    if (loaded == 1)
-        return x;
-    snprintf(error, TLS_ERROR_SIZE, "the certificates in \"%s\" cannot be read: %s", ca, library_error());
-    tls_context_free(x);
-    return NULL;
-}
-
-void tls_context_free(struct tls_context *x)
-{
-    if (x == NULL)
-        return;
-    SSL_CTX_free(x->ssl);
-    BIO_meth_free(x->method);
-    free(x);
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_method);
+    BIO *bio = or_abort(BIO_new(method));
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    return bio;
 }
 
 /* --- a connection --------------------------------------------------------------------------------- */
 
 /* An address is looked for among the certificate's addresses, and is no name to ask for. */
-static void expect_host(SSL *ssl, const char *host)
+static bool name_host(SSL *ssl, const char *host, bool is_expected)
 {
-    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1)
-        return;
+    ASN1_OCTET_STRING *address = a2i_IPADDRESS(host);
+    ASN1_OCTET_STRING_free(address);
+    bool is_fine = address != NULL || SSL_set_tlsext_host_name(ssl, host) == 1;
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    if (SSL_set1_host(ssl, host) != 1 || SSL_set_tlsext_host_name(ssl, host) != 1)
-        abort();
+    if (is_expected && address != NULL)
+        is_fine = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+    else if (is_expected)
+        is_fine = is_fine && SSL_set1_host(ssl, host) == 1;
+    return is_fine;
 }
 
 static void offer_protocol(SSL *ssl, const char *alpn)
@@ -127,18 +105,31 @@ static void offer_protocol(SSL *ssl, const char *alpn)
     SSL_set_alpn_protos(ssl, offer, (unsigned)size + 1);
 }
 
-struct tls *tls_client_new(struct tls_context *x, const char *host, const char *alpn)
+static struct tls *tls_new(struct tls_context *x)
 {
     struct tls *t = or_abort(calloc(1, sizeof *t));
-    t->ssl = or_abort(SSL_new(x->ssl));
-    BIO *bio = or_abort(BIO_new(x->method));
-    BIO_set_data(bio, t);
-    BIO_set_init(bio, 1);
+    t->ssl = or_abort(SSL_new(tls_context_ssl(x)));
+    BIO *bio = make_bio(t);
     SSL_set_bio(t->ssl, bio, bio);
+    return t;
+}
+
+struct tls *tls_client_new(struct tls_context *x, const char *host, const char *alpn)
+{
+    struct tls *t = tls_new(x);
     SSL_set_connect_state(t->ssl);
-    expect_host(t->ssl, host);
+    if (!name_host(t->ssl, host, tls_context_mode(x) == TLS_VERIFY_FULL))
+        snprintf(t->error, sizeof t->error, "TLS: no certificate can be for the name of this host");
     if (alpn != NULL)
         offer_protocol(t->ssl, alpn);
+    return t;
+}
+
+struct tls *tls_server_new(struct tls_context *x)
+{
+    struct tls *t = tls_new(x);
+    t->is_server = true;
+    SSL_set_accept_state(t->ssl);
     return t;
 }
 
@@ -168,16 +159,39 @@ const char *tls_error(const struct tls *t)
 
 /* --- traffic -------------------------------------------------------------------------------------- */
 
+static const char *library_error(void)
+{
+    unsigned long error = ERR_peek_error();
+    const char *reason = ERR_SYSTEM_ERROR(error) ? strerror(ERR_GET_REASON(error)) : ERR_reason_error_string(error);
+    return reason != NULL ? reason : "unknown error";
+}
+
+static const char *peer_word(const struct tls *t)
+{
+    return t->is_server ? "client" : "server";
+}
+
+static bool is_distrusted(const struct tls *t)
+{
+    return SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(t->ssl) != X509_V_OK;
+}
+
 static ssize_t fail(struct tls *t, const char *why)
 {
-    long verified = SSL_get_verify_result(t->ssl);
-    if (verified != X509_V_OK)
-        snprintf(t->error, sizeof t->error, "TLS: the server's certificate is not good: %s",
-                 X509_verify_cert_error_string(verified));
+    if (is_distrusted(t))
+        snprintf(t->error, sizeof t->error, "TLS: the %s's certificate is not good: %s", peer_word(t),
+                 X509_verify_cert_error_string(SSL_get_verify_result(t->ssl)));
     else
         snprintf(t->error, sizeof t->error, "TLS: %s", why);
     errno = EPROTO;
     return -1;
+}
+
+static ssize_t fail_to_finish(struct tls *t)
+{
+    char why[TLS_ERROR_SIZE];
+    snprintf(why, sizeof why, "the %s closed the connection during the handshake", peer_word(t));
+    return fail(t, why);
 }
 
 /* What recv() would return for a call that has not given any bytes. */
@@ -188,7 +202,7 @@ static ssize_t result_without_bytes(struct tls *t, int result)
         errno = EAGAIN;
         return -1;
     case SSL_ERROR_ZERO_RETURN:
-        return t->established ? 0 : fail(t, "the server closed the connection during the handshake");
+        return t->established ? 0 : fail_to_finish(t);
     case SSL_ERROR_SYSCALL:
         return t->established ? -1 : fail(t, "the connection was lost during the handshake");
     default:
@@ -213,7 +227,13 @@ static bool shake_hands(struct tls *t)
 void tls_start(struct tls *t, struct tls_transport transport)
 {
     t->transport = transport;
-    (void)shake_hands(t);
+    if (t->error[0] == '\0')
+        (void)shake_hands(t);
+}
+
+void tls_set_transport(struct tls *t, struct tls_transport transport)
+{
+    t->transport = transport;
 }
 
 ssize_t tls_receive(struct tls *t, char *to, size_t size)
@@ -250,4 +270,31 @@ void tls_end(struct tls *t)
     ERR_clear_error();
     if (t->established && t->error[0] == '\0')
         (void)SSL_shutdown(t->ssl);
+}
+
+/* --- who is there --------------------------------------------------------------------------------- */
+
+bool tls_speaks(const struct tls *t, const char *protocol)
+{
+    const unsigned char *name = NULL;
+    unsigned size = 0;
+    SSL_get0_alpn_selected(t->ssl, &name, &size);
+    return t->established && span_is(span_make((const char *)name, size), protocol);
+}
+
+bool tls_peer_is_verified(const struct tls *t)
+{
+    return t->established && SSL_get0_peer_certificate(t->ssl) != NULL &&
+           SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(t->ssl) == X509_V_OK;
+}
+
+char *tls_peer_name(const struct tls *t)
+{
+    return tls_peer_is_verified(t) ? tls_certificate_name(SSL_get0_peer_certificate(t->ssl)) : NULL;
+}
+
+size_t tls_server_hash(const struct tls *t, unsigned char hash[TLS_HASH_MAX])
+{
+    const X509 *certificate = t->is_server ? SSL_get_certificate(t->ssl) : SSL_get0_peer_certificate(t->ssl);
+    return t->established && certificate != NULL ? tls_certificate_hash(certificate, hash) : 0;
 }

@@ -1,25 +1,17 @@
-/* TLS on top of whatever carries bytes.
+/* TLS on top of whatever carries bytes, for either side.
  *
- * At least TLS 1.2, no renegotiation. The peer's certificate is always verified: against the certificates that are trusted, and against the
- * name of the host. A peer that closes without saying so (close_notify) has closed; whether what came before was whole, its own protocol
- * knows.
+ * Whether the peer has to show who it is, the context says. A peer that closes without saying so (close_notify) has closed; whether
+ * what came before was whole, its own protocol knows.
  *
- * This is the only place that knows OpenSSL's TLS. */
+ * The files tls*.c are the only place that knows OpenSSL's TLS. */
 #ifndef PROXY_NET_TLS_H
 #define PROXY_NET_TLS_H
 
 #include <sys/types.h>
 
 #include "protocol/span.h"
-
-enum { TLS_ERROR_SIZE = 200 };
-
-/* Whom a client trusts. Outlives the connections made with it. */
-struct tls_context;
-
-/* `ca`: a file of certificates in PEM; "": those that the system trusts. NULL: it cannot be used, and `error` says why. */
-struct tls_context *tls_context_new(const char *ca, char error[TLS_ERROR_SIZE]);
-void tls_context_free(struct tls_context *x); /* NULL: nothing */
+#include "proxy/net/tls_certificate.h"
+#include "proxy/net/tls_context.h"
 
 /* What carries the bytes. */
 struct tls_transport {
@@ -32,10 +24,13 @@ struct tls;
 
 /* The client's side of a connection to `host`, a name or an address. `alpn`: the one protocol that is offered; NULL: none. */
 struct tls *tls_client_new(struct tls_context *x, const char *host, const char *alpn);
+struct tls *tls_server_new(struct tls_context *x);
 void tls_free(struct tls *t);
 
 /* Begins the handshake. Called once, first. */
 void tls_start(struct tls *t, struct tls_transport transport);
+/* What carries the bytes from now on. */
+void tls_set_transport(struct tls *t, struct tls_transport transport);
 /* As recv() of a non-blocking socket. Goes on with the handshake, too. */
 ssize_t tls_receive(struct tls *t, char *to, size_t size);
 /* What is sent before the handshake is done leaves when it is: nobody reads it but the one whose certificate was good. */
@@ -48,5 +43,16 @@ bool tls_is_established(const struct tls *t);
 bool tls_has_pending(const struct tls *t);
 /* Why it failed; "" while it has not. */
 const char *tls_error(const struct tls *t);
+
+/* --- once it is established ------------------------------------------------------------------------ */
+
+/* Both sides have agreed by ALPN to speak this protocol. */
+bool tls_speaks(const struct tls *t, const char *protocol);
+/* The peer has shown a certificate, and it was good. */
+bool tls_peer_is_verified(const struct tls *t);
+/* Whom that certificate is for (tls_certificate_name()), to be freed; NULL: nobody. */
+char *tls_peer_name(const struct tls *t);
+/* The hash of the server's certificate, ours or the peer's (tls_certificate_hash()). Returns its size; 0: there is none. */
+size_t tls_server_hash(const struct tls *t, unsigned char hash[TLS_HASH_MAX]);
 
 #endif

@@ -13,6 +13,8 @@ enum { LOGIN_TIMEOUT_US = 60 * 1000 * 1000, LOGIN_ENCODING_SIZE = 32 };
 
 struct login {
     bool ssl_asked, gssenc_asked;
+    bool begun;      /* its first byte was looked at */
+    bool direct_tls; /* it began with a handshake, without asking */
 
     /* from the StartupMessage */
     struct config *config;           /* a reference: the rules as they were then */

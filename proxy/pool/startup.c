@@ -1,6 +1,8 @@
 /* The first packets of a connection, up to the upstream.
  *
- *     SSLRequest, GSSENCRequest   answered 'N', each once
+ *     a TLS handshake             as the first byte of all, when TLS is on
+ *     SSLRequest                  answered 'S' when TLS is on, and the handshake follows; else 'N'; once, and not inside TLS
+ *     GSSENCRequest               answered 'N', under the same conditions
  *     CancelRequest               carried to where its key leads, then closed
  *     StartupMessage              checked against the limits, then on to the upstream
  *
@@ -14,6 +16,7 @@
 #include "protocol/memory.h"
 #include "protocol/message.h"
 #include "proxy/pool/client.h"
+#include "proxy/pool/encryption.h"
 #include "proxy/pool/startup_options.h"
 
 struct login *login_new(void)
@@ -37,19 +40,55 @@ void login_free(struct login *l)
     free(l);
 }
 
-/* --- encryption and cancel ------------------------------------------------------------------------- */
+/* --- encryption -------------------------------------------------------------------------------------- */
 
-static void refuse_encryption(struct client *c, bool *asked, bool bytes_follow)
+enum { TLS_HANDSHAKE = 0x16 }; /* the first byte of one, and of no packet: those begin with a length */
+
+/* A request may come once, and in plain: inside TLS there is nothing to ask for. What was sent behind it, whoever has put it there, must never
+ * be taken for what came over TLS. False: the client has been refused. */
+static bool may_ask_for_encryption(struct client *c, bool *asked, bool bytes_follow)
 {
-    if (*asked) {
+    if (*asked || c->conn.tls != NULL) {
         client_refuse(c, "08P01", "encryption was asked for twice");
-        return;
+        return false;
     }
     *asked = true;
-    conn_send_span(&c->conn, span_of("N"));
     if (bytes_follow)
         client_refuse(c, "08P01", "data was sent behind a request for encryption, before its answer");
+    return !bytes_follow;
 }
+
+static void answer_ssl_request(struct client *c, bool bytes_follow)
+{
+    if (!may_ask_for_encryption(c, &c->login->ssl_asked, bytes_follow))
+        return;
+    struct tls_context *context = encryption_of_clients();
+    conn_send_span(&c->conn, span_of(context != NULL ? "S" : "N"));
+    if (context != NULL)
+        conn_start_tls(&c->conn, tls_server_new(context));
+    tls_context_release(context);
+}
+
+static void answer_gssenc_request(struct client *c, bool bytes_follow)
+{
+    if (may_ask_for_encryption(c, &c->login->gssenc_asked, bytes_follow))
+        conn_send_span(&c->conn, span_of("N"));
+}
+
+/* The first byte is looked at before any is read, so that a handshake finds all of its bytes. */
+static void begin_direct_tls(struct client *c)
+{
+    int first = conn_peek(&c->conn);
+    c->login->begun = first >= 0;
+    struct tls_context *context = first == TLS_HANDSHAKE ? encryption_of_clients() : NULL;
+    if (context == NULL)
+        return;
+    c->login->direct_tls = true;
+    conn_start_tls(&c->conn, tls_server_new(context));
+    tls_context_release(context);
+}
+
+/* --- cancel ------------------------------------------------------------------------------------------ */
 
 static void on_cancelled(void *context, const char *error)
 {
@@ -142,11 +181,21 @@ static void on_connected(void *owner, const char *error)
     client_settle(c);
 }
 
+/* False: the client has been refused. */
+static bool is_encrypted_enough(struct client *c)
+{
+    char *missing = encryption_missing(c->login->config, &c->conn, c->login->user);
+    if (missing != NULL)
+        client_refuse(c, "28000", missing);
+    free(missing);
+    return missing == NULL;
+}
+
 static void begin_session(struct client *c, const struct message_startup *m)
 {
     struct login *l = c->login;
     l->config = config_retain(c->worker->config);
-    if (!read_parameters(c, m->parameters))
+    if (!read_parameters(c, m->parameters) || !is_encrypted_enough(c))
         return;
     if (!workers_admit(l->config->limits.clients)) {
         client_refuse(c, "53300", "too many clients: limits.clients is reached");
@@ -175,10 +224,10 @@ static void take_packet(struct client *c, const struct message_startup *m, bool 
 {
     switch (m->kind) {
     case STARTUP_SSL:
-        refuse_encryption(c, &c->login->ssl_asked, bytes_follow);
+        answer_ssl_request(c, bytes_follow);
         return;
     case STARTUP_GSSENC:
-        refuse_encryption(c, &c->login->gssenc_asked, bytes_follow);
+        answer_gssenc_request(c, bytes_follow);
         return;
     case STARTUP_CANCEL:
         carry_cancel(c, m);
@@ -194,7 +243,7 @@ static void reject_packet(struct client *c, struct span input)
 {
     size_t length = wire_get_u32(input.data);
     if (input.size < 8 || length < 8 || length > c->worker->config->limits.startup) {
-        bool is_tls = input.data[0] == 0x16;
+        bool is_tls = input.data[0] == TLS_HANDSHAKE;
         client_log(c, LOG_WARN, "connection closed: not a startup packet",
                    is_tls ? "a TLS handshake came where the protocol asks for an SSLRequest" : "invalid length");
         client_close(c, false);
@@ -227,17 +276,37 @@ static size_t take_packets(struct client *c, struct span input)
     return used;
 }
 
+static void on_lost(struct client *c)
+{
+    const char *error = conn_tls_error(&c->conn);
+    if (error[0] != '\0')
+        client_log(c, LOG_WARN, "connection closed: no TLS handshake", error);
+    client_close(c, false);
+}
+
+/* A handshake without asking has to say what it is for, so that no other protocol's client can be talked into it. */
+static bool lacks_protocol(const struct client *c)
+{
+    return c->login->direct_tls && !tls_speaks(c->conn.tls, tls_postgresql);
+}
+
 void startup_on_client_input(struct client *c)
 {
     struct span input;
+    if (!c->login->begun && c->worker->config->client_tls.mode != TLS_DISABLE)
+        begin_direct_tls(c);
     switch (conn_receive(&c->conn, &input)) {
     case CONN_NOTHING:
         return;
     case CONN_LOST:
-        client_close(c, false);
+        on_lost(c);
         return;
     case CONN_INPUT:
-        conn_keep(&c->conn, input, take_packets(c, input));
+        break;
+    }
+    if (lacks_protocol(c)) {
+        client_refuse(c, "08P01", "TLS without asking for it takes ALPN with the protocol postgresql");
         return;
     }
+    conn_keep(&c->conn, input, take_packets(c, input));
 }

@@ -70,7 +70,7 @@ static const char everything[] =
     "log { format = text  level = debug  file = \"/var/log/pg atomic.log\"  payloads = none } // another\n"
     "limits { clients = 7  message = 64MB  startup = 20kB  events_per_request = 3  event = 1025B  held = 1GB }\n"
     "auth { method = passthrough }\n"
-    "client_tls { mode = disable }\n"
+    "client_tls { mode = verify-ca  certificate = \"c.pem\"  key = \"k.pem\"  ca = \"ca.pem\" }\n"
     "database \"shop\" { upstream = \"host=db1,/tmp port=5433,5434 dbname='my shop' sslmode=disable\"\n"
     "                  pool = dedicated  connect_timeout = 1min }\n"
     "database \"uri\" { upstream = \"postgresql://[::1]:5435,db2/other\" }\n"
@@ -108,6 +108,10 @@ Test(config, what_is_said_is_read)
     cr_expect_eq(c->limits.message, 64 << 20);
     cr_expect_eq(c->limits.event, 1025);
     cr_expect_eq(c->limits.held, 1 << 30);
+    cr_expect_eq(c->client_tls.mode, TLS_VERIFY_CA);
+    cr_expect_str_eq(c->client_tls.certificate, "c.pem");
+    cr_expect_str_eq(c->client_tls.key, "k.pem");
+    cr_expect_str_eq(c->client_tls.ca, "ca.pem");
     cr_expect_str_eq(r->match, "/checkout/*");
     cr_expect_str_eq(r->user, "a\"b\\c");
     cr_expect_eq(r->mode, MODE_ATOMIC);

@@ -33,8 +33,6 @@ static const struct {
     { "auth { method = simple }", "FILE:2: method: expected passthrough, but found \"simple\"" },
     { "auth { method = trust }", "FILE:2: method = trust" LATER ": expected passthrough" },
     { "auth { users = \"users.conf\" }", "FILE:2: users" LATER },
-    { "client_tls { mode = prefer }", "FILE:2: mode = prefer" LATER ": expected disable" },
-    { "client_tls { key = \"secret.pem\" }", "FILE:2: key" LATER },
     { "database x { upstream = \"host=a\" pool = transaction }",
       "FILE:2: pool = transaction" LATER ": expected dedicated" },
     { "database x { upstream = \"host=a\" pool = session }", "FILE:2: pool = session" LATER ": expected dedicated" },

@@ -1,0 +1,77 @@
+/* The context for clients' handshakes, one for the process. */
+#include "proxy/pool/encryption.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "proxy/ops/log.h"
+
+static struct {
+    pthread_mutex_t lock;
+    struct tls_context *clients; /* NULL: TLS is off */
+} current = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void replace(struct tls_context *take)
+{
+    pthread_mutex_lock(&current.lock);
+    struct tls_context *old = current.clients;
+    current.clients = take;
+    pthread_mutex_unlock(&current.lock);
+    tls_context_release(old);
+}
+
+bool encryption_load(const struct config *c)
+{
+    char error[TLS_ERROR_SIZE];
+    struct tls_context *clients = NULL;
+    if (c->client_tls.mode != TLS_DISABLE) {
+        clients = tls_context_for_server(&c->client_tls, error);
+        if (clients == NULL) {
+            LOG(LOG_ERROR, "cannot use the files of client_tls", log_text("error", error));
+            return false;
+        }
+    }
+    replace(clients);
+    return true;
+}
+
+void encryption_free(void)
+{
+    replace(NULL);
+}
+
+struct tls_context *encryption_of_clients(void)
+{
+    pthread_mutex_lock(&current.lock);
+    struct tls_context *x = current.clients != NULL ? tls_context_retain(current.clients) : NULL;
+    pthread_mutex_unlock(&current.lock);
+    return x;
+}
+
+static bool is_certificate_of(const struct conn *conn, const char *user)
+{
+    char *name = tls_peer_name(conn->tls);
+    bool is_same = name != NULL && strcmp(name, user) == 0;
+    free(name);
+    return is_same;
+}
+
+/* The handshake may have been made under an older config, so it is not taken for granted that it has asked for enough. */
+char *encryption_missing(const struct config *c, const struct conn *conn, const char *user)
+{
+    enum tls_mode mode = c->client_tls.mode;
+    struct buffer words = { 0 };
+    if (mode < TLS_REQUIRE || (conn->tls == NULL && conn_is_unix(conn)))
+        return NULL;
+    if (conn->tls == NULL)
+        buffer_format(&words, "connection for user \"%s\" refused: TLS is required, and there is no encryption", user);
+    else if (mode >= TLS_VERIFY_CA && !tls_peer_is_verified(conn->tls))
+        buffer_format(&words, "connection requires a valid client certificate");
+    else if (mode == TLS_VERIFY_FULL && !is_certificate_of(conn, user))
+        buffer_format(&words, "certificate authentication failed for user \"%s\"", user);
+    else
+        return NULL;
+    buffer_append_u8(&words, '\0');
+    return words.data;
+}
