@@ -48,12 +48,10 @@ function setText(id, text) {
 // --- tables: a row stays the same element for as long as its key is there ----------------------------------
 
 function fillCell(cell, content) {
-  const nodes = (Array.isArray(content) ? content : [content]).map((part) =>
-    part instanceof Node ? part : span("", String(part)));
-  const now = nodes.map((node) => node.outerHTML).join("");
-  if (cell.shown === now) return;
-  cell.shown = now;
-  cell.replaceChildren(...nodes);
+  const made = element("div");
+  made.append(...(Array.isArray(content) ? content : [content]));
+  if (cell.firstChild && cell.firstChild.isEqualNode(made)) return;
+  cell.replaceChildren(made);
 }
 
 function makeRow(table, width) {
@@ -108,12 +106,12 @@ function deliveryWords(d) {
 }
 
 function fate(e, now) {
-  const parts = [chip(e.state)];
-  if (e.sandbox) parts.push(chip("released", "sandbox"));
+  const parts = [chip(e.state), " "];
+  if (e.sandbox) parts.push(chip("released", "sandbox"), " ");
   const words = [];
   if (e.state === "held") words.push("for " + duration(between(e.held, now)));
   if (e.reason) words.push(e.reason);
-  if (e.held && e.settled) words.push("held " + duration(between(e.held, e.settled)));
+  if (e.held_ms !== undefined) words.push("held " + duration(e.held_ms));
   for (const d of e.deliveries) words.push(deliveryWords(d));
   parts.push(span("quiet", words.join(" · ")));
   return parts;

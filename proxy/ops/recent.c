@@ -284,6 +284,8 @@ static void append_event(void *context, const struct recent_event *e)
         json_time(b, "held", e->held_us);
     if (e->settled_us > 0)
         json_time(b, "settled", e->settled_us);
+    if (e->held_us > 0 && e->settled_us >= e->held_us)
+        json_ms(b, "held_ms", e->settled_us - e->held_us);
     if (e->request_known)
         json_id(b, "request", e->request);
     json_text(b, "route", e->route);
