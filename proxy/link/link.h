@@ -1,0 +1,103 @@
+/* What stands between a session and the pooled servers on which it runs (P3 to P6).
+ *
+ *     client ──▶ session ──▶ link ──▶ a server of the pool, this time
+ *
+ * The session believes that it has one server for as long as its client lives. The link keeps that true: it knows what the client has
+ * prepared and set, and what the server at hand has; it renames prepared statements, puts in front of the client's messages what the
+ * server has to be told first, takes the replies to that out again, and answers itself what the server need not be bothered with. It says
+ * when the server may go to somebody else: nothing is owed, no transaction is open, and nothing that cannot follow was left behind.
+ *
+ * Pure, as the session is: no socket, no clock, no thread. A link lives on one thread, and so does a server's record at any one time.
+ *
+ * The shell's side of the bargain:
+ * - what the session has for the server (ACTION_TO_SERVER) goes through link_on_client() in order, in pieces of any size, while a server is
+ *   attached. While none is, the shell keeps those bytes, asks the pool for a server, attaches it and hands them in then; or it gives up
+ *   and has the link answer in the server's stead (link_refuse);
+ * - what comes from the server goes through link_on_server() piece by piece, and each piece on to the session;
+ * - after every batch it asks link_may_release() when all actions are performed, and then detaches the server. */
+#ifndef PROXY_LINK_LINK_H
+#define PROXY_LINK_LINK_H
+
+#include "protocol/buffer.h"
+#include "proxy/link/parameters.h"
+#include "proxy/link/statements.h"
+#include "proxy/session/actions.h"
+
+/* --- a server ------------------------------------------------------------------------------------ */
+
+/* What a server was told and has told. Owned by the pool's entry for the server; nobody but the link looks into it. */
+struct link_server;
+
+struct link_server *link_server_new(void);
+void link_server_free(struct link_server *s);
+/* A ParameterStatus of its login. */
+void link_server_on_parameter(struct link_server *s, struct span name, struct span value);
+/* DISCARD ALL has been answered: nothing that a client did is left there. */
+void link_server_on_reset(struct link_server *s);
+/* It was told or has done things that cannot follow a client: DISCARD ALL is due before anybody else gets it. */
+bool link_server_needs_reset(const struct link_server *s);
+/* Appends a ParameterStatus message for each value that it reports now. */
+void link_server_append_parameters(const struct link_server *s, struct buffer *out);
+/* NULL: it does not report that. */
+const char *link_server_parameter(const struct link_server *s, struct span name);
+
+/* --- a client ------------------------------------------------------------------------------------ */
+
+struct link_start {
+    struct statements *statements; /* of the worker; outlives the link */
+    struct parameters *base;       /* of the client's startup packet; retained */
+    bool keeps_server;             /* pool = session: the server stays until the client goes, and names are left alone */
+    bool prepares_unnamed;         /* prepare_unnamed = on */
+    /* The server is pinned to the client from now on; `cause` is a few constant words, such as "temporary table". May be NULL. */
+    void (*on_pinned)(void *context, const char *cause);
+    void *context;
+};
+
+struct link;
+
+struct link *link_new(const struct link_start *start);
+void link_free(struct link *l); /* with no server attached; NULL: nothing */
+
+/* A server that is idle. What it has to be told first, if anything, goes out at once: to_server of `out`. */
+void link_attach(struct link *l, struct link_server *s, struct actions *out);
+bool link_is_attached(const struct link *l);
+/* The server may go to another client now: nothing is owed, no transaction is open, nothing is pinned. The shell adds that nothing is queued
+ * for it, and that no cancel request is on its way. False when none is attached. */
+bool link_may_release(const struct link *l);
+/* The attached server knows the client's settings, as far as it has answered. For the greeting of a client: link_attach() with nothing
+ * else sent, until this is true or link_error(). */
+bool link_is_settled(const struct link *l);
+/* The server goes back to the pool, or is lost. */
+void link_detach(struct link *l);
+/* The client has gone, or its session has sent Terminate. What it left open is rolled back as soon as the server has answered what it
+ * owes, what was pinned is discarded, all replies are dropped; then link_may_release() is true. False: this server cannot be had
+ * clean again (the client stopped in the middle of a message), and has to be closed. */
+bool link_end(struct link *l, struct actions *out);
+
+/* Bytes from the session; performs to_server of `out`. Terminate is swallowed: the shell ends the link as it ends the client. */
+void link_on_client(struct link *l, struct span bytes, struct actions *out);
+
+/* Bytes from the server, cut into what the session has to see. */
+struct link_piece {
+    size_t skip;       /* bytes of the input, ahead of this piece, that are done with */
+    struct span bytes; /* writable, as the session wants it; may be empty */
+    bool own;          /* not of the input: the session takes all of it; valid until the next call */
+};
+
+/* The next piece of `input`, which holds everything from the server that nobody is done with; false: there is none before more comes. Then
+ * `*piece` still says what to skip. What the server has to be told in consequence is added to_server of `out`. */
+bool link_on_server(struct link *l, struct span input, struct link_piece *piece, struct actions *out);
+/* The session took so much of a piece of the input. What it left is handed in again in front of what follows. */
+void link_took(struct link *l, size_t size);
+
+/* Answers `backlog`, what the session had for a server that is not to be had, as a server would that fails the first statement of each
+ * Query, and of each pipeline up to its Sync, with this error. The replies are for session_on_server(). */
+void link_refuse(struct link *l, struct span backlog, const char *sqlstate, const char *message, struct buffer *replies);
+
+/* Why the link cannot go on with this server, which has to be closed and the client with it (08P01 or 08006); NULL: it can. */
+const char *link_error(const struct link *l);
+
+/* The reply to a cancel request's end: nothing that comes later may be hit by it. The server is held until it has answered once more. */
+void link_on_cancelled(struct link *l, struct actions *out);
+
+#endif

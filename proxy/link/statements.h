@@ -1,0 +1,39 @@
+/* The prepared statements of a worker's clients, each text once (P4).
+ *
+ * The same text with the same declared types under the same encoding rules is one statement, whoever prepared it under whatever name; it has
+ * one name on every server. Those that nobody uses any more are kept for a while, for who comes back. */
+#ifndef PROXY_LINK_STATEMENTS_H
+#define PROXY_LINK_STATEMENTS_H
+
+#include "protocol/sql_lexer.h"
+
+enum { STATEMENT_NAME_SIZE = 40 };
+
+struct statements;
+
+struct shared_statement {
+    struct shared_statement *next_in_bucket;
+    struct shared_statement *older, *newer; /* among those that nobody uses */
+    size_t references;
+    uint64_t id;                    /* never given twice in a process */
+    uint64_t hash;
+    const struct encoding *encoding;
+    bool standard_conforming_strings;
+    size_t size;
+    char name[STATEMENT_NAME_SIZE]; /* on the servers */
+    char body[];                    /* of its Parse behind the name: text, number of types, types */
+};
+
+struct statements *statements_new(void);
+void statements_free(struct statements *all); /* NULL: nothing */
+
+/* `body`: of a Parse message, behind the name. A reference to let go. */
+struct shared_statement *statements_share(struct statements *all, struct span body, const struct sql_options *options);
+static inline struct shared_statement *shared_statement_retain(struct shared_statement *s)
+{
+    s->references++;
+    return s;
+}
+void statements_release(struct statements *all, struct shared_statement *s);
+
+#endif
