@@ -46,8 +46,8 @@ const char *link_server_parameter(const struct link_server *s, struct span name)
 struct link_start {
     struct statements *statements; /* of the worker; outlives the link */
     struct parameters *base;       /* of the client's startup packet; retained */
-    bool keeps_server;             /* pool = session: the server stays until the client goes, and names are left alone */
-    bool prepares_unnamed;         /* prepare_unnamed = on */
+    bool keeps_server;     /* pool = session: the server stays until the client goes, and names are left alone */
+    bool prepares_unnamed; /* prepare_unnamed = on */
     /* The server is pinned to the client from now on; `cause` is a few constant words, such as "temporary table". May be NULL. */
     void (*on_pinned)(void *context, const char *cause);
     void *context;
@@ -90,12 +90,19 @@ bool link_on_server(struct link *l, struct span input, struct link_piece *piece,
 /* The session took so much of a piece of the input. What it left is handed in again in front of what follows. */
 void link_took(struct link *l, size_t size);
 
+/* The link has something for the session although nothing may come from the server: a Flush asked for it. To be asked after every
+ * link_on_client(); then link_on_server() is called with whatever input there is. */
+bool link_has_due(const struct link *l);
+
 /* Answers `backlog`, what the session had for a server that is not to be had, as a server would that fails the first statement of each
  * Query, and of each pipeline up to its Sync, with this error. The replies are for session_on_server(). */
-void link_refuse(struct link *l, struct span backlog, const char *sqlstate, const char *message, struct buffer *replies);
+void link_refuse(struct link *l, struct span backlog, const char *sqlstate, const char *message,
+                 struct buffer *replies);
 
 /* Why the link cannot go on with this server, which has to be closed and the client with it (08P01 or 08006); NULL: it can. */
 const char *link_error(const struct link *l);
+/* With which SQLSTATE. */
+const char *link_error_sqlstate(const struct link *l);
 
 /* The reply to a cancel request's end: nothing that comes later may be hit by it. The server is held until it has answered once more. */
 void link_on_cancelled(struct link *l, struct actions *out);

@@ -15,17 +15,22 @@ struct shared_statement {
     struct shared_statement *next_in_bucket;
     struct shared_statement *older, *newer; /* among those that nobody uses */
     size_t references;
-    uint64_t id;                    /* never given twice in a process */
+    uint64_t id; /* never given twice in a process */
     uint64_t hash;
     const struct encoding *encoding;
     bool standard_conforming_strings;
     size_t size;
+    bool noted;                     /* `leaves_state` is known */
+    bool leaves_state;              /* executing it may leave something behind in the server's session */
     char name[STATEMENT_NAME_SIZE]; /* on the servers */
     char body[];                    /* of its Parse behind the name: text, number of types, types */
 };
 
 struct statements *statements_new(void);
 void statements_free(struct statements *all); /* NULL: nothing */
+
+/* The name on the servers of the statement with this id. */
+void statement_server_name(uint64_t id, char name[STATEMENT_NAME_SIZE]);
 
 /* `body`: of a Parse message, behind the name. A reference to let go. */
 struct shared_statement *statements_share(struct statements *all, struct span body, const struct sql_options *options);

@@ -1,0 +1,133 @@
+/* The inside of a link: shared by the files of proxy/link, and by nobody else.
+ *
+ *     link.c        the doors, the end, what is said to the server on the link's own account
+ *     requests.c    the client's messages on their way to the server
+ *     replies.c     the server's messages on their way back
+ *     traces.c      what statements leave behind: settings, pins
+ *     server.c      what a server has been told
+ *     owed.c, handles.c, statements.c, parameters.c   plain data */
+#ifndef PROXY_LINK_INSIDE_H
+#define PROXY_LINK_INSIDE_H
+
+#include "protocol/message.h"
+#include "proxy/link/handles.h"
+#include "proxy/link/link.h"
+#include "proxy/link/owed.h"
+
+enum {
+    SERVER_STATEMENTS_MAX = 500, /* that stand prepared on one server */
+    TOUCHED_MAX = 200            /* settings of which the value is asked at the end of a transaction; more are a pin */
+};
+
+struct link_server {
+    struct parameters *told;     /* settings that clients made there and that hold now, as far as it has answered */
+    struct parameters *reported; /* its ParameterStatus values */
+    struct held *held;           /* statements; NULL: none */
+    uint64_t unnamed_owner;      /* the link whose unnamed statement it has; 0: nobody's that matters */
+    bool needs_reset;
+    bool has_unknown; /* statements of ours may stand there that are not in `held` */
+};
+
+/* What becomes true when a message succeeds: of a Parse or Close, or of a DEALLOCATE. Undone when the server skips it. */
+struct change {
+    struct shared_statement *before; /* a reference; NULL: the name stood for nothing */
+    const char *tag;                 /* in place of the server's; NULL: its own */
+    char *refusal;                   /* the message of the error that comes; NULL: the server's own words */
+    const char *sqlstate;            /* of the refusal */
+    bool removes;                    /* `name` goes when the message has succeeded, not before */
+    char name[];
+};
+
+/* A setting that is to be asked for: statements have set it, or set it back. */
+struct touched {
+    char *name;
+    bool set, reset;
+};
+
+struct link {
+    struct link_server *server; /* NULL: none is attached */
+    struct statements *statements;
+    uint64_t serial; /* of this link, in the process */
+    struct parameters *base, *wanted;
+    struct sql_options sql;
+    void (*on_pinned)(void *context, const char *cause);
+    void *context;
+    bool keeps_server, prepares_unnamed;
+
+    struct handles handles;
+    struct owed_queue owed;
+    struct buffer partial; /* of a message of the client of which a part has come */
+    struct buffer unnamed; /* the body, behind the name, of its unnamed statement */
+    bool has_unnamed;
+    char *deallocated; /* the unnamed statement is a DEALLOCATE of this; NULL: it is not */
+
+    struct touched *touched; /* settings that statements may have changed, those first that are being asked for */
+    size_t touched_count, touched_capacity, asked_count;
+    bool tags_matter; /* DISCARD ALL or DEALLOCATE ALL may be under way */
+
+    size_t client_left;              /* bytes of the client's message under way that have not come */
+    size_t server_left;              /* the same of the server's */
+    bool client_drops, server_drops; /* they go nowhere */
+    size_t seen;                     /* bytes at the front of the server's input that were handed out and not taken */
+    size_t to_skip;                  /* bytes behind them that are done with */
+    struct buffer own;               /* a piece of the link's own */
+
+    size_t unsynced; /* extended messages since the last Sync */
+    size_t settling; /* questions and settings that are not answered */
+    char status;     /* of the last ReadyForQuery */
+    bool skipping;   /* to the client's next Sync, after an error */
+    bool copying, copy_in;
+    bool flushed;       /* a Flush asked for what is due */
+    bool settle_cancel; /* a cancel request has been there: one more reply has to come before the server goes */
+    bool pinned;
+    bool ending, rolled_back, clean; /* the client has gone */
+    bool sql_known;                  /* how SQL is read was looked up */
+    bool tells_client; /* what the server reports while it is told settings is news to the client: after a RESET */
+    bool own_is_out;   /* `own` was handed out */
+    char sqlstate[6];
+    struct buffer error_text; /* NUL-terminated; empty: the link can go on */
+};
+
+/* --- server.c ----------------------------------------------------------------------------------------- */
+
+enum holding { HOLDS_NOT, HOLDS, HOLDS_STALE };
+
+/* Whether the statement stands prepared there; it is used now. */
+enum holding server_touch(struct link_server *s, uint64_t id);
+/* It is being prepared there. The one that has to be closed for it; 0: none. */
+uint64_t server_hold(struct link_server *s, uint64_t id);
+void server_forget(struct link_server *s, uint64_t id);
+void server_forget_all(struct link_server *s);
+/* It has to be closed and prepared again before it is used. */
+void server_doubt(struct link_server *s, uint64_t id);
+
+/* --- link.c ------------------------------------------------------------------------------------------- */
+
+/* Bytes of the link's own to the server; frees `made`. */
+void link_say(struct actions *out, struct buffer *made);
+void link_fail(struct link *l, const char *sqlstate, const char *words);
+void link_fail_with(struct link *l, const struct message_error *error);
+/* A COPY of a client that has gone waits for its data. */
+void link_break_copy(struct link *l, struct actions *out);
+/* What had to wait until nothing was owed. */
+void link_progress(struct link *l, struct actions *out);
+void change_free(struct link *l, struct change *c); /* NULL: nothing */
+
+/* --- traces.c ------------------------------------------------------------------------------------------ */
+
+/* Looks for what this text leaves behind, once it runs. */
+void traces_note(struct link *l, struct span text);
+/* Tells the server what the client has set and it has not, and the other way round. */
+void traces_tell(struct link *l, struct actions *out);
+/* Asks for the values of what may have changed. */
+void traces_ask(struct link *l, struct actions *out);
+void traces_answer(struct link *l, const struct frame *row);
+/* How SQL is read from now on. */
+void traces_follow_sql(struct link *l, struct span name, struct span value);
+void traces_on_parameter(struct link *l, struct span name, struct span value, bool for_client);
+/* DISCARD ALL has succeeded. */
+void traces_forget(struct link *l);
+void traces_pin(struct link *l, const char *cause);
+void traces_free(struct link *l);
+
+#endif

@@ -1,0 +1,246 @@
+/* The doors of a link, its end, and what it says to the server on its own account. */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "protocol/message.h"
+#include "proxy/link/inside.h"
+
+static uint64_t next_serial(void)
+{
+    static atomic_uint_fast64_t last;
+    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
+
+struct link *link_new(const struct link_start *start)
+{
+    struct link *l = or_abort(calloc(1, sizeof *l));
+    l->serial = next_serial();
+    l->statements = start->statements;
+    l->base = parameters_retain(start->base);
+    l->wanted = parameters_retain(start->base);
+    l->sql = (struct sql_options){ true, encoding_utf8() };
+    l->keeps_server = start->keeps_server;
+    l->prepares_unnamed = start->prepares_unnamed;
+    l->on_pinned = start->on_pinned;
+    l->context = start->context;
+    l->status = 'I';
+    return l;
+}
+
+void change_free(struct link *l, struct change *c)
+{
+    if (c == NULL)
+        return;
+    if (c->before != NULL)
+        statements_release(l->statements, c->before);
+    free(c->refusal);
+    free(c);
+}
+
+static void forget_owed(struct link *l)
+{
+    for (size_t i = 0; i < l->owed.count; i++)
+        change_free(l, owed_at(&l->owed, i)->change);
+    l->owed.count = 0;
+}
+
+void link_free(struct link *l)
+{
+    if (l == NULL)
+        return;
+    forget_owed(l);
+    owed_free(&l->owed);
+    handles_free(&l->handles, l->statements);
+    traces_free(l);
+    parameters_release(l->base);
+    parameters_release(l->wanted);
+    buffer_free(&l->partial);
+    buffer_free(&l->unnamed);
+    buffer_free(&l->own);
+    buffer_free(&l->error_text);
+    free(l->deallocated);
+    free(l);
+}
+
+/* --- words of the link's own --------------------------------------------------------------------------------- */
+
+void link_say(struct actions *out, struct buffer *made)
+{
+    actions_to_server(out, actions_keep(out, buffer_span(made)));
+    buffer_free(made);
+}
+
+static void say_query(struct link *l, const char *sql, enum owed_purpose purpose, struct actions *out)
+{
+    struct buffer made = { 0 };
+    message_add_query(&made, span_of(sql));
+    link_say(out, &made);
+    owed_push(&l->owed, OWED_QUERY, purpose);
+}
+
+static void say_sync(struct link *l, struct actions *out)
+{
+    struct buffer made = { 0 };
+    message_add_sync(&made);
+    link_say(out, &made);
+    owed_push(&l->owed, OWED_SYNC, FOR_NOTHING);
+    l->unsynced = 0;
+    l->skipping = false;
+}
+
+/* --- failure --------------------------------------------------------------------------------------------------- */
+
+void link_fail(struct link *l, const char *sqlstate, const char *words)
+{
+    if (l->error_text.size > 0)
+        return;
+    memcpy(l->sqlstate, sqlstate, strlen(sqlstate) + 1);
+    buffer_append_text(&l->error_text, words);
+    buffer_append_u8(&l->error_text, '\0');
+}
+
+void link_fail_with(struct link *l, const struct message_error *error)
+{
+    if (l->error_text.size > 0 || error->sqlstate.size >= sizeof l->sqlstate)
+        return;
+    memcpy(l->sqlstate, error->sqlstate.data, error->sqlstate.size);
+    buffer_append_string(&l->error_text, error->message);
+}
+
+const char *link_error(const struct link *l)
+{
+    return l->error_text.size > 0 ? l->error_text.data : NULL;
+}
+
+const char *link_error_sqlstate(const struct link *l)
+{
+    return l->sqlstate;
+}
+
+/* --- attaching --------------------------------------------------------------------------------------------------- */
+
+/* Until the server says otherwise. */
+static void guess_sql(struct link *l)
+{
+    static const char *const names[] = { "client_encoding", "standard_conforming_strings" };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct span name = span_of(names[i]);
+        const char *value = parameters_value(l->wanted, name);
+        if (value == NULL)
+            value = link_server_parameter(l->server, name);
+        if (value != NULL)
+            traces_follow_sql(l, name, span_of(value));
+    }
+    l->sql_known = true;
+}
+
+void link_attach(struct link *l, struct link_server *s, struct actions *out)
+{
+    l->server = s;
+    l->status = 'I';
+    l->tells_client = false;
+    if (!l->sql_known)
+        guess_sql(l);
+    if (l->wanted != s->told)
+        traces_tell(l, out);
+}
+
+bool link_is_attached(const struct link *l)
+{
+    return l->server != NULL;
+}
+
+/* Nothing is owed, and no message or pipeline is half way. */
+static bool is_idle(const struct link *l)
+{
+    return l->owed.count == 0 && l->unsynced == 0 && !l->skipping && l->client_left == 0 && l->partial.size == 0;
+}
+
+bool link_is_settled(const struct link *l)
+{
+    return l->server != NULL && l->settling == 0 && l->owed.count == 0;
+}
+
+bool link_may_release(const struct link *l)
+{
+    if (l->server == NULL || !is_idle(l) || l->status != 'I' || l->error_text.size > 0)
+        return false;
+    if (l->server_left > 0 || l->seen > 0 || l->to_skip > 0 || l->settle_cancel)
+        return false;
+    return l->ending ? l->clean : !l->pinned && !l->keeps_server && l->touched_count == 0;
+}
+
+void link_detach(struct link *l)
+{
+    forget_owed(l);
+    l->server = NULL;
+    l->status = 'I';
+    l->server_left = l->seen = l->to_skip = l->settling = 0;
+    l->copying = l->copy_in = false;
+    buffer_free(&l->own);
+    l->own_is_out = false;
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------- */
+
+static void go_on_ending(struct link *l, struct actions *out)
+{
+    if (l->status != 'I' && l->rolled_back) {
+        link_fail(l, "08006", "the server could not be rolled back");
+    } else if (l->status != 'I') {
+        say_query(l, "ROLLBACK", FOR_NOTHING, out);
+        l->rolled_back = true;
+    } else if (l->server->needs_reset) {
+        say_query(l, "DISCARD ALL", FOR_RESET, out);
+    } else {
+        l->clean = true;
+    }
+}
+
+void link_progress(struct link *l, struct actions *out)
+{
+    if (!is_idle(l) || l->error_text.size > 0)
+        return;
+    if (l->settle_cancel) {
+        l->settle_cancel = false;
+        say_sync(l, out);
+    } else if (l->ending) {
+        go_on_ending(l, out);
+    } else if (l->status == 'I' && l->touched_count > 0 && !l->pinned) {
+        traces_ask(l, out);
+    }
+}
+
+void link_break_copy(struct link *l, struct actions *out)
+{
+    struct buffer made = { 0 };
+    message_add_copy_fail(&made, span_of("the client has gone"));
+    link_say(out, &made);
+    l->copy_in = false;
+    if (l->unsynced > 0)
+        say_sync(l, out);
+}
+
+bool link_end(struct link *l, struct actions *out)
+{
+    if (l->ending)
+        return true;
+    if ((l->client_left > 0 && !l->client_drops) || l->partial.size > 0)
+        return false;
+    l->ending = true;
+    l->client_left = 0;
+    l->server->needs_reset |= l->pinned || l->keeps_server || l->touched_count > 0;
+    if (l->copy_in)
+        link_break_copy(l, out);
+    if (l->unsynced > 0 || l->skipping)
+        say_sync(l, out);
+    link_progress(l, out);
+    return true;
+}
+
+void link_on_cancelled(struct link *l, struct actions *out)
+{
+    l->settle_cancel = true;
+    link_progress(l, out);
+}

@@ -1,0 +1,138 @@
+#include "proxy/link/parameters.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "protocol/memory.h"
+
+struct parameters {
+    atomic_uint references;
+    size_t count;
+    struct parameter list[]; /* in the order of their names; the strings are this set's own */
+};
+
+static struct parameters *new_set(size_t count)
+{
+    struct parameters *p = or_abort(malloc(sizeof *p + count * sizeof p->list[0]));
+    atomic_init(&p->references, 1);
+    p->count = count;
+    return p;
+}
+
+struct parameters *parameters_none(void)
+{
+    return new_set(0);
+}
+
+struct parameters *parameters_retain(struct parameters *p)
+{
+    atomic_fetch_add_explicit(&p->references, 1, memory_order_relaxed);
+    return p;
+}
+
+void parameters_release(struct parameters *p)
+{
+    if (p == NULL || atomic_fetch_sub_explicit(&p->references, 1, memory_order_acq_rel) > 1)
+        return;
+    for (size_t i = 0; i < p->count; i++) {
+        free((void *)(uintptr_t)p->list[i].name);
+        free((void *)(uintptr_t)p->list[i].value);
+    }
+    free(p);
+}
+
+static int compare(const char *name, struct span other)
+{
+    size_t size = strlen(name);
+    int order = strncasecmp(name, other.data, size < other.size ? size : other.size);
+    return order != 0 ? order : (size > other.size) - (size < other.size);
+}
+
+/* Where `name` stands, or would stand. */
+static size_t find(const struct parameters *p, struct span name, bool *found)
+{
+    size_t low = 0, high = p->count;
+    *found = false;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = compare(p->list[middle].name, name);
+        if (order == 0) {
+            *found = true;
+            return middle;
+        }
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct parameter copy_of(const struct parameter *p)
+{
+    return (struct parameter){ memory_copy_text(p->name), memory_copy_text(p->value) };
+}
+
+static struct parameters *without(const struct parameters *p, size_t place)
+{
+    struct parameters *made = new_set(p->count - 1);
+    for (size_t i = 0, to = 0; i < p->count; i++)
+        if (i != place)
+            made->list[to++] = copy_of(&p->list[i]);
+    return made;
+}
+
+static struct parameters *with(const struct parameters *p, size_t place, bool replaces, struct span name,
+                               struct span value)
+{
+    struct parameters *made = new_set(p->count + (replaces ? 0 : 1));
+    for (size_t i = 0; i < place; i++)
+        made->list[i] = copy_of(&p->list[i]);
+    made->list[place] = (struct parameter){ memory_copy_span(name), memory_copy_span(value) };
+    for (size_t i = place + (replaces ? 1 : 0), to = place + 1; i < p->count; i++)
+        made->list[to++] = copy_of(&p->list[i]);
+    return made;
+}
+
+struct parameters *parameters_with(struct parameters *take, struct span name, struct span value)
+{
+    bool found;
+    size_t place = find(take, name, &found);
+    bool same = found ? value.data != NULL && span_is(value, take->list[place].value) : value.data == NULL;
+    if (same)
+        return take;
+    struct parameters *made = value.data == NULL ? without(take, place) : with(take, place, found, name, value);
+    parameters_release(take);
+    return made;
+}
+
+bool parameters_equal(const struct parameters *a, const struct parameters *b)
+{
+    if (a == b)
+        return true;
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (strcasecmp(a->list[i].name, b->list[i].name) != 0 || strcmp(a->list[i].value, b->list[i].value) != 0)
+            return false;
+    return true;
+}
+
+size_t parameters_count(const struct parameters *p)
+{
+    return p->count;
+}
+
+const struct parameter *parameters_at(const struct parameters *p, size_t i)
+{
+    return &p->list[i];
+}
+
+const char *parameters_value(const struct parameters *p, struct span name)
+{
+    bool found;
+    size_t place = find(p, name, &found);
+    return found ? p->list[place].value : NULL;
+}

@@ -1,0 +1,421 @@
+/* The server's messages on their way back.
+ *
+ * Each belongs to the entry at the head of `owed`, or to nobody. What is for the client goes on as it came, in runs; what the
+ * link asked for itself is taken out; what it has answered itself is put in when its turn comes. */
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "protocol/message.h"
+#include "proxy/link/inside.h"
+
+/* As the shell's: no message of the upstream is longer than what PostgreSQL can allocate. */
+enum { LENGTH_MAX = 0x3fffffff };
+
+/* What becomes of a message. */
+enum verdict { SHOW, HIDE, REPLACE /* by what is in link->own */ };
+
+static enum verdict for_head(const struct owed *head)
+{
+    return head == NULL || head->purpose == FOR_CLIENT ? SHOW : HIDE;
+}
+
+/* --- success -------------------------------------------------------------------------------------------------- */
+
+static void confirm(struct link *l, struct owed *entry)
+{
+    struct change *c = entry->change;
+    if (c == NULL)
+        return;
+    entry->change = NULL;
+    if (c->removes) {
+        struct shared_statement *before = handles_set(&l->handles, span_of(c->name), NULL);
+        if (before != NULL)
+            statements_release(l->statements, before);
+    }
+    change_free(l, c);
+}
+
+static enum verdict on_simple_reply(struct link *l, enum owed_kind kind)
+{
+    struct owed *head = owed_head(&l->owed);
+    enum verdict verdict = for_head(head);
+    if (head == NULL || head->kind != kind)
+        return verdict;
+    confirm(l, head);
+    owed_pop(&l->owed);
+    return verdict;
+}
+
+/* A COPY is complete, and with it the end of its data is answered: a string may hold another. */
+static void forget_copy_end(struct link *l)
+{
+    struct owed_queue *q = &l->owed;
+    size_t at = 1;
+    l->copying = l->copy_in = false;
+    while (at < q->count && owed_at(q, at)->kind != OWED_COPY_END)
+        at++;
+    if (at >= q->count)
+        return;
+    for (; at + 1 < q->count; at++)
+        *owed_at(q, at) = *owed_at(q, at + 1);
+    q->count--;
+}
+
+static void follow_tag(struct link *l, const struct frame *f)
+{
+    struct span tag;
+    if (!message_read_command_complete(frame_body(f), &tag))
+        return;
+    bool discards = span_is(tag, "DISCARD ALL");
+    if (!discards && !span_is(tag, "DEALLOCATE ALL"))
+        return;
+    handles_free(&l->handles, l->statements);
+    if (discards) {
+        link_server_on_reset(l->server);
+        traces_forget(l);
+    } else {
+        server_forget_all(l->server);
+    }
+}
+
+static enum verdict with_tag(struct link *l, const char *tag)
+{
+    message_add_command_complete(&l->own, span_of(tag));
+    return REPLACE;
+}
+
+/* CommandComplete, EmptyQueryResponse, PortalSuspended. */
+static enum verdict on_complete(struct link *l, const struct frame *f)
+{
+    struct owed *head = owed_head(&l->owed);
+    enum verdict verdict = for_head(head);
+    if (l->copying)
+        forget_copy_end(l);
+    if (l->tags_matter && verdict == SHOW && !l->keeps_server)
+        follow_tag(l, f);
+    if (head == NULL)
+        return verdict;
+    if (head->change != NULL && head->change->tag != NULL) {
+        verdict = with_tag(l, head->change->tag);
+        confirm(l, head);
+    }
+    if (head->kind == OWED_EXECUTE)
+        owed_pop(&l->owed);
+    return verdict;
+}
+
+/* --- ReadyForQuery ---------------------------------------------------------------------------------------------- */
+
+static enum verdict on_ready(struct link *l, const struct frame *f, struct actions *out)
+{
+    struct owed *head = owed_head(&l->owed);
+    if (frame_body(f).size != 1 || head == NULL || (head->kind != OWED_SYNC && head->kind != OWED_QUERY)) {
+        link_fail(l, "08P01", "the server sent ReadyForQuery out of turn");
+        return SHOW;
+    }
+    enum verdict verdict = for_head(head);
+    if (head->purpose == FOR_RESET)
+        link_server_on_reset(l->server);
+    if (head->purpose == FOR_SETTINGS || head->purpose == FOR_ANSWER)
+        l->settling--;
+    l->status = frame_body(f).data[0];
+    l->copying = l->copy_in = false;
+    change_free(l, head->change); /* its statement has failed */
+    owed_pop(&l->owed);
+    link_progress(l, out);
+    return verdict;
+}
+
+/* --- errors ------------------------------------------------------------------------------------------------------- */
+
+static void undo(struct link *l, struct owed *entry)
+{
+    struct change *c = entry->change;
+    if (entry->kind == OWED_PARSE && entry->unnamed) {
+        l->has_unnamed = l->has_unnamed && entry->purpose == FOR_NOTHING;
+        l->server->unnamed_owner = 0;
+    }
+    if (entry->kind == OWED_PARSE && entry->statement != 0)
+        server_forget(l->server, entry->statement);
+    if (entry->kind == OWED_CLOSE && entry->statement != 0)
+        l->server->has_unknown = true; /* it still stands there */
+    entry->change = NULL;
+    if (c == NULL)
+        return;
+    if (c->refusal == NULL && !c->removes) {
+        struct shared_statement *failed = handles_set(&l->handles, span_of(c->name), c->before);
+        c->before = NULL;
+        if (failed != NULL)
+            statements_release(l->statements, failed);
+    }
+    change_free(l, c);
+}
+
+/* The server skips what was sent up to the next Sync; in reverse, for a name may have been changed twice. */
+static void skip_to_sync(struct link *l)
+{
+    struct owed_queue *q = &l->owed;
+    size_t count = 0;
+    while (count < q->count && owed_at(q, count)->kind != OWED_SYNC)
+        count++;
+    l->skipping = count == q->count;
+    for (size_t i = count; i-- > 0;)
+        undo(l, owed_at(q, i));
+    q->head = (q->head + count) & (q->capacity - 1);
+    q->count -= count;
+}
+
+static bool is_sqlstate(const struct message_error *error, const char *sqlstate)
+{
+    return span_is(error->sqlstate, sqlstate);
+}
+
+/* P4: the statement on the server is of no use any more. */
+static void heal(struct link *l, const struct owed *head, const struct message_error *error)
+{
+    if (head->statement == 0 || (head->kind != OWED_BIND && head->kind != OWED_DESCRIBE))
+        return;
+    bool changed = is_sqlstate(error, "0A000"), gone = is_sqlstate(error, "26000");
+    if (changed || gone)
+        server_doubt(l->server, head->statement);
+}
+
+static enum verdict refuse(struct link *l, const struct change *c)
+{
+    message_add_error(&l->own, &(struct message_fault){ "ERROR", c->sqlstate, span_of(c->refusal), { 0 }, { 0 } });
+    return REPLACE;
+}
+
+static enum verdict on_error(struct link *l, const struct frame *f)
+{
+    struct owed *head = owed_head(&l->owed);
+    struct message_error error = { 0 };
+    message_read_error(frame_body(f), &error);
+    bool fatal = !span_is(error.severity, "ERROR");
+    if (head == NULL || fatal)
+        return SHOW;
+    enum verdict verdict = SHOW; /* also when a Parse of the link's own has failed: it was on behalf of what follows */
+    if (head->purpose == FOR_SETTINGS || head->purpose == FOR_ANSWER || head->purpose == FOR_RESET)
+        link_fail_with(l, &error);
+    if (head->kind == OWED_QUERY)
+        verdict = for_head(head);
+    else if (head->change != NULL && head->change->refusal != NULL)
+        verdict = refuse(l, head->change);
+    l->copying = l->copy_in = false;
+    heal(l, head, &error);
+    if (head->kind != OWED_QUERY && head->kind != OWED_SYNC)
+        skip_to_sync(l);
+    return verdict;
+}
+
+/* --- COPY ----------------------------------------------------------------------------------------------------------- */
+
+/* COPY FROM STDIN reads what was sent behind it. It passes over a Sync, which was not the end of the unit then; anything else that is not its
+ * data ends it with an error, and is lost. */
+static void on_copy_in(struct link *l)
+{
+    struct owed_queue *q = &l->owed;
+    l->copying = l->copy_in = true;
+    if (q->count == 0)
+        return;
+    bool extended = owed_head(q)->kind == OWED_EXECUTE;
+    size_t kept = 1;
+    for (size_t i = 1; i < q->count; i++) {
+        struct owed entry = *owed_at(q, i);
+        if (entry.kind == OWED_COPY_END)
+            l->copy_in = false;
+        if (!l->copy_in || entry.kind == OWED_OWN) {
+            *owed_at(q, kept++) = entry;
+            continue;
+        }
+        l->copy_in = entry.kind == OWED_SYNC;
+        if (entry.kind == OWED_SYNC && extended)
+            l->unsynced++;
+        undo(l, &entry);
+    }
+    q->count = kept;
+}
+
+/* --- what may come at any time ----------------------------------------------------------------------------------------- */
+
+static enum verdict on_parameter(struct link *l, const struct frame *f)
+{
+    struct span name, value;
+    struct owed *head = owed_head(&l->owed);
+    bool for_client = head == NULL || head->purpose == FOR_CLIENT || head->purpose == FOR_NOTHING;
+    if (!message_read_parameter_status(frame_body(f), &name, &value))
+        return SHOW;
+    traces_on_parameter(l, name, value, for_client);
+    return for_client || l->tells_client ? SHOW : HIDE;
+}
+
+/* Somebody else's, from before: a client that listens has its server to itself. */
+static enum verdict on_notification(const struct link *l)
+{
+    return l->pinned || l->keeps_server ? SHOW : HIDE;
+}
+
+/* --- a message ------------------------------------------------------------------------------------------------------------ */
+
+static enum verdict take_message(struct link *l, const struct frame *f, struct actions *out)
+{
+    struct owed *head = owed_head(&l->owed);
+    switch (f->type) {
+    case 'D':
+        if (head != NULL && head->purpose == FOR_ANSWER)
+            traces_answer(l, f);
+        return for_head(head);
+    case 'T':
+    case 'n':
+        if (head != NULL && head->kind == OWED_DESCRIBE)
+            return on_simple_reply(l, OWED_DESCRIBE);
+        return for_head(head);
+    case 'C':
+    case 'I':
+    case 's':
+        return on_complete(l, f);
+    case 'Z':
+        return on_ready(l, f, out);
+    case '1':
+        return on_simple_reply(l, OWED_PARSE);
+    case '2':
+        return on_simple_reply(l, OWED_BIND);
+    case '3':
+        return on_simple_reply(l, OWED_CLOSE);
+    case 'E':
+        return on_error(l, f);
+    case 'S':
+        return on_parameter(l, f);
+    case 'A':
+        return on_notification(l);
+    case 'G':
+    case 'W':
+        on_copy_in(l);
+        if (l->ending && l->copy_in)
+            link_break_copy(l, out);
+        return for_head(head);
+    default:
+        return for_head(head);
+    }
+}
+
+/* --- pieces --------------------------------------------------------------------------------------------------------------- */
+
+static bool own_is_due(const struct link *l)
+{
+    const struct owed *head = owed_head(&l->owed);
+    return head != NULL && head->kind == OWED_OWN;
+}
+
+/* The replies of the link's own at the head, into link->own. */
+static void give_own(struct link *l)
+{
+    while (own_is_due(l)) {
+        struct owed *head = owed_head(&l->owed);
+        message_add_empty(&l->own, head->reply);
+        confirm(l, head);
+        owed_pop(&l->owed);
+    }
+}
+
+bool link_has_due(const struct link *l)
+{
+    return l->flushed && own_is_due(l);
+}
+
+static bool hand_out_own(struct link *l, struct link_piece *piece)
+{
+    if (l->own.size == 0 || l->ending)
+        return false;
+    piece->bytes = buffer_span(&l->own);
+    piece->own = true;
+    l->own_is_out = true;
+    return true;
+}
+
+static bool hand_out_run(struct link *l, struct span input, struct link_piece *piece, size_t size)
+{
+    piece->bytes = span_make(input.data + piece->skip, size);
+    piece->own = false;
+    l->seen = size;
+    return true;
+}
+
+/* The bytes of a message of which a part has been looked at before. */
+static size_t rest_of_message(struct link *l, size_t available)
+{
+    size_t size = l->server_left < available ? l->server_left : available;
+    l->server_left -= size;
+    return size;
+}
+
+/* Looks at the next message, or what has come of the rest of the last. How many bytes; 0: nothing whole is there. */
+static size_t look(struct link *l, struct span input, enum verdict *verdict, struct actions *out)
+{
+    if (l->server_left > 0 && input.size > 0) {
+        *verdict = l->server_drops ? HIDE : SHOW;
+        return rest_of_message(l, input.size);
+    }
+    struct frame f;
+    switch (frame_next(backend_messages, input, LENGTH_MAX, &f, NULL)) {
+    case FRAME_MORE:
+        return 0;
+    case FRAME_BAD:
+        *verdict = SHOW; /* the shell says so, in its own words */
+        return input.size;
+    case FRAME_OK:
+        break;
+    }
+    *verdict = take_message(l, &f, out);
+    if (l->ending)
+        *verdict = HIDE;
+    l->server_left = f.left;
+    l->server_drops = *verdict != SHOW;
+    return f.bytes.size;
+}
+
+bool link_on_server(struct link *l, struct span input, struct link_piece *piece, struct actions *out)
+{
+    if (l->own_is_out) {
+        buffer_free(&l->own);
+        l->own_is_out = false;
+    }
+    *piece = (struct link_piece){ 0 };
+    if (l->seen > 0)
+        return hand_out_run(l, input, piece, l->seen);
+    piece->skip = l->to_skip;
+    l->to_skip = 0;
+    if (hand_out_own(l, piece))
+        return true;
+    size_t run = 0;
+    for (;;) {
+        enum verdict verdict = SHOW;
+        size_t at = piece->skip + run;
+        if (own_is_due(l) && (at < input.size || l->flushed)) {
+            give_own(l);
+            if (run > 0)
+                return hand_out_run(l, input, piece, run);
+            if (hand_out_own(l, piece))
+                return true;
+        }
+        size_t size = look(l, span_make(input.data + at, input.size - at), &verdict, out);
+        if (size == 0)
+            break;
+        if (verdict == SHOW) {
+            run += size;
+        } else if (run > 0) {
+            l->to_skip = size;
+            return hand_out_run(l, input, piece, run);
+        } else {
+            piece->skip += size;
+            if (verdict == REPLACE && hand_out_own(l, piece))
+                return true;
+        }
+    }
+    return run > 0 && hand_out_run(l, input, piece, run);
+}
+
+void link_took(struct link *l, size_t size)
+{
+    l->seen -= size < l->seen ? size : l->seen;
+}

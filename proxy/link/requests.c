@@ -1,0 +1,614 @@
+/* The client's messages on their way to the server.
+ *
+ * Those that the server can have as they are leave as they came, a run of them in one piece. Prepared statements get the
+ * names that they have on servers; what a server lacks is prepared there first; and what it need not hear is answered here. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "protocol/message.h"
+#include "protocol/statement_state.h"
+#include "proxy/link/inside.h"
+
+/* No message of the session is longer; the shell has seen to its limits. */
+enum { LENGTH_MAX = 0x7fffffff };
+
+/* The longest statement of which the text is kept, to be prepared again. */
+enum { KEPT_TEXT_MAX = 16 * 1024 * 1024 };
+
+/* --- changes ----------------------------------------------------------------------------------------------- */
+
+static struct change *new_change(struct span name)
+{
+    struct change *c = or_abort(calloc(1, sizeof *c + name.size + 1));
+    if (name.size > 0)
+        memcpy(c->name, name.data, name.size);
+    return c;
+}
+
+/* `name` stands for `take` from now on, unless the message fails. */
+static struct change *change_handle(struct link *l, struct span name, struct shared_statement *take)
+{
+    struct change *c = new_change(name);
+    c->before = handles_set(&l->handles, name, take);
+    return c;
+}
+
+/* --- what a server lacks ------------------------------------------------------------------------------------- */
+
+static void close_there(struct link *l, uint64_t id, struct actions *out)
+{
+    struct buffer made = { 0 };
+    char name[STATEMENT_NAME_SIZE];
+    statement_server_name(id, name);
+    message_add_close(&made, 'S', span_of(name));
+    link_say(out, &made);
+    owed_push(&l->owed, OWED_CLOSE, FOR_NOTHING)->statement = id;
+    l->unsynced++;
+}
+
+static void say_parse(struct span name, struct span body, struct actions *out)
+{
+    struct buffer made = { 0 };
+    buffer_append_u8(&made, 'P');
+    buffer_append_u32(&made, (uint32_t)(4 + name.size + 1 + body.size));
+    buffer_append_string(&made, name);
+    buffer_append_span(&made, body);
+    link_say(out, &made);
+}
+
+/* Its Parse leaves, and the server holds it from then on. */
+static struct owed *prepare_there(struct link *l, const struct shared_statement *s, enum owed_purpose purpose,
+                                  bool is_stale, struct actions *out)
+{
+    uint64_t closed = server_hold(l->server, s->id);
+    if (closed != 0)
+        close_there(l, closed, out);
+    if (is_stale || l->server->has_unknown)
+        close_there(l, s->id, out);
+    say_parse(span_of(s->name), span_make(s->body, s->size), out);
+    struct owed *entry = owed_push(&l->owed, OWED_PARSE, purpose);
+    entry->statement = s->id;
+    l->unsynced++;
+    return entry;
+}
+
+static void ensure_there(struct link *l, const struct shared_statement *s, struct actions *out)
+{
+    enum holding holding = server_touch(l->server, s->id);
+    if (holding != HOLDS)
+        prepare_there(l, s, FOR_NOTHING, holding == HOLDS_STALE, out);
+}
+
+/* The unnamed statement is the client's own on whatever server it comes to. */
+static void ensure_unnamed(struct link *l, struct actions *out)
+{
+    if (l->server->unnamed_owner == l->serial)
+        return;
+    say_parse((struct span){ 0 }, buffer_span(&l->unnamed), out);
+    struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_NOTHING);
+    entry->unnamed = true;
+    l->server->unnamed_owner = l->serial;
+    l->unsynced++;
+}
+
+/* --- names --------------------------------------------------------------------------------------------------- */
+
+/* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. */
+static struct change *refuse_name(struct span name, struct span *there)
+{
+    static const char prefix[] = "pgatomic_";
+    bool unnamed = name.size == 0, ours = name.size >= strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0;
+    *there = unnamed || ours ? span_of("pgatomic_none") : name;
+    if (!unnamed && !ours)
+        return NULL;
+    struct change *c = new_change((struct span){ 0 });
+    struct buffer words = { 0 };
+    if (unnamed)
+        buffer_append_text(&words, "unnamed prepared statement does not exist");
+    else
+        buffer_format(&words, "prepared statement \"%.*s\" does not exist", (int)name.size, name.data);
+    c->refusal = memory_copy_span(buffer_span(&words));
+    c->sqlstate = "26000";
+    buffer_free(&words);
+    return c;
+}
+
+struct target {
+    struct span name; /* on the server */
+    uint64_t id;      /* 0: none of ours */
+    struct change *refusal;
+};
+
+/* Where a Bind or Describe has to go, with everything there that it needs. */
+static struct target find_target(struct link *l, struct span name, struct actions *out)
+{
+    struct target t = { .name = name };
+    struct shared_statement *s = handles_find(&l->handles, name);
+    if (s != NULL) {
+        ensure_there(l, s, out);
+        t.name = span_of(s->name);
+        t.id = s->id;
+        if (s->leaves_state)
+            traces_note(l, span_make(s->body, strlen(s->body)));
+    } else if (name.size == 0 && l->has_unnamed) {
+        ensure_unnamed(l, out);
+    } else {
+        t.refusal = refuse_name(name, &t.name);
+    }
+    return t;
+}
+
+/* --- the simple protocol --------------------------------------------------------------------------------------- */
+
+/* A DEALLOCATE of what the client prepared by Parse has nothing to do on the server. It becomes something harmless there, for it has to fail
+ * in a failed transaction as any statement, and its tag is put right. */
+static const char deallocate_there[] = "RESET pgatomic.deallocated";
+
+struct deallocation {
+    struct link *l;
+    size_t count;
+    struct buffer name;
+};
+
+static void on_deallocation(void *owner, const struct statement_state *state)
+{
+    struct deallocation *d = owner;
+    d->count += state->index == 0 && state->kind == STATE_DEALLOCATE ? 1 : 2;
+    if (d->count == 1)
+        statement_state_name(state, &d->l->sql, &d->name);
+}
+
+/* `text` is one DEALLOCATE of a statement of the client's: its name, to be freed. NULL: it is not. */
+static char *find_deallocation(struct link *l, struct span text)
+{
+    struct deallocation d = { .l = l };
+    statement_states(text, &l->sql, on_deallocation, &d);
+    bool found = d.count == 1 && handles_find(&l->handles, buffer_span(&d.name)) != NULL;
+    char *name = found ? memory_copy_span(buffer_span(&d.name)) : NULL;
+    buffer_free(&d.name);
+    return name;
+}
+
+static struct change *deallocation_of(const char *name)
+{
+    struct change *c = new_change(span_of(name));
+    c->removes = true;
+    c->tag = "DEALLOCATE";
+    return c;
+}
+
+/* The text leaves something behind, or touches names. True: something else was sent in its place. */
+static bool query_leaves_state(struct link *l, struct span text, struct actions *out)
+{
+    char *name = l->handles.count > 0 ? find_deallocation(l, text) : NULL;
+    if (name == NULL) {
+        traces_note(l, text);
+        return false;
+    }
+    struct buffer made = { 0 };
+    message_add_query(&made, span_of(deallocate_there));
+    link_say(out, &made);
+    owed_push(&l->owed, OWED_QUERY, FOR_CLIENT)->change = deallocation_of(name);
+    free(name);
+    return true;
+}
+
+static void forget_unnamed(struct link *l)
+{
+    if (l->has_unnamed)
+        buffer_free(&l->unnamed);
+    l->has_unnamed = false;
+    if (l->prepares_unnamed && l->handles.count > 0) {
+        struct shared_statement *before = handles_set(&l->handles, (struct span){ 0 }, NULL);
+        if (before != NULL)
+            statements_release(l->statements, before);
+    }
+}
+
+/* False: it was replaced. */
+static bool on_query(struct link *l, const struct frame *f, struct actions *out)
+{
+    struct span text = frame_body(f);
+    text.size -= text.size > 0;
+    if (l->has_unnamed || l->prepares_unnamed)
+        forget_unnamed(l);
+    if (!l->keeps_server && statement_may_leave_state(text) && query_leaves_state(l, text, out))
+        return false;
+    owed_push(&l->owed, OWED_QUERY, FOR_CLIENT);
+    return true;
+}
+
+/* --- Parse ----------------------------------------------------------------------------------------------------- */
+
+static void answer_here(struct link *l, char reply, struct change *change)
+{
+    struct owed *entry = owed_push(&l->owed, OWED_OWN, FOR_CLIENT);
+    entry->reply = reply;
+    entry->change = change;
+    l->unsynced++;
+}
+
+/* A Parse that the server is sure to refuse, in whatever state it is, so that the pipeline fails there (42P05, 54000). */
+static void refuse_parse(struct link *l, struct span name, const char *sqlstate, const char *words, struct actions *out)
+{
+    struct change *c = new_change((struct span){ 0 });
+    struct buffer text = { 0 };
+    buffer_format(&text, words, (int)name.size, name.data);
+    c->refusal = memory_copy_span(buffer_span(&text));
+    c->sqlstate = sqlstate;
+    buffer_free(&text);
+    struct buffer made = { 0 };
+    message_add_describe(&made, 'S', span_of("pgatomic_none"));
+    link_say(out, &made);
+    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->change = c;
+    l->unsynced++;
+}
+
+static void note_shared(struct link *l, struct shared_statement *s)
+{
+    (void)l;
+    if (s->noted)
+        return;
+    s->noted = true;
+    s->leaves_state = statement_may_leave_state(span_make(s->body, strlen(s->body)));
+}
+
+/* A Parse under a name that lasts. */
+static void parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
+{
+    struct shared_statement *s = statements_share(l->statements, body, &l->sql);
+    note_shared(l, s);
+    enum holding holding = server_touch(l->server, s->id);
+    struct change *change = change_handle(l, name, s);
+    if (holding == HOLDS && l->status != 'E')
+        answer_here(l, '1', change);
+    else /* in a failed transaction the server has the word */
+        prepare_there(l, s, FOR_CLIENT, holding != HOLDS_NOT, out)->change = change;
+}
+
+static void keep_unnamed(struct link *l, struct span body)
+{
+    buffer_clear(&l->unnamed);
+    l->has_unnamed = body.size <= KEPT_TEXT_MAX;
+    if (l->has_unnamed)
+        buffer_append_span(&l->unnamed, body);
+    l->server->unnamed_owner = l->serial;
+}
+
+/* False: it was replaced. */
+static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
+{
+    struct span text = span_make(body.data, strlen(body.data));
+    free(l->deallocated);
+    l->deallocated = NULL;
+    if (statement_may_leave_state(text)) {
+        l->deallocated = l->handles.count > 0 ? find_deallocation(l, text) : NULL;
+        if (l->deallocated == NULL)
+            traces_note(l, text);
+    }
+    struct span replaced = { 0 };
+    if (l->deallocated != NULL) {
+        static const char there[] = "RESET pgatomic.deallocated\0\0"; /* and no types */
+        replaced = body = span_make(there, sizeof there);
+    }
+    keep_unnamed(l, body);
+    if (replaced.size > 0)
+        say_parse((struct span){ 0 }, body, out);
+    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->unnamed = true;
+    l->unsynced++;
+    return replaced.size == 0;
+}
+
+/* False: it was replaced, or answered. */
+static bool on_parse(struct link *l, const struct frame *f, struct actions *out)
+{
+    struct message_parse m;
+    struct span all = frame_body(f);
+    if (!message_read_parse(all, &m)) { /* the server shall say so; it ends the connection */
+        owed_push(&l->owed, OWED_PARSE, FOR_CLIENT);
+        l->unsynced++;
+        return true;
+    }
+    struct span body = span_make(all.data + m.name.size + 1, all.size - m.name.size - 1);
+    if (m.name.size == 0 && !l->prepares_unnamed)
+        return parse_unnamed(l, body, out);
+    if (m.name.size > 0 && handles_find(&l->handles, m.name) != NULL)
+        refuse_parse(l, m.name, "42P05", "prepared statement \"%.*s\" already exists", out);
+    else if (l->handles.count >= HANDLES_MAX)
+        refuse_parse(l, m.name, "54000", "too many prepared statements: \"%.*s\" is one more than a client may have",
+                     out);
+    else if (body.size > KEPT_TEXT_MAX)
+        refuse_parse(l, m.name, "54000", "prepared statement \"%.*s\" is too long", out);
+    else
+        parse_shared(l, m.name, body, out);
+    return false;
+}
+
+/* --- Bind, Describe, Execute, Close ------------------------------------------------------------------------------ */
+
+static void say_bind(const struct frame *f, const struct message_bind *m, struct span name, struct actions *out)
+{
+    struct buffer made = { 0 };
+    size_t length = wire_get_u32(f->bytes.data + 1) - m->statement.size + name.size;
+    buffer_append_u8(&made, 'B');
+    buffer_append_u32(&made, (uint32_t)length);
+    buffer_append_string(&made, m->portal);
+    buffer_append_string(&made, name);
+    link_say(out, &made);
+    const char *rest = m->statement.data + m->statement.size + 1;
+    actions_to_server(out, span_make(rest, (size_t)(f->bytes.data + f->bytes.size - rest)));
+}
+
+/* False: it was replaced. */
+static bool on_bind(struct link *l, const struct frame *f, struct actions *out)
+{
+    struct message_bind m;
+    struct target t = { 0 };
+    bool readable = message_read_bind(frame_body(f), &m);
+    if (readable)
+        t = find_target(l, m.statement, out);
+    struct owed *entry = owed_push(&l->owed, OWED_BIND, FOR_CLIENT);
+    entry->statement = t.id;
+    entry->change = t.refusal;
+    l->unsynced++;
+    if (!readable || (t.id == 0 && t.refusal == NULL))
+        return true;
+    say_bind(f, &m, t.name, out);
+    return false;
+}
+
+/* False: it was replaced. */
+static bool on_describe(struct link *l, const struct frame *f, struct actions *out)
+{
+    struct message_named m;
+    struct target t = { 0 };
+    if (message_read_named(frame_body(f), &m) && m.kind == 'S')
+        t = find_target(l, m.name, out);
+    struct owed *entry = owed_push(&l->owed, OWED_DESCRIBE, FOR_CLIENT);
+    entry->statement = t.id;
+    entry->change = t.refusal;
+    l->unsynced++;
+    if (t.id == 0 && t.refusal == NULL)
+        return true;
+    struct buffer made = { 0 };
+    message_add_describe(&made, 'S', t.name);
+    link_say(out, &made);
+    return false;
+}
+
+/* False: it was answered here. A statement stays on the server, for who comes next. */
+static bool on_close(struct link *l, const struct frame *f)
+{
+    struct message_named m;
+    bool readable = message_read_named(frame_body(f), &m);
+    if (readable && m.kind == 'S' && (m.name.size > 0 || l->prepares_unnamed)) {
+        struct change *c = change_handle(l, m.name, NULL);
+        answer_here(l, '3', c);
+        return false;
+    }
+    if (readable && m.kind == 'S')
+        l->has_unnamed = false;
+    owed_push(&l->owed, OWED_CLOSE, FOR_CLIENT);
+    l->unsynced++;
+    return true;
+}
+
+static void on_execute(struct link *l)
+{
+    struct owed *entry = owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT);
+    l->unsynced++;
+    if (l->deallocated == NULL)
+        return;
+    entry->change = deallocation_of(l->deallocated);
+    free(l->deallocated);
+    l->deallocated = NULL;
+}
+
+/* --- Sync, COPY ---------------------------------------------------------------------------------------------------- */
+
+static void on_sync(struct link *l)
+{
+    l->skipping = false;
+    if (l->copy_in) /* COPY reads past it */
+        return;
+    owed_push(&l->owed, OWED_SYNC, FOR_CLIENT);
+    l->unsynced = 0;
+    l->flushed = false;
+}
+
+static void on_copy_end(struct link *l)
+{
+    l->copy_in = false;
+    if (l->owed.count > 0)
+        owed_push(&l->owed, OWED_COPY_END, FOR_CLIENT);
+}
+
+/* --- a message ------------------------------------------------------------------------------------------------------ */
+
+/* pool = session: names are the client's own. */
+static void take_kept(struct link *l, char type)
+{
+    static const uint8_t kinds[256] = {
+        ['P'] = OWED_PARSE, ['B'] = OWED_BIND, ['D'] = OWED_DESCRIBE, ['C'] = OWED_CLOSE
+    };
+    owed_push(&l->owed, (enum owed_kind)kinds[(unsigned char)type], FOR_CLIENT);
+    l->unsynced++;
+}
+
+static bool is_named(char type)
+{
+    return type == 'P' || type == 'B' || type == 'D' || type == 'C';
+}
+
+/* True: it goes to the server as it is. */
+static bool take_message(struct link *l, const struct frame *f, struct actions *out)
+{
+    if (l->skipping && f->type != 'S') {
+        l->client_drops = true;
+        return false;
+    }
+    if (l->keeps_server && is_named(f->type)) {
+        take_kept(l, f->type);
+        return true;
+    }
+    switch (f->type) {
+    case 'Q':
+        return on_query(l, f, out);
+    case 'P':
+        return on_parse(l, f, out);
+    case 'B':
+        return on_bind(l, f, out);
+    case 'D':
+        return on_describe(l, f, out);
+    case 'E':
+        on_execute(l);
+        return true;
+    case 'C':
+        return on_close(l, f);
+    case 'S':
+        on_sync(l);
+        return true;
+    case 'H':
+        l->flushed = true;
+        return true;
+    case 'F':
+        owed_push(&l->owed, OWED_QUERY, FOR_CLIENT);
+        return true;
+    case 'c':
+    case 'f':
+        on_copy_end(l);
+        return true;
+    case 'X': /* the shell ends the link */
+        return false;
+    default:
+        return true;
+    }
+}
+
+/* It may leave as something else, or have something put in front of it. */
+static bool is_rewritten(char type)
+{
+    return type == 'Q' || is_named(type);
+}
+
+/* Whole messages, and heads of those that stream, at the front of `bytes`; how many bytes they are. */
+static size_t take_messages(struct link *l, struct span bytes, struct actions *out)
+{
+    size_t at = 0, run = 0;
+    for (;;) {
+        struct frame f;
+        enum frame_result result =
+            frame_next(frontend_messages, span_make(bytes.data + at, bytes.size - at), LENGTH_MAX, &f, NULL);
+        if (result != FRAME_OK)
+            break;
+        if (is_rewritten(f.type)) { /* what is put in front of it comes behind the run */
+            actions_to_server(out, span_make(bytes.data + run, at - run));
+            run = at;
+        }
+        l->client_drops = false;
+        bool as_it_is = take_message(l, &f, out);
+        at += f.bytes.size;
+        l->client_left = f.left;
+        if (!as_it_is)
+            run = at;
+    }
+    actions_to_server(out, span_make(bytes.data + run, at - run));
+    return at;
+}
+
+/* --- the door ------------------------------------------------------------------------------------------------------- */
+
+/* Between two units, when the client's settings are not what the server was told: after a RESET, say. */
+static void tell_if_idle(struct link *l, struct actions *out)
+{
+    if (l->status == 'I' && l->owed.count == 0 && l->unsynced == 0 && l->client_left == 0 && l->partial.size == 0) {
+        l->tells_client = true;
+        traces_tell(l, out);
+    }
+}
+
+/* Of the message under way, of which a part has gone. */
+static size_t pass_rest(struct link *l, struct span bytes, struct actions *out)
+{
+    size_t size = l->client_left < bytes.size ? l->client_left : bytes.size;
+    l->client_left -= size;
+    if (!l->client_drops)
+        actions_to_server(out, span_make(bytes.data, size));
+    return size;
+}
+
+/* The session hands a message over in pieces when it has put something in front of the client's text. */
+static void complete_partial(struct link *l, struct span bytes, struct actions *out)
+{
+    buffer_append_span(&l->partial, bytes);
+    struct span whole = actions_keep(out, buffer_span(&l->partial));
+    size_t used = take_messages(l, whole, out);
+    buffer_consume(&l->partial, used);
+    if (l->partial.size == 0)
+        buffer_free(&l->partial);
+}
+
+void link_on_client(struct link *l, struct span bytes, struct actions *out)
+{
+    if (l->wanted != l->server->told)
+        tell_if_idle(l, out);
+    size_t used = l->client_left > 0 ? pass_rest(l, bytes, out) : 0;
+    bytes = span_make(bytes.data + used, bytes.size - used);
+    if (l->partial.size > 0) {
+        complete_partial(l, bytes, out);
+        return;
+    }
+    used = take_messages(l, bytes, out);
+    if (used < bytes.size)
+        buffer_append_span(&l->partial, span_make(bytes.data + used, bytes.size - used));
+}
+
+/* --- refusing --------------------------------------------------------------------------------------------------------- */
+
+static void fail_here(struct buffer *replies, const char *sqlstate, const char *message)
+{
+    message_add_error(replies, &(struct message_fault){ "ERROR", sqlstate, span_of(message), { 0 }, { 0 } });
+}
+
+static void refuse_message(struct link *l, char type, const char *sqlstate, const char *message, struct buffer *replies)
+{
+    switch (type) {
+    case 'Q':
+    case 'F':
+        if (l->skipping)
+            return;
+        fail_here(replies, sqlstate, message);
+        message_add_ready(replies, 'I');
+        return;
+    case 'S':
+        l->skipping = false;
+        message_add_ready(replies, 'I');
+        return;
+    case 'P':
+    case 'B':
+    case 'D':
+    case 'E':
+    case 'C':
+        if (!l->skipping)
+            fail_here(replies, sqlstate, message);
+        l->skipping = true;
+        return;
+    default:
+        return;
+    }
+}
+
+void link_refuse(struct link *l, struct span backlog, const char *sqlstate, const char *message, struct buffer *replies)
+{
+    for (size_t at = 0; at < backlog.size;) {
+        struct frame f;
+        if (frame_next(frontend_messages, span_make(backlog.data + at, backlog.size - at), LENGTH_MAX, &f, NULL) !=
+            FRAME_OK)
+            return;
+        refuse_message(l, f.type, sqlstate, message, replies);
+        at += f.bytes.size;
+        l->client_left = f.left;
+        l->client_drops = true;
+    }
+}
