@@ -14,7 +14,7 @@
 enum { EXIT_BAD_USAGE = 2 };
 
 static const char usage[] =
-    "usage: pgatomic [run] -c FILE [--require-upstream]\n"
+    "usage: pgatomic [run] -c FILE [--takeover] [--require-upstream]\n"
     "       pgatomic run --upstream CONNINFO [--listen ADDRESS] [--mode MODE --end commit|rollback]\n"
     "       pgatomic check -c FILE\n"
     "       pgatomic events [-f] [--channel C] [--state S] [--request ID] [FILE]\n"
@@ -33,6 +33,7 @@ static const char help[] =
     "  --listen ADDRESS        with --upstream: where (127.0.0.1:6432)\n"
     "  --mode MODE             with --upstream: autocommit, atomic, required or sandbox\n"
     "  --end END               with --mode atomic: what an unmarked end of a request does, commit or rollback\n"
+    "  -R, --takeover          take the place of the pgatomic that listens there: it finishes its requests, and ends\n"
     "  --require-upstream      exit with status 1 when the upstream cannot be reached at the start\n"
     "\n"
     "Exit status: 0 done, 1 could not run, 2 bad usage or bad config.\n";
@@ -47,23 +48,20 @@ static int bad_usage(const char *why)
 
 struct options {
     const char *config, *upstream, *listen, *mode, *end;
-    bool require_upstream;
+    struct run_options run;
 };
 
 /* False, and it has been said why: they are not right. */
 static bool read_options(int argc, char **argv, struct options *out)
 {
     static const struct option names[] = {
-        { "config", required_argument, NULL, 'c' },
-        { "upstream", required_argument, NULL, 'u' },
-        { "listen", required_argument, NULL, 'l' },
-        { "mode", required_argument, NULL, 'm' },
-        { "end", required_argument, NULL, 'e' },
-        { "require-upstream", no_argument, NULL, 'r' },
-        { NULL, 0, NULL, 0 },
+        { "config", required_argument, NULL, 'c' }, { "upstream", required_argument, NULL, 'u' },
+        { "listen", required_argument, NULL, 'l' }, { "mode", required_argument, NULL, 'm' },
+        { "end", required_argument, NULL, 'e' },    { "require-upstream", no_argument, NULL, 'r' },
+        { "takeover", no_argument, NULL, 'R' },     { NULL, 0, NULL, 0 },
     };
     int option;
-    while ((option = getopt_long(argc, argv, "c:", names, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "c:R", names, NULL)) != -1) {
         switch (option) {
         case 'c':
             out->config = optarg;
@@ -81,7 +79,10 @@ static bool read_options(int argc, char **argv, struct options *out)
             out->end = optarg;
             break;
         case 'r':
-            out->require_upstream = true;
+            out->run.require_upstream = true;
+            break;
+        case 'R':
+            out->run.takeover = true;
             break;
         default: /* getopt has said what is wrong */
             bad_usage(NULL);
@@ -107,7 +108,7 @@ static int run_command(int argc, char **argv)
         return bad_usage("--listen, --mode and --end go with --upstream; with -c they are in the file");
     struct config *c = o.config != NULL ? config_read(o.config, stderr)
                                         : config_from_options(o.upstream, o.listen, o.mode, o.end, stderr);
-    return c != NULL ? run_proxy(c, o.require_upstream) : EXIT_BAD_USAGE;
+    return c != NULL ? run_proxy(c, &o.run) : EXIT_BAD_USAGE;
 }
 
 static int check_command(int argc, char **argv)
@@ -116,7 +117,7 @@ static int check_command(int argc, char **argv)
     if (!read_options(argc, argv, &o))
         return EXIT_BAD_USAGE;
     if (o.config == NULL || o.upstream != NULL || o.listen != NULL || o.mode != NULL || o.end != NULL ||
-        o.require_upstream)
+        o.run.require_upstream || o.run.takeover)
         return bad_usage("check needs -c FILE, and nothing else");
     struct config *c = config_read(o.config, stderr);
     if (c == NULL)

@@ -1,8 +1,9 @@
-/* The process: listeners, signals, reload, the end.
+/* The process: signals, reload, the end.
  *
  *     SIGHUP    the file is read again; what does not check is logged and changes nothing
  *     SIGTERM   no new clients; each one goes when it is between requests, all of them after drain_timeout; in what is left of that
  *               time, the events that they have released are delivered
+ *     takeover  another process listens in our place: as for SIGTERM, but who has just come is served first (P12)
  *     SIGINT    all of them now, and no more deliveries; a second one does not wait for their last words */
 #include "proxy/run.h"
 
@@ -17,112 +18,21 @@
 
 #include "protocol/memory.h"
 
+#include "proxy/doors.h"
 #include "proxy/events/dispatch.h"
 #include "proxy/net/dial.h"
-#include "proxy/net/listener.h"
 #include "proxy/ops/http.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/encryption.h"
 #include "proxy/version.h"
 #include "proxy/worker.h"
 
-/* An address on which we listen. */
-struct door {
-    struct door *next;
-    struct listener *listener;
-    char text[]; /* as the config has it */
-};
-
 static struct {
     struct config *config;
-    struct door *doors;
     bool stopping; /* SIGINT came */
     bool workers_ended;
     uint64_t drained_ms; /* on the monotonic clock, when draining is over; 0: nobody asked for it */
 } process;
-
-/* --- doors ------------------------------------------------------------------------------------------- */
-
-static void on_accepted(void *context, int fd, const struct address *peer)
-{
-    (void)context;
-    if (fd >= 0)
-        workers_adopt(fd, peer);
-    else
-        LOG(LOG_ERROR, "cannot take connections", log_text("error", strerror(errno)));
-}
-
-/* False, and it is logged, when it cannot be done. */
-static bool open_door(const struct listen_address *a)
-{
-    char error[256];
-    struct listener *listener =
-        listener_open(workers_first_loop(), a->host, a->port, a->is_unix, on_accepted, NULL, error, sizeof error);
-    if (listener == NULL) {
-        LOG(LOG_ERROR, "cannot listen", log_text("address", a->text), log_text("error", error));
-        return false;
-    }
-    size_t size = strlen(a->text) + 1;
-    struct door *door = or_abort(malloc(sizeof *door + size));
-    door->listener = listener;
-    memcpy(door->text, a->text, size);
-    door->next = process.doors;
-    process.doors = door;
-    LOG(LOG_INFO, "listening", log_text("address", a->text));
-    return true;
-}
-
-static void close_door(struct door **link)
-{
-    struct door *door = *link;
-    *link = door->next;
-    listener_close(door->listener);
-    free(door);
-}
-
-static void close_doors(void)
-{
-    while (process.doors != NULL)
-        close_door(&process.doors);
-}
-
-static bool is_open(const char *text)
-{
-    for (const struct door *door = process.doors; door != NULL; door = door->next)
-        if (strcmp(door->text, text) == 0)
-            return true;
-    return false;
-}
-
-static bool is_wanted(const struct config *c, const char *text)
-{
-    for (size_t i = 0; i < c->listen_count; i++)
-        if (strcmp(c->listen[i].text, text) == 0)
-            return true;
-    return false;
-}
-
-/* Opens what `c` lists and is not open. False: some could not be. */
-static bool open_doors(const struct config *c)
-{
-    bool all = true;
-    for (size_t i = 0; i < c->listen_count; i++)
-        if (!is_open(c->listen[i].text))
-            all = open_door(&c->listen[i]) && all;
-    return all;
-}
-
-static void close_unwanted_doors(const struct config *c)
-{
-    for (struct door **link = &process.doors; *link != NULL;) {
-        if (is_wanted(c, (*link)->text)) {
-            link = &(*link)->next;
-        } else {
-            LOG(LOG_INFO, "no longer listening", log_text("address", (*link)->text));
-            close_door(link);
-        }
-    }
-}
 
 /* False, and it is logged, when the address cannot be had. */
 static bool open_http(struct config *c)
@@ -163,8 +73,8 @@ static void take_config(struct config *c)
             log_text("error", strerror(errno)));
     if (c->workers != process.config->workers)
         LOG(LOG_WARN, "a change of workers takes a restart");
-    close_unwanted_doors(c);
-    open_doors(c);
+    doors_close_unwanted(c);
+    doors_open(c, false);
     open_http(c);
     encryption_load(c);
     workers_reload(c);
@@ -225,16 +135,31 @@ static void finish_deliveries(void)
     dispatch_free();
 }
 
+/* `replaced`: another process listens in our place (P12). */
+static void drain(bool replaced)
+{
+    process.drained_ms = monotonic_ms() + process.config->drain_timeout_ms;
+    LOG(LOG_INFO, "draining", log_number("timeout_ms", process.config->drain_timeout_ms),
+        log_bool("replaced", replaced));
+    doors_close();
+    if (replaced)
+        http_close();
+    else
+        http_drain();
+    workers_drain(process.config->drain_timeout_ms, replaced);
+}
+
 static void on_terminate(void *context)
 {
     (void)context;
-    if (process.workers_ended)
-        return;
-    process.drained_ms = monotonic_ms() + process.config->drain_timeout_ms;
-    LOG(LOG_INFO, "draining", log_number("timeout_ms", process.config->drain_timeout_ms));
-    close_doors();
-    http_drain();
-    workers_drain(process.config->drain_timeout_ms);
+    if (!process.workers_ended)
+        drain(false);
+}
+
+static void on_replaced(void)
+{
+    if (!process.stopping && process.drained_ms == 0)
+        drain(true);
 }
 
 static void on_interrupt(void *context)
@@ -246,7 +171,7 @@ static void on_interrupt(void *context)
     }
     process.stopping = true;
     LOG(LOG_INFO, "stopping");
-    close_doors();
+    doors_close();
     if (process.workers_ended)
         dispatch_finish(0, on_dispatch_finished, NULL);
     else
@@ -336,11 +261,19 @@ static void run_workers(void)
     dispatch_start(process.config);
     workers_run();
     http_close();
+    doors_end();
     finish_deliveries();
     LOG(LOG_INFO, "stopped");
 }
 
-int run_proxy(struct config *config_take, bool require_upstream)
+/* Nobody's clients are touched before all that could fail has been tried. */
+static bool can_run(struct config *c, const struct run_options *options)
+{
+    return encryption_load(c) && doors_open(c, options->takeover) && open_http(c) &&
+           (!options->require_upstream || try_upstreams(c)) && doors_take_place(on_replaced);
+}
+
+int run_proxy(struct config *config_take, const struct run_options *options)
 {
     process.config = config_take;
     if (!log_open(config_take)) {
@@ -352,17 +285,17 @@ int run_proxy(struct config *config_take, bool require_upstream)
     workers_init(worker_count(config_take), config_take);
     struct signal_watch *watches[3];
     watch_signals(watches);
-    bool can_run = encryption_load(config_take) && open_doors(config_take) && open_http(config_take) &&
-                   (!require_upstream || try_upstreams(config_take));
-    if (can_run)
+    bool runs = can_run(config_take, options);
+    if (runs)
         run_workers();
     http_close();
-    close_doors();
+    doors_close();
+    doors_end();
     for (size_t i = 0; i < 3; i++)
         loop_unwatch_signal(watches[i]);
     workers_free();
     encryption_free();
     config_release(process.config);
     log_end_thread();
-    return can_run ? EXIT_SUCCESS : EXIT_FAILURE;
+    return runs ? EXIT_SUCCESS : EXIT_FAILURE;
 }

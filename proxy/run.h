@@ -4,8 +4,13 @@
 
 #include "config/config.h"
 
-/* Runs in the foreground until SIGTERM (drain) or SIGINT (stop now) has done its work; SIGHUP reads the config's file again. The exit
+struct run_options {
+    bool require_upstream; /* at the start */
+    bool takeover;         /* in the place of a pgatomic that listens there (P12) */
+};
+
+/* Runs in the foreground until SIGTERM (drain), SIGINT (stop now) or a takeover has done its work; SIGHUP reads the config's file again. The exit
  * status: 0 done, 1 it could not run. Takes the caller's reference to `config_take`. */
-int run_proxy(struct config *config_take, bool require_upstream);
+int run_proxy(struct config *config_take, const struct run_options *options);
 
 #endif

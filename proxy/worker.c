@@ -16,7 +16,7 @@
 #include "proxy/pool/client.h"
 
 /* How long a client that was told to end may take over its last words. */
-enum { STOP_TIMEOUT_US = 5 * 1000 * 1000 };
+enum { STOP_TIMEOUT_US = 5 * 1000 * 1000, SWEEP_US = 200 * 1000 };
 
 static struct {
     struct worker *list;
@@ -56,6 +56,7 @@ static void worker_destroy(struct worker *w)
     controls_free(&w->controls);
     resolver_free(w->resolver);
     timer_free(w->deadline);
+    timer_free(w->sweep);
     actions_free(&w->actions);
     counts_free(&w->counts);
     loop_destroy(&w->loop);
@@ -132,6 +133,29 @@ void worker_client_ended(struct worker *w)
     end_if_done(w);
 }
 
+/* Clients that were let be may have had their moment. */
+static void on_sweep(void *context)
+{
+    struct worker *w = context;
+    if (w->phase != WORKER_DRAINING)
+        return;
+    for (struct client *c = w->clients, *next; c != NULL; c = next) {
+        next = client_next(c);
+        client_drain(c);
+    }
+    timer_start(w->sweep, SWEEP_US);
+}
+
+static void begin_draining(struct worker *w, uint64_t timeout_us, bool patient)
+{
+    w->patient = patient;
+    if (patient) {
+        w->sweep = timer_new(&w->loop, on_sweep, w);
+        timer_start(w->sweep, SWEEP_US);
+    }
+    enter_phase(w, WORKER_DRAINING, timeout_us);
+}
+
 /* --- orders from the first worker's thread --------------------------------------------------------- */
 
 struct order {
@@ -140,6 +164,7 @@ struct order {
     struct address peer;
     struct config *config;
     uint64_t timeout_us;
+    bool patient;
 };
 
 static struct order *order_new(struct worker *w)
@@ -183,7 +208,7 @@ static void obey_drain(void *context)
 {
     struct order *o = context;
     if (o->worker->phase == WORKER_RUNNING)
-        enter_phase(o->worker, WORKER_DRAINING, o->timeout_us);
+        begin_draining(o->worker, o->timeout_us, o->patient);
     free(o);
 }
 
@@ -215,6 +240,17 @@ void workers_adopt(int fd, const struct address *peer)
     loop_post(&least->loop, obey_adopt, o);
 }
 
+void workers_adopt_peer(int fd, const struct address *peer)
+{
+    struct worker *first = &workers.list[0];
+    if (first->phase == WORKER_STOPPING || first->is_done) {
+        close(fd);
+        return;
+    }
+    atomic_fetch_add_explicit(&first->client_count, 1, memory_order_relaxed);
+    client_new(first, fd, peer)->from_peer = true;
+}
+
 void workers_reload(struct config *config)
 {
     for (unsigned i = 0; i < workers.count; i++) {
@@ -224,11 +260,12 @@ void workers_reload(struct config *config)
     }
 }
 
-void workers_drain(uint64_t timeout_ms)
+void workers_drain(uint64_t timeout_ms, bool patient)
 {
     for (unsigned i = 0; i < workers.count; i++) {
         struct order *o = order_new(&workers.list[i]);
         o->timeout_us = timeout_ms * 1000;
+        o->patient = patient;
         loop_post(&o->worker->loop, obey_drain, o);
     }
 }

@@ -35,7 +35,9 @@ struct worker {
     struct counts counts;   /* of what has ended */
     enum worker_phase phase;
     bool is_done;           /* it ends, and has no clients any more */
+    bool patient;           /* DRAINING: who has just come may ask for something first */
     struct timer *deadline; /* of the phase */
+    struct timer *sweep;    /* NULL unless patient */
     atomic_size_t client_count;
     pthread_t thread;
 };
@@ -52,9 +54,12 @@ void workers_free(void);
 
 /* These are for the first worker's thread. */
 void workers_adopt(int fd, const struct address *peer);
+/* P12: one that may only bring a cancel request, from the process that has taken our place. Also while draining. */
+void workers_adopt_peer(int fd, const struct address *peer);
 void workers_reload(struct config *config);
-/* P12: clients are closed when they are between requests; after `timeout_ms` those that are left are ended. */
-void workers_drain(uint64_t timeout_ms);
+/* P12: clients are closed when they are between requests; after `timeout_ms` those that are left are ended. With `patient`, those that have
+ * just come, and have found nobody else to turn to, are let in and get a moment to begin their first. */
+void workers_drain(uint64_t timeout_ms, bool patient);
 /* Ends every client now, and then the workers. */
 void workers_stop(void);
 

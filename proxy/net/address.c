@@ -26,6 +26,43 @@ bool address_set_path(struct address *a, const char *path)
     return is_whole_path(a, snprintf(a->un.sun_path, sizeof a->un.sun_path, "%s", path));
 }
 
+bool address_set_abstract(struct address *a, const char *name)
+{
+    size_t size = strlen(name);
+    if (size >= sizeof a->un.sun_path)
+        return false;
+    *a = (struct address){ .size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + size) };
+    a->un.sun_family = AF_UNIX;
+    memcpy(a->un.sun_path + 1, name, size);
+    return true;
+}
+
+bool address_of_socket(struct address *a, int fd)
+{
+    *a = (struct address){ .size = sizeof a->un };
+    return getsockname(fd, &a->any, &a->size) == 0;
+}
+
+/* A path counts up to its NUL, with which the system may or may not have counted it; an abstract name has no end but its size. */
+static bool unix_equal(const struct address *a, const struct address *b)
+{
+    if (a->un.sun_path[0] != '\0' || b->un.sun_path[0] != '\0')
+        return strncmp(a->un.sun_path, b->un.sun_path, sizeof a->un.sun_path) == 0;
+    return a->size == b->size && memcmp(&a->un, &b->un, a->size) == 0;
+}
+
+bool address_equal(const struct address *a, const struct address *b)
+{
+    if (a->any.sa_family != b->any.sa_family)
+        return false;
+    if (a->any.sa_family == AF_INET)
+        return a->in.sin_port == b->in.sin_port && a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
+    if (a->any.sa_family == AF_INET6)
+        return a->in6.sin6_port == b->in6.sin6_port &&
+               memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0;
+    return a->any.sa_family == AF_UNIX && unix_equal(a, b);
+}
+
 bool address_set_ip(struct address *a, const char *text, uint16_t port)
 {
     char bare[INET6_ADDRSTRLEN + 2] = "";

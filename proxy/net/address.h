@@ -30,5 +30,10 @@ void address_set_port(struct address *a, uint16_t port); /* nothing to a unix so
 /* "127.0.0.1:5432", "[::1]:5432", the path of a unix socket, or "unix" for the nameless end of one. */
 const char *address_format(const struct address *a, char text[ADDRESS_TEXT_SIZE]);
 bool address_is_unix(const struct address *a);
+/* A name in the abstract namespace, which has no file: "pgatomic/0/…". False: it is too long. */
+bool address_set_abstract(struct address *a, const char *name);
+/* Where this socket is bound. */
+bool address_of_socket(struct address *a, int fd);
+bool address_equal(const struct address *a, const struct address *b);
 
 #endif

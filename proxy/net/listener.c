@@ -1,5 +1,8 @@
 /* Listening sockets.
  *
+ * A socket file is removed by the process that has made it, or has been given it to keep, and only while the name still leads to that file:
+ * somebody may have put another one there.
+ *
  * What accepted sockets need (TCP_NODELAY, keepalive) is set on the listening one, from which they inherit it.
  * When the process has no descriptors left, a connection that waits would make the loop spin: the listener then rests for a
  * moment, and the waiting clients with it. */
@@ -15,6 +18,7 @@
 #include <unistd.h>
 
 #include "protocol/memory.h"
+#include "proxy/net/inherited.h"
 
 enum { BACKLOG = 4096, ACCEPTS_AT_ONCE = 64, REST_US = 200 * 1000 };
 
@@ -23,6 +27,9 @@ struct listener {
     struct event *event;
     struct timer *rest;
     struct address address;
+    bool owns_file;
+    dev_t device; /* of the file that it owns */
+    ino_t inode;
     listener_accepted *accepted;
     void *context;
 };
@@ -67,22 +74,31 @@ static void remove_stale_file(const struct address *a)
     close(fd);
 }
 
+static void set_options(int fd, const struct address *a)
+{
+    int on = 1;
+    if (address_is_unix(a))
+        return;
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static bool bind_socket(int fd, const struct address *a)
+{
+    int on = 1;
+    if (address_is_unix(a))
+        remove_stale_file(a);
+    else
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (a->any.sa_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    return bind(fd, &a->any, a->size) == 0 && listen(fd, BACKLOG) == 0;
+}
+
 static int open_socket(const struct address *a)
 {
     int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    int on = 1;
-    if (address_is_unix(a)) {
-        remove_stale_file(a);
-    } else {
-        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        if (a->any.sa_family == AF_INET6)
-            (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    }
-    if (bind(fd, &a->any, a->size) == 0 && listen(fd, BACKLOG) == 0)
+    if (fd < 0 || bind_socket(fd, a))
         return fd;
     int why = errno;
     close(fd);
@@ -90,23 +106,19 @@ static int open_socket(const struct address *a)
     return -1;
 }
 
-static struct listener *listener_new(struct loop *l, int fd, const struct address *address)
-{
-    struct listener *listener = or_abort(malloc(sizeof *listener));
-    *listener = (struct listener){ .fd = fd, .address = *address };
-    listener->rest = timer_new(l, on_rested, listener);
-    listener->event = or_abort(event_new(l->base, fd, EV_READ | EV_PERSIST, on_connections, listener));
-    event_add(listener->event, NULL);
-    return listener;
-}
-
 int listener_socket(const char *host, uint16_t port, bool is_unix, struct address *address, char *error,
                     size_t error_size)
 {
+    struct inherited old;
     bool valid = is_unix ? address_set_unix(address, host, port) : address_set_ip(address, host, port);
     if (!valid) {
         snprintf(error, error_size, "%s", is_unix ? "the path is too long for a socket" : "not an IP address");
         return -1;
+    }
+    if (inherited_take(address, &old)) {
+        if (old.bell >= 0)
+            close(old.bell);
+        return old.fd;
     }
     int fd = open_socket(address);
     if (fd < 0)
@@ -114,27 +126,85 @@ int listener_socket(const char *host, uint16_t port, bool is_unix, struct addres
     return fd;
 }
 
-struct listener *listener_open(struct loop *l, const char *host, uint16_t port, bool is_unix,
-                               listener_accepted *accepted, void *context, char *error, size_t error_size)
+static struct listener *listener_new(struct loop *l, int fd, listener_accepted *accepted, void *context)
 {
-    struct address address;
-    int fd = listener_socket(host, port, is_unix, &address, error, error_size);
-    if (fd < 0)
-        return NULL;
-    if (is_unix)
-        (void)chmod(address.un.sun_path, 0777); /* who may come in is decided by authentication */
-    struct listener *listener = listener_new(l, fd, &address);
+    struct listener *listener = or_abort(calloc(1, sizeof *listener));
+    listener->fd = fd;
     listener->accepted = accepted;
     listener->context = context;
+    (void)address_of_socket(&listener->address, fd);
+    set_options(fd, &listener->address);
+    listener->rest = timer_new(l, on_rested, listener);
+    listener->event = or_abort(event_new(l->base, fd, EV_READ | EV_PERSIST, on_connections, listener));
+    event_add(listener->event, NULL);
     return listener;
+}
+
+static bool has_file(const struct listener *listener)
+{
+    return address_is_unix(&listener->address) && listener->address.un.sun_path[0] != '\0';
+}
+
+struct listener *listener_open(struct loop *l, const struct address *a, listener_accepted *accepted, void *context)
+{
+    int fd = open_socket(a);
+    if (fd < 0)
+        return NULL;
+    struct listener *listener = listener_new(l, fd, accepted, context);
+    if (has_file(listener))
+        (void)chmod(a->un.sun_path, 0777); /* who may come in is decided by authentication */
+    listener_own_file(listener);
+    return listener;
+}
+
+struct listener *listener_adopt(struct loop *l, int fd, listener_accepted *accepted, void *context)
+{
+    return listener_new(l, fd, accepted, context);
+}
+
+const struct address *listener_address(const struct listener *listener)
+{
+    return &listener->address;
+}
+
+int listener_descriptor(const struct listener *listener)
+{
+    return listener->fd;
+}
+
+void listener_own_file(struct listener *listener)
+{
+    struct stat status;
+    listener->owns_file = has_file(listener) && stat(listener->address.un.sun_path, &status) == 0;
+    if (listener->owns_file) {
+        listener->device = status.st_dev;
+        listener->inode = status.st_ino;
+    }
+}
+
+bool listener_owns_file(const struct listener *listener)
+{
+    return listener->owns_file;
+}
+
+static bool is_still_ours(const struct listener *listener)
+{
+    struct stat status;
+    return stat(listener->address.un.sun_path, &status) == 0 && status.st_dev == listener->device &&
+           status.st_ino == listener->inode;
 }
 
 void listener_close(struct listener *listener)
 {
+    if (listener->owns_file && is_still_ours(listener))
+        unlink(listener->address.un.sun_path);
+    listener_leave(listener);
+}
+
+void listener_leave(struct listener *listener)
+{
     event_free(listener->event);
     timer_free(listener->rest);
     close(listener->fd);
-    if (address_is_unix(&listener->address))
-        unlink(listener->address.un.sun_path);
     free(listener);
 }

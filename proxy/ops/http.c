@@ -338,6 +338,11 @@ bool http_open(struct loop *l, struct config *config, char *error, size_t error_
     return !is_new || !is_on || fd >= 0;
 }
 
+int http_descriptor(void)
+{
+    return server.listener != NULL ? evconnlistener_get_fd(server.listener) : -1;
+}
+
 void http_drain(void)
 {
     server.draining = true;

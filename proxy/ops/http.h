@@ -16,6 +16,8 @@
 /* Serves as `config` says, instead of as before; nothing when it says that HTTP is off. False: the address could not be had, `error` says
  * why, and the one before stays. */
 bool http_open(struct loop *l, struct config *config, char *error, size_t error_size);
+/* The socket on which it listens; -1: it is off. */
+int http_descriptor(void);
 /* From now on clients are being sent away: not ready. */
 void http_drain(void);
 /* Answers what is asked, and ends. */

@@ -298,11 +298,6 @@ static struct {
     size_t count;
 } others = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static bool is_same(const struct address *a, const struct address *b)
-{
-    return a->size == b->size && memcmp(&a->any, &b->any, a->size) == 0;
-}
-
 void cancel_peer_add(const struct address *address)
 {
     cancel_peer_remove(address);
@@ -319,7 +314,7 @@ void cancel_peer_remove(const struct address *address)
     pthread_mutex_lock(&others.lock);
     size_t kept = 0;
     for (size_t i = 0; i < others.count; i++)
-        if (!is_same(&others.list[i], address))
+        if (!address_equal(&others.list[i], address))
             others.list[kept++] = others.list[i];
     others.count = kept;
     pthread_mutex_unlock(&others.lock);

@@ -19,7 +19,7 @@
 #include "proxy/pool/traffic.h"
 #include "proxy/session/session.h"
 
-enum { LINGER_US = 5 * 1000 * 1000 };
+enum { LINGER_US = 5 * 1000 * 1000, FRESH_US = 2 * 1000 * 1000 };
 
 static void on_client_ready(void *owner, bool readable);
 
@@ -64,6 +64,8 @@ const char *client_state_name(enum client_state state)
 void client_set_state(struct client *c, enum client_state state)
 {
     client_log(c, LOG_DEBUG, "client state", client_state_name(state));
+    if (state == CLIENT_SESSION)
+        c->fresh_until_us = loop_now_us(&c->worker->loop) + FRESH_US;
     c->state = state;
 }
 
@@ -182,6 +184,7 @@ static void on_client_ready(void *owner, bool readable)
             login_on_client_input(c);
             break;
         case CLIENT_SESSION:
+            c->fresh_until_us = 0;
             traffic_on_client_input(c);
             break;
         case CLIENT_RAW:
@@ -261,7 +264,8 @@ void client_drain(struct client *c)
     case CLIENT_STARTUP:
     case CLIENT_CONNECTING:
     case CLIENT_LOGIN:
-        client_shut_down(c);
+        if (!c->worker->patient)
+            client_shut_down(c);
         return;
     case CLIENT_SESSION:
         client_settle(c);
@@ -414,9 +418,15 @@ static bool is_closed(struct client *c)
     return !conn_is_open(&c->conn) && (s == NULL || !server_is_open(s));
 }
 
+static bool may_be_drained(struct client *c)
+{
+    bool is_fresh = c->worker->patient && c->fresh_until_us > loop_now_us(&c->worker->loop);
+    return !is_fresh && traffic_is_between_requests(c);
+}
+
 void client_settle(struct client *c)
 {
-    if (c->state == CLIENT_SESSION && c->worker->phase == WORKER_DRAINING && traffic_is_between_requests(c))
+    if (c->state == CLIENT_SESSION && c->worker->phase == WORKER_DRAINING && may_be_drained(c))
         traffic_shut_down(c);
     if (c->state == CLIENT_CLOSING && is_closed(c))
         client_free(c);

@@ -46,7 +46,8 @@ struct client {
     struct timer *timer;               /* NULL until one is needed */
     uint64_t deadline_us;              /* 0: none */
     uint64_t timer_us;                 /* when the timer will ring, if it runs */
-    size_t message_limit;              /* limits.message, as it was at startup */
+    uint64_t fresh_until_us; /* until then it may begin its first request even if we drain; 0: it has spoken */
+    size_t message_limit;    /* limits.message, as it was at startup */
     enum client_state state;
     bool admitted;         /* counts for limits.clients */
     bool from_peer;        /* another process of pgatomic, which passes cancel requests on (P12) */

@@ -233,7 +233,10 @@ static void take_packet(struct client *c, const struct message_startup *m, bool 
         carry_cancel(c, m);
         return;
     case STARTUP_SESSION:
-        begin_session(c, m);
+        if (c->from_peer)
+            client_close(c, false);
+        else
+            begin_session(c, m);
         return;
     }
 }

@@ -52,11 +52,11 @@ class Pgatomic:
         with open(self.config, "w") as file:
             file.write(CONFIG.format(port=self.port, log=self.log, upstream=self.server.port) + blocks)
 
-    def start(self):
+    def start(self, *options):
         """Returns when the port takes connections."""
         self.write_config(self.blocks)
         with open(os.path.join(self.directory, "stderr"), "ab") as errors:
-            self.process = subprocess.Popen([self.binary, "run", "-c", self.config], stdout=errors, stderr=errors)
+            self.process = subprocess.Popen([self.binary, "run", "-c", self.config, *options], stdout=errors, stderr=errors)
         wait_until(self._is_listening, "pgatomic to listen")
 
     def is_alive(self):
