@@ -1,8 +1,14 @@
 /* A login needs something to compare with, a certificate to show, and a pool that fits. */
 #include "config/check_login.h"
 
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "config/address.h"
 #include "config/network.h"
+#include "config/source.h"
+#include "config/users.h"
 
 static struct tree *find_block(struct tree *file, const char *name)
 {
@@ -33,6 +39,10 @@ static void check_auth(const struct config *c, struct tree *file, struct config_
     struct tree *auth = find_block(file, "auth");
 
     check_method(c, c->auth, line_of(auth, "method"), errors);
+    if (*c->auth_query != '\0' && strstr(c->auth_query, "$1") == NULL)
+        errors_add(errors, line_of(auth, "query"),
+                   "query: expected $1 where the name of the user belongs, as in SELECT rolname, rolpassword, "
+                   "rolvaliduntil FROM pg_authid WHERE rolname = $1");
     if (*c->auth_query != '\0' && !config_has_control(c))
         errors_add(
             errors, line_of(auth, "query"),
@@ -112,6 +122,22 @@ static void check_http(struct config *c, struct tree *file, struct memory *memor
                    "http: expected an address such as 127.0.0.1:9632 or [::1]:9632, but found \"%.100s\"", text);
 }
 
+/* Each error of the users file becomes one of the line that names the file. */
+static struct users *read_users(const char *path, int line, struct config_errors *errors)
+{
+    char *text = NULL, *rest;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert(out != NULL);
+
+    struct users *users = users_read(path, out);
+    fclose(out);
+    for (char *each = strtok_r(text, "\n", &rest); each != NULL; each = strtok_r(NULL, "\n", &rest))
+        errors_add(errors, line, "users: %s", each);
+    free(text);
+    return users;
+}
+
 void check_login(struct config_storage *s, struct tree *file, struct config_errors *errors)
 {
     check_auth(&s->config, file, errors);
@@ -119,4 +145,9 @@ void check_login(struct config_storage *s, struct tree *file, struct config_erro
     check_client_tls(&s->config, file, errors);
     check_pools(&s->config, file, errors);
     check_http(&s->config, file, &s->memory, errors);
+
+    struct config *c = &s->config;
+    if (*c->auth_users != '\0' && errors->count == 0)
+        c->users = read_users(source_beside(c->file, c->auth_users, &s->memory),
+                              line_of(find_block(file, "auth"), "users"), errors);
 }

@@ -10,6 +10,7 @@
 
 #include "config/network.h"
 #include "config/storage.h"
+#include "config/users.h"
 
 struct config_storage *config_storage_new(void)
 {
@@ -37,6 +38,7 @@ void config_release(struct config *c)
 
     if (atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) > 1)
         return;
+    users_free(s->config.users);
     memory_free(&s->memory);
     free(s);
 }

@@ -109,6 +109,8 @@ enum server_reset { RESET_AUTO, RESET_ALWAYS };
 enum auth_method { AUTH_PASSTHROUGH, AUTH_TRUST, AUTH_SCRAM_SHA_256, AUTH_MD5, AUTH_CERT, AUTH_REJECT };
 enum tls_mode { TLS_DISABLE, TLS_PREFER, TLS_REQUIRE, TLS_VERIFY_CA, TLS_VERIFY_FULL };
 
+struct users;
+
 enum login_tls { LOGIN_TLS_ANY, LOGIN_TLS_ON, LOGIN_TLS_OFF };
 struct network;
 
@@ -185,6 +187,7 @@ struct config {
     enum auth_method auth;
     const char *auth_users; /* a users file (users.h); "": none */
     const char *auth_query; /* "": none */
+    struct users *users;    /* what stands in auth_users; NULL: none */
     struct tls_options client_tls;
     struct listen_address http;     /* `text` is "" when it is off */
     const char *const *admin_users; /* NULL-terminated */

@@ -345,3 +345,17 @@ char *source_read(const char *file, struct variables *variables, struct memory *
     fclose(in);
     return prepared;
 }
+
+const char *source_beside(const char *file, const char *name, struct memory *memory)
+{
+    const char *slash = strrchr(file, '/');
+    char *path = NULL;
+
+    if (name[0] == '/' || slash == NULL)
+        return memory_copy(memory, name);
+    int size = asprintf(&path, "%.*s/%s", (int)(slash - file), file, name);
+    assert(size > 0);
+    const char *copy = memory_copy(memory, path);
+    free(path);
+    return copy;
+}

@@ -16,6 +16,9 @@ char *source_read(const char *file, struct variables *variables, struct memory *
 char *source_prepare(const char *text, size_t size, struct variables *variables, struct memory *memory,
                      struct config_errors *errors);
 
+/* The path that `name` means in `file`: unless it is absolute, one from the file's own directory. */
+const char *source_beside(const char *file, const char *name, struct memory *memory);
+
 /* A string in double quotes that reads back as `text`, on one line. */
 void source_print_string(const char *text, FILE *out);
 /* A piece of one, without the quotes. */

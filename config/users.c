@@ -14,6 +14,8 @@
 
 enum { LONGEST_NAME = 63, LONGEST_PASSWORD = 1000, KEY_DIGITS = 43, MOST_ITERATION_DIGITS = 9 };
 
+static const char scram[] = "SCRAM-SHA-256$";
+
 struct user {
     const char *name;
     const char *password;
@@ -74,7 +76,6 @@ static bool is_verifier(const char *text)
 
 static void check_user(const struct user *user, struct tree *block, struct config_errors *errors)
 {
-    static const char scram[] = "SCRAM-SHA-256$";
     int line = tree_line(block, "password");
 
     if (strlen(user->name) > LONGEST_NAME)
@@ -138,8 +139,19 @@ const char *users_password(const struct users *u, const char *name)
     return found != NULL ? found->password : NULL;
 }
 
+bool users_are_mostly_plain(const struct users *u)
+{
+    size_t verifiers = 0;
+
+    for (size_t i = 0; i < u->count; i++)
+        verifiers += strncmp(u->list[i].password, scram, strlen(scram)) == 0;
+    return verifiers * 2 < u->count;
+}
+
 void users_free(struct users *u)
 {
+    if (u == NULL)
+        return;
     memory_free(&u->memory);
     free(u);
 }

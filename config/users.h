@@ -7,6 +7,7 @@
 #ifndef CONFIG_USERS_H
 #define CONFIG_USERS_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 struct users;
@@ -16,6 +17,8 @@ struct users *users_read(const char *file, FILE *errors);
 /* What stands for the password of `name`: in plain, or one of the two forms in which PostgreSQL keeps it, "SCRAM-SHA-256$…" and "md5…".
  * NULL: nobody of that name. Secret; lives as long as `u`. */
 const char *users_password(const struct users *u, const char *name);
-void users_free(struct users *u);
+/* Most of them have a plain or md5 password, and no verifier. */
+bool users_are_mostly_plain(const struct users *u);
+void users_free(struct users *u); /* NULL: nothing */
 
 #endif

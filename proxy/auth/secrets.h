@@ -5,7 +5,7 @@
  * pg_catalog alone. The answer is one row: the name, which has to be the one that was asked for; the secret; and, if the query has a third
  * column, until when it is valid (timestamptz).
  *
- * Answers are kept for SECRETS_KEPT_MS, by database and user. Connections and answers belong to a worker. */
+ * Answers are kept for SECRETS_KEPT_MS, each for its own connection, query and user. Connections and answers belong to a worker. */
 #ifndef PROXY_AUTH_SECRETS_H
 #define PROXY_AUTH_SECRETS_H
 
@@ -17,15 +17,16 @@ enum { SECRETS_KEPT_MS = 2000, SECRETS_KEPT_MOST = 1000, SECRETS_TIMEOUT_MS = 50
 
 enum secret_state {
     SECRET_FOUND,
-    SECRET_UNKNOWN, /* there is no such user, or it has no password, or an expired one: `why` says which, for the log */
-    SECRET_FAILED   /* it could not be found out: `sqlstate` and `why`, for the client */
+    SECRET_UNKNOWN, /* there is no such user, or none that has a password and may log in */
+    SECRET_FAILED   /* it could not be found out, and the log knows why */
 };
 
 struct secret_answer {
     enum secret_state state;
-    const char *secret; /* SECRET_FOUND */
-    const char *sqlstate, *why;
-    bool unknown_is_plain; /* see client_auth.h */
+    const char *secret;             /* FOUND */
+    const char *why;                /* UNKNOWN: for the log; see client_auth.h */
+    const char *sqlstate, *message; /* FAILED: for the client */
+    bool unknown_is_plain;          /* see client_auth.h */
 };
 
 struct secrets_source;
@@ -38,16 +39,15 @@ struct secrets {
     struct resolver *resolver;
     struct secrets_source *sources;
     struct secret_kept *newest;
-    size_t kept_count;
 };
 
 void secrets_free(struct secrets *s); /* nobody waits for an answer any more */
 
 /* `found` is called once: before this returns, which is then NULL, or later, unless the question is dropped. What it is given is borrowed
- * for the call. `config` outlives the question. */
+ * for the call. */
 struct secret_question *secrets_find(struct secrets *s, const struct config *config, const struct database *database,
-                                     const char *database_name, const char *user,
-                                     void (*found)(void *context, const struct secret_answer *answer), void *context);
+                                     const char *user, void (*found)(void *context, const struct secret_answer *answer),
+                                     void *context);
 void secrets_drop(struct secret_question *q); /* NULL: nothing */
 
 #endif

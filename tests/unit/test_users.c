@@ -59,6 +59,30 @@ Test(users, an_empty_file_is_nobody)
     free(errors);
 }
 
+Test(users, P9_most_of_them_are_plain_or_else_verifiers)
+{
+    static const struct {
+        const char *text;
+        bool want;
+    } rows[] = {
+        { "", false },
+        { "user a { password = x }", true },
+        { "user a { password = md5a3556571e93b0d20722ba62be61e8c2d }", true },
+        { "user a { password = \"" VERIFIER "\" }", false },
+        { "user a { password = \"" VERIFIER "\" } user b { password = x }", false },
+        { "user a { password = \"" VERIFIER "\" } user b { password = x } user c { password = y }", true },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *errors;
+        struct users *u = users_of(rows[i].text, &errors);
+        cr_assert_not_null(u, "%s", errors);
+        cr_expect_eq(users_are_mostly_plain(u), rows[i].want, "%s", rows[i].text);
+        users_free(u);
+        free(errors);
+    }
+}
+
 #define DAMAGED "password: this verifier is damaged: expected SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey\n"
 
 static const struct {
