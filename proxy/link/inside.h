@@ -2,7 +2,9 @@
  *
  *     link.c        the doors, the end, what is said to the server on the link's own account
  *     requests.c    the client's messages on their way to the server
+ *     targets.c     what has to be on the server for them
  *     replies.c     the server's messages on their way back
+ *     sql_names.c   PREPARE, EXECUTE and DEALLOCATE as SQL
  *     traces.c      what statements leave behind: settings, pins
  *     server.c      what a server has been told
  *     owed.c, handles.c, statements.c, parameters.c   plain data */
@@ -28,13 +30,18 @@ struct link_server {
     bool has_unknown; /* statements of ours may stand there that are not in `held` */
 };
 
-/* What becomes true when a message succeeds: of a Parse or Close, or of a DEALLOCATE. Undone when the server skips it. */
+/* What becomes true when a message, or one statement of it, succeeds. Undone when it fails or is skipped. */
 struct change {
-    struct shared_statement *before; /* a reference; NULL: the name stood for nothing */
-    const char *tag;                 /* in place of the server's; NULL: its own */
+    struct change *next;             /* of the same message, in its order */
+    size_t index;                    /* of a text: the statement that it belongs to, from 0 */
+    bool sets;                       /* `name` stands for something else already, or for nothing */
+    struct shared_statement *before; /* what it stood for, a reference; NULL: nothing */
+    uint64_t held;                   /* this statement stands on the server, unless it fails; 0: none */
+    uint64_t dropped;                /* this one is gone from the server, if it succeeds; 0: none */
+    size_t position;                 /* characters of the server's text up to here … */
+    long shift;                      /* … are so many more than of the client's */
     char *refusal;                   /* the message of the error that comes; NULL: the server's own words */
-    const char *sqlstate;            /* of the refusal */
-    bool removes;                    /* `name` goes when the message has succeeded, not before */
+    const char *sqlstate;            /* of the refusal, or of the error that it stands for */
     char name[];
 };
 
@@ -59,7 +66,6 @@ struct link {
     struct buffer partial; /* of a message of the client of which a part has come */
     struct buffer unnamed; /* the body, behind the name, of its unnamed statement */
     bool has_unnamed;
-    char *deallocated; /* the unnamed statement is a DEALLOCATE of this; NULL: it is not */
 
     struct touched *touched; /* settings that statements may have changed, those first that are being asked for */
     size_t touched_count, touched_capacity, asked_count;
@@ -72,10 +78,12 @@ struct link {
     size_t to_skip;                  /* bytes behind them that are done with */
     struct buffer own;               /* a piece of the link's own */
 
-    size_t unsynced; /* extended messages since the last Sync */
-    size_t settling; /* questions and settings that are not answered */
-    char status;     /* of the last ReadyForQuery */
-    bool skipping;   /* to the client's next Sync, after an error */
+    size_t completed; /* statements of the text that is being answered */
+    long shifted;     /* by so many characters they were longer than the client's */
+    size_t unsynced;  /* extended messages since the last Sync */
+    size_t settling;  /* questions and settings that are not answered */
+    char status;      /* of the last ReadyForQuery */
+    bool skipping;    /* to the client's next Sync, after an error */
     bool copying, copy_in;
     bool flushed;       /* a Flush asked for what is due */
     bool settle_cancel; /* a cancel request has been there: one more reply has to come before the server goes */
@@ -105,13 +113,47 @@ void server_doubt(struct link_server *s, uint64_t id);
 
 /* Bytes of the link's own to the server; frees `made`. */
 void link_say(struct actions *out, struct buffer *made);
+void link_say_sync(struct link *l, enum owed_purpose purpose, struct actions *out);
 void link_fail(struct link *l, const char *sqlstate, const char *words);
 void link_fail_with(struct link *l, const struct message_error *error);
 /* A COPY of a client that has gone waits for its data. */
 void link_break_copy(struct link *l, struct actions *out);
 /* What had to wait until nothing was owed. */
 void link_progress(struct link *l, struct actions *out);
-void change_free(struct link *l, struct change *c); /* NULL: nothing */
+void change_free(struct link *l, struct change *c); /* with those behind it; NULL: nothing */
+
+/* --- requests.c ---------------------------------------------------------------------------------------- */
+
+struct change *change_new(struct span name);
+/* `name` stands for `take` from now on (NULL: for nothing), unless its message fails. */
+struct change *change_handle(struct link *l, struct span name, struct shared_statement *take);
+/* --- targets.c ------------------------------------------------------------------------------------------ */
+
+struct target {
+    struct span name; /* on the server */
+    uint64_t id;      /* 0: none of ours */
+    struct change *refusal;
+};
+
+/* Where a Bind or Describe has to go, with everything there that it needs. */
+struct target find_target(struct link *l, struct span name, struct actions *out);
+/* The statement is prepared on the server before what comes next. */
+void ensure_there(struct link *l, const struct shared_statement *s, struct actions *out);
+/* Its name on the server is free for what comes next. */
+void make_room_there(struct link *l, const struct shared_statement *s, struct actions *out);
+/* Its Parse leaves, and the server holds it from then on. */
+struct owed *prepare_there(struct link *l, const struct shared_statement *s, enum owed_purpose purpose,
+                           struct actions *out);
+void say_parse(struct span name, struct span body, struct actions *out);
+
+/* --- sql_names.c ---------------------------------------------------------------------------------------- */
+
+/* What a text says of prepared statements by name is put into the names that they have on servers. False: it says nothing of them. `made`
+ * gets the text, `*changes` what it changes. */
+bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, struct change **changes,
+                       struct actions *out);
+/* An error position in the text that the server got, as one in the client's. */
+size_t sql_names_position(const struct change *changes, size_t position);
 
 /* --- traces.c ------------------------------------------------------------------------------------------ */
 

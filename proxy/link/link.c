@@ -30,12 +30,14 @@ struct link *link_new(const struct link_start *start)
 
 void change_free(struct link *l, struct change *c)
 {
-    if (c == NULL)
-        return;
-    if (c->before != NULL)
-        statements_release(l->statements, c->before);
-    free(c->refusal);
-    free(c);
+    while (c != NULL) {
+        struct change *next = c->next;
+        if (c->before != NULL)
+            statements_release(l->statements, c->before);
+        free(c->refusal);
+        free(c);
+        c = next;
+    }
 }
 
 static void forget_owed(struct link *l)
@@ -59,7 +61,6 @@ void link_free(struct link *l)
     buffer_free(&l->unnamed);
     buffer_free(&l->own);
     buffer_free(&l->error_text);
-    free(l->deallocated);
     free(l);
 }
 
@@ -79,12 +80,12 @@ static void say_query(struct link *l, const char *sql, enum owed_purpose purpose
     owed_push(&l->owed, OWED_QUERY, purpose);
 }
 
-static void say_sync(struct link *l, struct actions *out)
+void link_say_sync(struct link *l, enum owed_purpose purpose, struct actions *out)
 {
     struct buffer made = { 0 };
     message_add_sync(&made);
     link_say(out, &made);
-    owed_push(&l->owed, OWED_SYNC, FOR_NOTHING);
+    owed_push(&l->owed, OWED_SYNC, purpose);
     l->unsynced = 0;
     l->skipping = false;
 }
@@ -204,7 +205,7 @@ void link_progress(struct link *l, struct actions *out)
         return;
     if (l->settle_cancel) {
         l->settle_cancel = false;
-        say_sync(l, out);
+        link_say_sync(l, FOR_NOTHING, out);
     } else if (l->ending) {
         go_on_ending(l, out);
     } else if (l->status == 'I' && l->touched_count > 0 && !l->pinned) {
@@ -219,7 +220,7 @@ void link_break_copy(struct link *l, struct actions *out)
     link_say(out, &made);
     l->copy_in = false;
     if (l->unsynced > 0)
-        say_sync(l, out);
+        link_say_sync(l, FOR_NOTHING, out);
 }
 
 bool link_end(struct link *l, struct actions *out)
@@ -234,7 +235,7 @@ bool link_end(struct link *l, struct actions *out)
     if (l->copy_in)
         link_break_copy(l, out);
     if (l->unsynced > 0 || l->skipping)
-        say_sync(l, out);
+        link_say_sync(l, FOR_NOTHING, out);
     link_progress(l, out);
     return true;
 }

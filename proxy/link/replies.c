@@ -2,6 +2,7 @@
  *
  * Each belongs to the entry at the head of `owed`, or to nobody. What is for the client goes on as it came, in runs; what the
  * link asked for itself is taken out; what it has answered itself is put in when its turn comes. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "protocol/memory.h"
@@ -21,18 +22,33 @@ static enum verdict for_head(const struct owed *head)
 
 /* --- success -------------------------------------------------------------------------------------------------- */
 
+/* The first change of the list has come true. */
+static void confirm_first(struct link *l, struct change **list)
+{
+    struct change *c = *list;
+    *list = c->next;
+    c->next = NULL;
+    l->shifted += c->shift;
+    if (c->dropped != 0)
+        server_forget(l->server, c->dropped);
+    change_free(l, c);
+}
+
 static void confirm(struct link *l, struct owed *entry)
 {
-    struct change *c = entry->change;
-    if (c == NULL)
-        return;
-    entry->change = NULL;
-    if (c->removes) {
-        struct shared_statement *before = handles_set(&l->handles, span_of(c->name), NULL);
-        if (before != NULL)
-            statements_release(l->statements, before);
+    while (entry->change != NULL) {
+        /* A DEALLOCATE that was only parsed may never run. */
+        l->server->has_unknown |= entry->kind == OWED_PARSE && entry->change->dropped != 0;
+        confirm_first(l, &entry->change);
     }
-    change_free(l, c);
+}
+
+/* The next statement of the text is complete. */
+static void confirm_statement(struct link *l, struct owed *entry)
+{
+    while (entry->change != NULL && entry->change->index <= l->completed)
+        confirm_first(l, &entry->change);
+    l->completed++;
 }
 
 static enum verdict on_simple_reply(struct link *l, enum owed_kind kind)
@@ -78,12 +94,6 @@ static void follow_tag(struct link *l, const struct frame *f)
     }
 }
 
-static enum verdict with_tag(struct link *l, const char *tag)
-{
-    message_add_command_complete(&l->own, span_of(tag));
-    return REPLACE;
-}
-
 /* CommandComplete, EmptyQueryResponse, PortalSuspended. */
 static enum verdict on_complete(struct link *l, const struct frame *f)
 {
@@ -95,10 +105,8 @@ static enum verdict on_complete(struct link *l, const struct frame *f)
         follow_tag(l, f);
     if (head == NULL)
         return verdict;
-    if (head->change != NULL && head->change->tag != NULL) {
-        verdict = with_tag(l, head->change->tag);
-        confirm(l, head);
-    }
+    if (head->kind == OWED_QUERY && head->change != NULL)
+        confirm_statement(l, head);
     if (head->kind == OWED_EXECUTE)
         owed_pop(&l->owed);
     return verdict;
@@ -120,7 +128,9 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
         l->settling--;
     l->status = frame_body(f).data[0];
     l->copying = l->copy_in = false;
-    change_free(l, head->change); /* its statement has failed */
+    confirm(l, head);
+    l->completed = 0;
+    l->shifted = 0;
     owed_pop(&l->owed);
     link_progress(l, out);
     return verdict;
@@ -128,9 +138,38 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
 
 /* --- errors ------------------------------------------------------------------------------------------------------- */
 
+/* The last change first, for a name may have been changed twice. */
+static struct change *reversed(struct change *list)
+{
+    struct change *turned = NULL;
+    while (list != NULL) {
+        struct change *next = list->next;
+        list->next = turned;
+        turned = list;
+        list = next;
+    }
+    return turned;
+}
+
+static void undo_changes(struct link *l, struct owed *entry)
+{
+    entry->change = reversed(entry->change);
+    for (struct change *c = entry->change; c != NULL; c = c->next) {
+        if (c->held != 0)
+            server_forget(l->server, c->held);
+        if (!c->sets)
+            continue;
+        struct shared_statement *failed = handles_set(&l->handles, span_of(c->name), c->before);
+        c->before = NULL;
+        if (failed != NULL)
+            statements_release(l->statements, failed);
+    }
+    change_free(l, entry->change);
+    entry->change = NULL;
+}
+
 static void undo(struct link *l, struct owed *entry)
 {
-    struct change *c = entry->change;
     if (entry->kind == OWED_PARSE && entry->unnamed) {
         l->has_unnamed = l->has_unnamed && entry->purpose == FOR_NOTHING;
         l->server->unnamed_owner = 0;
@@ -139,30 +178,25 @@ static void undo(struct link *l, struct owed *entry)
         server_forget(l->server, entry->statement);
     if (entry->kind == OWED_CLOSE && entry->statement != 0)
         l->server->has_unknown = true; /* it still stands there */
-    entry->change = NULL;
-    if (c == NULL)
-        return;
-    if (c->refusal == NULL && !c->removes) {
-        struct shared_statement *failed = handles_set(&l->handles, span_of(c->name), c->before);
-        c->before = NULL;
-        if (failed != NULL)
-            statements_release(l->statements, failed);
-    }
-    change_free(l, c);
+    undo_changes(l, entry);
 }
 
-/* The server skips what was sent up to the next Sync; in reverse, for a name may have been changed twice. */
-static void skip_to_sync(struct link *l)
+/* The server skips what was sent up to the next Sync, a Query too: one that follows on words of our own has no Sync of the client's to wait
+ * for, and gets one. */
+static void skip_to_sync(struct link *l, struct actions *out)
 {
     struct owed_queue *q = &l->owed;
+    bool own = owed_head(q)->purpose == FOR_NOTHING, query = false;
     size_t count = 0;
     while (count < q->count && owed_at(q, count)->kind != OWED_SYNC)
-        count++;
+        query |= owed_at(q, count++)->kind == OWED_QUERY;
     l->skipping = count == q->count;
     for (size_t i = count; i-- > 0;)
         undo(l, owed_at(q, i));
     q->head = (q->head + count) & (q->capacity - 1);
     q->count -= count;
+    if (l->skipping && own && query)
+        link_say_sync(l, FOR_CLIENT, out);
 }
 
 static bool is_sqlstate(const struct message_error *error, const char *sqlstate)
@@ -186,7 +220,37 @@ static enum verdict refuse(struct link *l, const struct change *c)
     return REPLACE;
 }
 
-static enum verdict on_error(struct link *l, const struct frame *f)
+/* The client's text was shorter or longer. */
+static enum verdict move_position(struct link *l, const struct change *changes, const struct message_error *error,
+                                  const struct frame *f)
+{
+    char digits[24];
+    size_t position = 0;
+    for (size_t i = 0; i < error->position.size && i < 10; i++)
+        position = position * 10 + (size_t)(error->position.data[i] - '0');
+    size_t moved = sql_names_position(changes, position) - (size_t)l->shifted;
+    if (position == 0 || moved == position)
+        return SHOW;
+    snprintf(digits, sizeof digits, "%zu", moved);
+    message_add_error_with(&l->own, f, 'P', span_of(digits));
+    return REPLACE;
+}
+
+/* In which words the client hears of it. */
+static enum verdict tell_error(struct link *l, const struct owed *head, const struct message_error *error,
+                               const struct frame *f)
+{
+    const struct change *c = head->change;
+    if (head->kind == OWED_QUERY && head->purpose != FOR_CLIENT)
+        return HIDE;
+    if (c != NULL && c->refusal != NULL && (is_sqlstate(error, "26000") || is_sqlstate(error, "42P05")))
+        return refuse(l, c);
+    if (c != NULL || l->shifted != 0)
+        return move_position(l, c, error, f);
+    return SHOW; /* also when a Parse of the link's own has failed: it was on behalf of what follows */
+}
+
+static enum verdict on_error(struct link *l, const struct frame *f, struct actions *out)
 {
     struct owed *head = owed_head(&l->owed);
     struct message_error error = { 0 };
@@ -194,17 +258,15 @@ static enum verdict on_error(struct link *l, const struct frame *f)
     bool fatal = !span_is(error.severity, "ERROR");
     if (head == NULL || fatal)
         return SHOW;
-    enum verdict verdict = SHOW; /* also when a Parse of the link's own has failed: it was on behalf of what follows */
+    enum verdict verdict = tell_error(l, head, &error, f);
     if (head->purpose == FOR_SETTINGS || head->purpose == FOR_ANSWER || head->purpose == FOR_RESET)
         link_fail_with(l, &error);
-    if (head->kind == OWED_QUERY)
-        verdict = for_head(head);
-    else if (head->change != NULL && head->change->refusal != NULL)
-        verdict = refuse(l, head->change);
     l->copying = l->copy_in = false;
     heal(l, head, &error);
-    if (head->kind != OWED_QUERY && head->kind != OWED_SYNC)
-        skip_to_sync(l);
+    if (head->kind == OWED_QUERY)
+        undo_changes(l, head);
+    else if (head->kind != OWED_SYNC)
+        skip_to_sync(l, out);
     return verdict;
 }
 
@@ -283,7 +345,7 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
     case '3':
         return on_simple_reply(l, OWED_CLOSE);
     case 'E':
-        return on_error(l, f);
+        return on_error(l, f, out);
     case 'S':
         return on_parameter(l, f);
     case 'A':

@@ -18,7 +18,7 @@ enum { KEPT_TEXT_MAX = 16 * 1024 * 1024 };
 
 /* --- changes ----------------------------------------------------------------------------------------------- */
 
-static struct change *new_change(struct span name)
+struct change *change_new(struct span name)
 {
     struct change *c = or_abort(calloc(1, sizeof *c + name.size + 1));
     if (name.size > 0)
@@ -26,173 +26,15 @@ static struct change *new_change(struct span name)
     return c;
 }
 
-/* `name` stands for `take` from now on, unless the message fails. */
-static struct change *change_handle(struct link *l, struct span name, struct shared_statement *take)
+struct change *change_handle(struct link *l, struct span name, struct shared_statement *take)
 {
-    struct change *c = new_change(name);
+    struct change *c = change_new(name);
+    c->sets = true;
     c->before = handles_set(&l->handles, name, take);
     return c;
 }
 
-/* --- what a server lacks ------------------------------------------------------------------------------------- */
-
-static void close_there(struct link *l, uint64_t id, struct actions *out)
-{
-    struct buffer made = { 0 };
-    char name[STATEMENT_NAME_SIZE];
-    statement_server_name(id, name);
-    message_add_close(&made, 'S', span_of(name));
-    link_say(out, &made);
-    owed_push(&l->owed, OWED_CLOSE, FOR_NOTHING)->statement = id;
-    l->unsynced++;
-}
-
-static void say_parse(struct span name, struct span body, struct actions *out)
-{
-    struct buffer made = { 0 };
-    buffer_append_u8(&made, 'P');
-    buffer_append_u32(&made, (uint32_t)(4 + name.size + 1 + body.size));
-    buffer_append_string(&made, name);
-    buffer_append_span(&made, body);
-    link_say(out, &made);
-}
-
-/* Its Parse leaves, and the server holds it from then on. */
-static struct owed *prepare_there(struct link *l, const struct shared_statement *s, enum owed_purpose purpose,
-                                  bool is_stale, struct actions *out)
-{
-    uint64_t closed = server_hold(l->server, s->id);
-    if (closed != 0)
-        close_there(l, closed, out);
-    if (is_stale || l->server->has_unknown)
-        close_there(l, s->id, out);
-    say_parse(span_of(s->name), span_make(s->body, s->size), out);
-    struct owed *entry = owed_push(&l->owed, OWED_PARSE, purpose);
-    entry->statement = s->id;
-    l->unsynced++;
-    return entry;
-}
-
-static void ensure_there(struct link *l, const struct shared_statement *s, struct actions *out)
-{
-    enum holding holding = server_touch(l->server, s->id);
-    if (holding != HOLDS)
-        prepare_there(l, s, FOR_NOTHING, holding == HOLDS_STALE, out);
-}
-
-/* The unnamed statement is the client's own on whatever server it comes to. */
-static void ensure_unnamed(struct link *l, struct actions *out)
-{
-    if (l->server->unnamed_owner == l->serial)
-        return;
-    say_parse((struct span){ 0 }, buffer_span(&l->unnamed), out);
-    struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_NOTHING);
-    entry->unnamed = true;
-    l->server->unnamed_owner = l->serial;
-    l->unsynced++;
-}
-
-/* --- names --------------------------------------------------------------------------------------------------- */
-
-/* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. */
-static struct change *refuse_name(struct span name, struct span *there)
-{
-    static const char prefix[] = "pgatomic_";
-    bool unnamed = name.size == 0, ours = name.size >= strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0;
-    *there = unnamed || ours ? span_of("pgatomic_none") : name;
-    if (!unnamed && !ours)
-        return NULL;
-    struct change *c = new_change((struct span){ 0 });
-    struct buffer words = { 0 };
-    if (unnamed)
-        buffer_append_text(&words, "unnamed prepared statement does not exist");
-    else
-        buffer_format(&words, "prepared statement \"%.*s\" does not exist", (int)name.size, name.data);
-    c->refusal = memory_copy_span(buffer_span(&words));
-    c->sqlstate = "26000";
-    buffer_free(&words);
-    return c;
-}
-
-struct target {
-    struct span name; /* on the server */
-    uint64_t id;      /* 0: none of ours */
-    struct change *refusal;
-};
-
-/* Where a Bind or Describe has to go, with everything there that it needs. */
-static struct target find_target(struct link *l, struct span name, struct actions *out)
-{
-    struct target t = { .name = name };
-    struct shared_statement *s = handles_find(&l->handles, name);
-    if (s != NULL) {
-        ensure_there(l, s, out);
-        t.name = span_of(s->name);
-        t.id = s->id;
-        if (s->leaves_state)
-            traces_note(l, span_make(s->body, strlen(s->body)));
-    } else if (name.size == 0 && l->has_unnamed) {
-        ensure_unnamed(l, out);
-    } else {
-        t.refusal = refuse_name(name, &t.name);
-    }
-    return t;
-}
-
 /* --- the simple protocol --------------------------------------------------------------------------------------- */
-
-/* A DEALLOCATE of what the client prepared by Parse has nothing to do on the server. It becomes something harmless there, for it has to fail
- * in a failed transaction as any statement, and its tag is put right. */
-static const char deallocate_there[] = "RESET pgatomic.deallocated";
-
-struct deallocation {
-    struct link *l;
-    size_t count;
-    struct buffer name;
-};
-
-static void on_deallocation(void *owner, const struct statement_state *state)
-{
-    struct deallocation *d = owner;
-    d->count += state->index == 0 && state->kind == STATE_DEALLOCATE ? 1 : 2;
-    if (d->count == 1)
-        statement_state_name(state, &d->l->sql, &d->name);
-}
-
-/* `text` is one DEALLOCATE of a statement of the client's: its name, to be freed. NULL: it is not. */
-static char *find_deallocation(struct link *l, struct span text)
-{
-    struct deallocation d = { .l = l };
-    statement_states(text, &l->sql, on_deallocation, &d);
-    bool found = d.count == 1 && handles_find(&l->handles, buffer_span(&d.name)) != NULL;
-    char *name = found ? memory_copy_span(buffer_span(&d.name)) : NULL;
-    buffer_free(&d.name);
-    return name;
-}
-
-static struct change *deallocation_of(const char *name)
-{
-    struct change *c = new_change(span_of(name));
-    c->removes = true;
-    c->tag = "DEALLOCATE";
-    return c;
-}
-
-/* The text leaves something behind, or touches names. True: something else was sent in its place. */
-static bool query_leaves_state(struct link *l, struct span text, struct actions *out)
-{
-    char *name = l->handles.count > 0 ? find_deallocation(l, text) : NULL;
-    if (name == NULL) {
-        traces_note(l, text);
-        return false;
-    }
-    struct buffer made = { 0 };
-    message_add_query(&made, span_of(deallocate_there));
-    link_say(out, &made);
-    owed_push(&l->owed, OWED_QUERY, FOR_CLIENT)->change = deallocation_of(name);
-    free(name);
-    return true;
-}
 
 static void forget_unnamed(struct link *l)
 {
@@ -206,6 +48,13 @@ static void forget_unnamed(struct link *l)
     }
 }
 
+static void say_query(const struct buffer *sql, struct actions *out)
+{
+    struct buffer made = { 0 };
+    message_add_query(&made, buffer_span(sql));
+    link_say(out, &made);
+}
+
 /* False: it was replaced. */
 static bool on_query(struct link *l, const struct frame *f, struct actions *out)
 {
@@ -213,10 +62,19 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
     text.size -= text.size > 0;
     if (l->has_unnamed || l->prepares_unnamed)
         forget_unnamed(l);
-    if (!l->keeps_server && statement_may_leave_state(text) && query_leaves_state(l, text, out))
-        return false;
-    owed_push(&l->owed, OWED_QUERY, FOR_CLIENT);
-    return true;
+    bool replaced = false;
+    struct change *changes = NULL;
+    if (!l->keeps_server && statement_may_leave_state(text)) {
+        struct buffer sql = { 0 };
+        traces_note(l, text);
+        replaced = sql_names_rewrite(l, text, &sql, &changes, out);
+        if (replaced)
+            say_query(&sql, out);
+        buffer_free(&sql);
+    }
+    owed_push(&l->owed, OWED_QUERY, FOR_CLIENT)->change = changes;
+    l->unsynced = 0;
+    return !replaced;
 }
 
 /* --- Parse ----------------------------------------------------------------------------------------------------- */
@@ -232,7 +90,7 @@ static void answer_here(struct link *l, char reply, struct change *change)
 /* A Parse that the server is sure to refuse, in whatever state it is, so that the pipeline fails there (42P05, 54000). */
 static void refuse_parse(struct link *l, struct span name, const char *sqlstate, const char *words, struct actions *out)
 {
-    struct change *c = new_change((struct span){ 0 });
+    struct change *c = change_new((struct span){ 0 });
     struct buffer text = { 0 };
     buffer_format(&text, words, (int)name.size, name.data);
     c->refusal = memory_copy_span(buffer_span(&text));
@@ -245,26 +103,41 @@ static void refuse_parse(struct link *l, struct span name, const char *sqlstate,
     l->unsynced++;
 }
 
-static void note_shared(struct link *l, struct shared_statement *s)
+static void note_shared(struct shared_statement *s)
 {
-    (void)l;
     if (s->noted)
         return;
     s->noted = true;
     s->leaves_state = statement_may_leave_state(span_make(s->body, strlen(s->body)));
 }
 
+/* The same Parse with what its text says of prepared statements in the servers' names. False: it says nothing of them. */
+static bool rewrite_parse(struct link *l, struct span body, struct buffer *made, struct change **changes,
+                          struct actions *out)
+{
+    struct span text = span_of(body.data);
+    if (!statement_may_leave_state(text) || !sql_names_rewrite(l, text, made, changes, out))
+        return false;
+    buffer_append(made, body.data + text.size, body.size - text.size); /* its NUL, and the types */
+    return true;
+}
+
 /* A Parse under a name that lasts. */
 static void parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
 {
-    struct shared_statement *s = statements_share(l->statements, body, &l->sql);
-    note_shared(l, s);
+    struct buffer made = { 0 };
+    struct change *changes = NULL;
+    bool replaced = rewrite_parse(l, body, &made, &changes, out);
+    struct shared_statement *s = statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql);
+    buffer_free(&made);
+    note_shared(s);
     enum holding holding = server_touch(l->server, s->id);
     struct change *change = change_handle(l, name, s);
+    change->next = changes;
     if (holding == HOLDS && l->status != 'E')
         answer_here(l, '1', change);
     else /* in a failed transaction the server has the word */
-        prepare_there(l, s, FOR_CLIENT, holding != HOLDS_NOT, out)->change = change;
+        prepare_there(l, s, FOR_CLIENT, out)->change = change;
 }
 
 static void keep_unnamed(struct link *l, struct span body)
@@ -279,25 +152,20 @@ static void keep_unnamed(struct link *l, struct span body)
 /* False: it was replaced. */
 static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
 {
-    struct span text = span_make(body.data, strlen(body.data));
-    free(l->deallocated);
-    l->deallocated = NULL;
-    if (statement_may_leave_state(text)) {
-        l->deallocated = l->handles.count > 0 ? find_deallocation(l, text) : NULL;
-        if (l->deallocated == NULL)
-            traces_note(l, text);
-    }
-    struct span replaced = { 0 };
-    if (l->deallocated != NULL) {
-        static const char there[] = "RESET pgatomic.deallocated\0\0"; /* and no types */
-        replaced = body = span_make(there, sizeof there);
-    }
-    keep_unnamed(l, body);
-    if (replaced.size > 0)
-        say_parse((struct span){ 0 }, body, out);
-    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->unnamed = true;
+    struct buffer made = { 0 };
+    struct change *changes = NULL;
+    bool replaced = rewrite_parse(l, body, &made, &changes, out);
+    if (statement_may_leave_state(span_of(body.data)))
+        traces_note(l, span_of(body.data));
+    keep_unnamed(l, replaced ? buffer_span(&made) : body);
+    if (replaced)
+        say_parse((struct span){ 0 }, buffer_span(&made), out);
+    buffer_free(&made);
+    struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_CLIENT);
+    entry->unnamed = true;
+    entry->change = changes;
     l->unsynced++;
-    return replaced.size == 0;
+    return !replaced;
 }
 
 /* False: it was replaced, or answered. */
@@ -396,13 +264,8 @@ static bool on_close(struct link *l, const struct frame *f)
 
 static void on_execute(struct link *l)
 {
-    struct owed *entry = owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT);
+    owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT);
     l->unsynced++;
-    if (l->deallocated == NULL)
-        return;
-    entry->change = deallocation_of(l->deallocated);
-    free(l->deallocated);
-    l->deallocated = NULL;
 }
 
 /* --- Sync, COPY ---------------------------------------------------------------------------------------------------- */

@@ -126,18 +126,18 @@ static uint64_t next_id(void)
     return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
 }
 
-static struct shared_statement *find(const struct statements *all, struct span body, uint64_t hash,
+static struct shared_statement *find(const struct statements *all, struct span body, uint64_t hash, bool by_sql,
                                      const struct sql_options *options)
 {
     for (struct shared_statement *s = *bucket_of(all, hash); s != NULL; s = s->next_in_bucket)
-        if (s->hash == hash && s->encoding == options->encoding &&
+        if (s->hash == hash && s->by_sql == by_sql && s->encoding == options->encoding &&
             s->standard_conforming_strings == options->standard_conforming_strings &&
             span_equal(span_make(s->body, s->size), body))
             return s;
     return NULL;
 }
 
-static struct shared_statement *add(struct statements *all, struct span body, uint64_t hash,
+static struct shared_statement *add(struct statements *all, struct span body, uint64_t hash, bool by_sql,
                                     const struct sql_options *options)
 {
     if (all->count >= all->bucket_count)
@@ -148,7 +148,8 @@ static struct shared_statement *add(struct statements *all, struct span body, ui
                                     .hash = hash,
                                     .encoding = options->encoding,
                                     .standard_conforming_strings = options->standard_conforming_strings,
-                                    .size = body.size };
+                                    .size = body.size,
+                                    .by_sql = by_sql };
     statement_server_name(s->id, s->name);
     memcpy(s->body, body.data, body.size);
     *bucket = s;
@@ -161,12 +162,13 @@ void statement_server_name(uint64_t id, char name[STATEMENT_NAME_SIZE])
     snprintf(name, STATEMENT_NAME_SIZE, "pgatomic_%llu", (unsigned long long)id);
 }
 
-struct shared_statement *statements_share(struct statements *all, struct span body, const struct sql_options *options)
+struct shared_statement *statements_share(struct statements *all, struct span body, bool by_sql,
+                                          const struct sql_options *options)
 {
     uint64_t hash = hash_of(body);
-    struct shared_statement *s = find(all, body, hash, options);
+    struct shared_statement *s = find(all, body, hash, by_sql, options);
     if (s == NULL)
-        s = add(all, body, hash, options);
+        s = add(all, body, hash, by_sql, options);
     else if (s->references == 0)
         take_from_unused(all, s);
     s->references++;

@@ -20,6 +20,7 @@ struct shared_statement {
     const struct encoding *encoding;
     bool standard_conforming_strings;
     size_t size;
+    bool by_sql;                    /* the body is what stands behind PREPARE and the name */
     bool noted;                     /* `leaves_state` is known */
     bool leaves_state;              /* executing it may leave something behind in the server's session */
     char name[STATEMENT_NAME_SIZE]; /* on the servers */
@@ -32,8 +33,9 @@ void statements_free(struct statements *all); /* NULL: nothing */
 /* The name on the servers of the statement with this id. */
 void statement_server_name(uint64_t id, char name[STATEMENT_NAME_SIZE]);
 
-/* `body`: of a Parse message, behind the name. A reference to let go. */
-struct shared_statement *statements_share(struct statements *all, struct span body, const struct sql_options *options);
+/* `body`: of a Parse message, behind the name; or, by_sql, of a PREPARE. A reference to let go. */
+struct shared_statement *statements_share(struct statements *all, struct span body, bool by_sql,
+                                          const struct sql_options *options);
 static inline struct shared_statement *shared_statement_retain(struct shared_statement *s)
 {
     s->references++;

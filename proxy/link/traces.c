@@ -81,9 +81,6 @@ static void on_state(void *owner, const struct statement_state *state)
     case STATE_DEALLOCATE_ALL:
         l->tags_matter = true;
         return;
-    case STATE_PREPARE:
-        traces_pin(l, "PREPARE");
-        return;
     case STATE_LISTEN:
         traces_pin(l, "LISTEN");
         return;
@@ -93,6 +90,7 @@ static void on_state(void *owner, const struct statement_state *state)
     case STATE_DISCARD_PLANS:
     case STATE_DISCARD_SEQUENCES:
     case STATE_DISCARD_TEMP:
+    case STATE_PREPARE: /* sql_names.c */
     case STATE_EXECUTE:
     case STATE_DEALLOCATE:
     case STATE_UNLISTEN:

@@ -1,0 +1,146 @@
+/* Where a client's message about a prepared statement has to go, and what has to be there first.
+ *
+ * A server that lacks a statement is told of it in front of the message, and one that has too many closes the one that nobody
+ * has used for longest. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "protocol/message.h"
+#include "proxy/link/inside.h"
+
+/* --- what a server lacks ------------------------------------------------------------------------------------- */
+
+static void close_there(struct link *l, uint64_t id, struct actions *out)
+{
+    struct buffer made = { 0 };
+    char name[STATEMENT_NAME_SIZE];
+    statement_server_name(id, name);
+    message_add_close(&made, 'S', span_of(name));
+    link_say(out, &made);
+    owed_push(&l->owed, OWED_CLOSE, FOR_NOTHING)->statement = id;
+    l->unsynced++;
+}
+
+void say_parse(struct span name, struct span body, struct actions *out)
+{
+    struct buffer made = { 0 };
+    buffer_append_u8(&made, 'P');
+    buffer_append_u32(&made, (uint32_t)(4 + name.size + 1 + body.size));
+    buffer_append_string(&made, name);
+    buffer_append_span(&made, body);
+    link_say(out, &made);
+}
+
+void make_room_there(struct link *l, const struct shared_statement *s, struct actions *out)
+{
+    enum holding holding = server_touch(l->server, s->id);
+    uint64_t closed = server_hold(l->server, s->id);
+    if (closed != 0)
+        close_there(l, closed, out);
+    if (holding != HOLDS_NOT || l->server->has_unknown)
+        close_there(l, s->id, out);
+}
+
+/* Its Parse leaves, and the server holds it from then on. */
+struct owed *prepare_there(struct link *l, const struct shared_statement *s, enum owed_purpose purpose,
+                           struct actions *out)
+{
+    make_room_there(l, s, out);
+    say_parse(span_of(s->name), span_make(s->body, s->size), out);
+    struct owed *entry = owed_push(&l->owed, OWED_PARSE, purpose);
+    entry->statement = s->id;
+    l->unsynced++;
+    return entry;
+}
+
+static void say_own(struct link *l, struct buffer *made, enum owed_kind kind, struct actions *out)
+{
+    link_say(out, made);
+    owed_push(&l->owed, kind, FOR_NOTHING);
+    l->unsynced++;
+}
+
+/* A PREPARE between the client's messages, under names of our own. */
+static void prepare_by_sql(struct link *l, const struct shared_statement *s, struct actions *out)
+{
+    struct span name = span_of("pgatomic_prepare");
+    struct buffer made = { 0 }, sql = { 0 };
+    buffer_format(&sql, "PREPARE %s", s->name);
+    buffer_append(&sql, s->body, s->size);
+    make_room_there(l, s, out);
+    message_add_close(&made, 'P', name);
+    say_own(l, &made, OWED_CLOSE, out);
+    message_add_close(&made, 'S', name);
+    say_own(l, &made, OWED_CLOSE, out);
+    message_add_parse(&made, name, buffer_span(&sql));
+    say_own(l, &made, OWED_PARSE, out);
+    message_add_bind(&made, name, name);
+    say_own(l, &made, OWED_BIND, out);
+    message_add_execute(&made, name, 0);
+    say_own(l, &made, OWED_EXECUTE, out);
+    buffer_free(&sql);
+}
+
+void ensure_there(struct link *l, const struct shared_statement *s, struct actions *out)
+{
+    enum holding holding = server_touch(l->server, s->id);
+    if (holding == HOLDS)
+        return;
+    if (s->by_sql)
+        prepare_by_sql(l, s, out);
+    else
+        prepare_there(l, s, FOR_NOTHING, out);
+}
+
+/* The unnamed statement is the client's own on whatever server it comes to. */
+static void ensure_unnamed(struct link *l, struct actions *out)
+{
+    if (l->server->unnamed_owner == l->serial)
+        return;
+    say_parse((struct span){ 0 }, buffer_span(&l->unnamed), out);
+    struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_NOTHING);
+    entry->unnamed = true;
+    l->server->unnamed_owner = l->serial;
+    l->unsynced++;
+}
+
+/* --- names --------------------------------------------------------------------------------------------------- */
+
+/* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. */
+static struct change *refuse_name(struct span name, struct span *there)
+{
+    static const char prefix[] = "pgatomic_";
+    bool unnamed = name.size == 0, ours = name.size >= strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0;
+    *there = unnamed || ours ? span_of("pgatomic_none") : name;
+    if (!unnamed && !ours)
+        return NULL;
+    struct change *c = change_new((struct span){ 0 });
+    struct buffer words = { 0 };
+    if (unnamed)
+        buffer_append_text(&words, "unnamed prepared statement does not exist");
+    else
+        buffer_format(&words, "prepared statement \"%.*s\" does not exist", (int)name.size, name.data);
+    c->refusal = memory_copy_span(buffer_span(&words));
+    c->sqlstate = "26000";
+    buffer_free(&words);
+    return c;
+}
+
+struct target find_target(struct link *l, struct span name, struct actions *out)
+{
+    struct target t = { .name = name };
+    struct shared_statement *s = handles_find(&l->handles, name);
+    if (s != NULL) {
+        ensure_there(l, s, out);
+        t.name = span_of(s->name);
+        t.id = s->id;
+        if (s->leaves_state)
+            traces_note(l, span_make(s->body, strlen(s->body)));
+    } else if (name.size == 0 && l->has_unnamed) {
+        ensure_unnamed(l, out);
+    } else {
+        t.refusal = refuse_name(name, &t.name);
+    }
+    return t;
+}
