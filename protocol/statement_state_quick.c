@@ -5,8 +5,8 @@
  *   - a call of one of a few functions: a name in front of a parenthesis;
  *   - a word that begins with temp;
  *   - a name whose letters are escaped: it begins with U&".
- * So sixteen bytes at a time are searched for `;`, `(`, `&` and the letters `em` or `mp`, and what stands around those is looked at. Two bytes
- * of a pair are compared at even offsets alone: of "temp" either `em` or `mp` stands at one. No byte that is searched for is the second
+ * So sixteen bytes at a time are searched for `;`, `(`, `&` and the letters `em` or `mp`, and what stands around those is looked at. The letters
+ * are compared two by two: of "temp" either `em` or `mp` stands at such a place. No byte that is searched for is the second
  * byte of a character in any encoding, but for the letters, and these can only be found too often. */
 #include <endian.h>
 
@@ -63,19 +63,31 @@ static __attribute__((noinline)) bool is_unusual_harmless(struct span text, size
     return is_harmless_word(key, end - at);
 }
 
-/* Whether the statement that would begin at `at` leaves nothing behind by its first word. */
+/* The first eight bytes at `at` in lower case, with spaces behind the end of the text. */
+static inline uint64_t first_bytes(struct span text, size_t at)
+{
+    uint64_t word = 0;
+    size_t left = text.size - at;
+    if (__builtin_expect(left >= sizeof word, 1))
+        memcpy(&word, text.data + at, sizeof word);
+    else
+        memcpy(&word, text.data + at, left);
+    return le64toh(word) | SQL_LOWER_CASE;
+}
+
+/* Whether the statement that would begin at `at` leaves nothing behind by its first word. The most frequent ones are known at a look. */
 static inline bool is_harmless(struct span text, size_t at)
 {
-    uint64_t word;
-    if (text.size - at >= sizeof word) {
-        memcpy(&word, text.data + at, sizeof word);
-        switch ((le64toh(word) | SQL_LOWER_CASE) << 8) {
-        case SQL_KEY(0, 's', 'e', 'l', 'e', 'c', 't', ' '):
-        case SQL_KEY(0, 'i', 'n', 's', 'e', 'r', 't', ' '):
-        case SQL_KEY(0, 'u', 'p', 'd', 'a', 't', 'e', ' '):
-        case SQL_KEY(0, 'd', 'e', 'l', 'e', 't', 'e', ' '):
-            return true;
-        }
+    switch (first_bytes(text, at) << 8) {
+    case SQL_KEY(0, 's', 'e', 'l', 'e', 'c', 't', ' '):
+    case SQL_KEY(0, 'i', 'n', 's', 'e', 'r', 't', ' '):
+    case SQL_KEY(0, 'u', 'p', 'd', 'a', 't', 'e', ' '):
+    case SQL_KEY(0, 'd', 'e', 'l', 'e', 't', 'e', ' '):
+    case SQL_KEY(0, 'b', 'e', 'g', 'i', 'n', ' ', ' '):
+    case SQL_KEY(0, 'b', 'e', 'g', 'i', 'n', ';', ' '):
+    case SQL_KEY(0, 'c', 'o', 'm', 'm', 'i', 't', ' '):
+    case SQL_KEY(0, 'c', 'o', 'm', 'm', 'i', 't', ';'):
+        return true;
     }
     return is_unusual_harmless(text, at);
 }
@@ -144,51 +156,41 @@ static inline bool is_temp(struct span text, size_t at)
     return (le32toh(word) | 0x20202020) == (uint32_t)SQL_KEY('t', 'e', 'm', 'p', 0, 0, 0, 0);
 }
 
-/* Whether one of the bytes that are searched for, at `at`, is part of something that may leave state. */
+/* Whether the byte at `at` is part of something that may leave state; of a pair of letters it is the first. */
 static bool may_matter(struct span text, size_t at)
 {
-    char c = text.data[at], next = at + 1 < text.size ? text.data[at + 1] : 0;
+    char c = text.data[at];
     switch (c) {
     case ';':
-        return !is_harmless(text, at + 1);
+        return at + 1 < text.size && !is_harmless(text, at + 1);
     case '(':
         return may_be_call(text, at);
     case '&':
-        return next == '"';
-    case 'm':
-    case 'M':
-        return is_temp(text, at);
+        return at + 1 < text.size && text.data[at + 1] == '"';
     }
-    return false;
-}
-
-static bool find_slowly(struct span text, size_t at)
-{
-    for (; at < text.size; at++)
-        if (may_matter(text, at))
-            return true;
-    return false;
+    return is_temp(text, sql_lower(c) == 'e' ? at + 1 : at);
 }
 
 #ifdef __SSE2__
 
 enum { LANES = sizeof(__m128i) };
 
-/* A bit for each of sixteen bytes that may_matter should see; of a pair of letters, for both. */
+/* A bit for each of sixteen bytes that may_matter should see. */
 static inline unsigned lanes_of(const char *bytes)
 {
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)bytes);
     __m128i lower = _mm_or_si128(v, _mm_set1_epi8(0x20));
     __m128i em = _mm_cmpeq_epi16(lower, _mm_set1_epi16('e' | 'm' << 8));
     __m128i mp = _mm_cmpeq_epi16(lower, _mm_set1_epi16('m' | 'p' << 8));
+    __m128i pairs = _mm_and_si128(_mm_or_si128(em, mp), _mm_set1_epi16(0xFF));
     __m128i semicolon = _mm_cmpeq_epi8(v, _mm_set1_epi8(';'));
     __m128i parenthesis = _mm_cmpeq_epi8(v, _mm_set1_epi8('('));
     __m128i ampersand = _mm_cmpeq_epi8(v, _mm_set1_epi8('&'));
     __m128i special = _mm_or_si128(_mm_or_si128(semicolon, parenthesis), ampersand);
-    return (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(em, mp), special));
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(pairs, special));
 }
 
-static bool find_in_lanes(struct span text, size_t at, unsigned lanes)
+static inline bool find_in_lanes(struct span text, size_t at, unsigned lanes)
 {
     for (; lanes; lanes &= lanes - 1)
         if (may_matter(text, at + (unsigned)__builtin_ctz(lanes)))
@@ -196,30 +198,40 @@ static bool find_in_lanes(struct span text, size_t at, unsigned lanes)
     return false;
 }
 
+/* The letters of "temp" are seen whether a block begins at an even or an odd offset, and also where an even one overlaps the last one, which
+ * may be odd. */
 static bool find(struct span text)
 {
-    if (text.size < LANES)
-        return find_slowly(text, 0);
-    size_t at = 0, last = (text.size - LANES) & ~(size_t)1;
+    size_t at = 0, last = text.size - LANES;
+    if (__builtin_expect(text.size < LANES, 0)) {
+        char padded[LANES] = "";
+        memcpy(padded, text.data, text.size);
+        return find_in_lanes(text, 0, lanes_of(padded));
+    }
     for (; at < last; at += LANES) {
         unsigned lanes = lanes_of(text.data + at);
         if (__builtin_expect(lanes != 0, 0) && find_in_lanes(text, at, lanes))
             return true;
     }
-    /* The last sixteen from an even offset again, and the byte that may be left behind them. */
-    return find_in_lanes(text, last, lanes_of(text.data + last)) || find_slowly(text, last + LANES);
+    return find_in_lanes(text, last, lanes_of(text.data + last));
 }
 
 #else
 
 static bool find(struct span text)
 {
-    return find_slowly(text, 0);
+    for (size_t at = 0; at < text.size; at++) {
+        char c = text.data[at];
+        bool sought = c == ';' || c == '(' || c == '&' || sql_lower(c) == 'm';
+        if (sought && may_matter(text, at))
+            return true;
+    }
+    return false;
 }
 
 #endif
 
 bool statement_may_leave_state(struct span text)
 {
-    return !is_harmless(text, 0) || find(text);
+    return text.size > 0 && (!is_harmless(text, 0) || find(text));
 }

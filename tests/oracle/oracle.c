@@ -7,13 +7,14 @@
  * made (mutate.h).
  *
  * Where PostgreSQL can parse a text, statements have to begin and end where it says, and be what it says, names and literals
- * included. Where it can only cut the text into tokens, these have to be the same, and statements have to end at its semicolons.
+ * included, and leave behind what it says. Where it can only cut the text into tokens, these have to be the same, and statements have to end at its semicolons.
  * Where it cannot even do that, it is enough to come to an end. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "protocol/statement_state.h"
 #include "tests/oracle/mutate.h"
 #include "tests/oracle/peer.h"
 
@@ -252,6 +253,57 @@ static bool kinds_agree(const struct statement *s)
     return agree;
 }
 
+/* --- what they leave behind ------------------------------------------------------------------- */
+
+static bool has_line(const struct buffer *lines, const char *line, size_t size)
+{
+    for (size_t at = 0; at + size <= lines->size; at++)
+        if ((at == 0 || lines->data[at - 1] == '\n') && memcmp(lines->data + at, line, size) == 0)
+            return true;
+    return false;
+}
+
+/* Every line of `lines` is in one of the others. */
+static bool has_lines(const struct buffer *lines, const struct buffer *one, const struct buffer *other)
+{
+    for (size_t at = 0, size; at < lines->size; at += size) {
+        const char *line = lines->data + at;
+        size = (size_t)((const char *)memchr(line, '\n', lines->size - at) - line) + 1;
+        if (!has_line(one, line, size) && !has_line(other, line, size))
+            return false;
+    }
+    return true;
+}
+
+static bool states_agree(struct span text)
+{
+    struct buffer own = { 0 }, must = { 0 }, may = { 0 };
+    char *statement = copy_of(text);
+    own_states(text, options(), &own);
+    bool agree = peer_states(statement, &must, &may) && has_lines(&must, &own, &own) && has_lines(&own, &must, &may);
+    if (!agree)
+        disagree(statement, "left behind", buffer_span(&own), buffer_span(&must));
+    buffer_free(&own);
+    buffer_free(&must);
+    buffer_free(&may);
+    free(statement);
+    return agree;
+}
+
+/* The quick look must not pass what leaves anything behind. */
+static bool quick_look_agrees(const char *text)
+{
+    struct buffer own = { 0 };
+    own_states(span_of(text), options(), &own);
+    bool agrees = own.size == 0 || statement_may_leave_state(span_of(text));
+    if (!agrees)
+        disagree(text, "quick look", span_of("nothing left"), buffer_span(&own));
+    buffer_free(&own);
+    return agrees;
+}
+
+/* --- statements of a text --------------------------------------------------------------------- */
+
 static bool statements_agree(const char *text, const struct ranges *peer)
 {
     struct statement s;
@@ -264,7 +316,7 @@ static bool statements_agree(const char *text, const struct ranges *peer)
             disagree(text, "statement", s.text, part(text, want.start, want.end));
             return false;
         }
-        if (!kinds_agree(&s))
+        if (!kinds_agree(&s) || !states_agree(s.text))
             return false;
     }
     if (i != peer->count)
@@ -292,7 +344,7 @@ static bool compare(const char *text)
     static struct peer_tokens tokens;
     static struct ranges statements;
     alarm(TEXT_DEADLINE_S); /* a hang is a failure, too */
-    if (!plain_agrees(text))
+    if (!plain_agrees(text) || !quick_look_agrees(text))
         return false;
     enum agreement same_tokens = peer_scan(text, &tokens) ? compare_tokens(text, &tokens) : CANNOT_AGREE;
     if (same_tokens != AGREE) {

@@ -52,4 +52,9 @@ void own_describe(const struct statement *s, const struct sql_options *options, 
 #define UNREADABLE "(unreadable)"
 void append_modes(struct buffer *out, const struct statement_modes *m);
 
+/* What a statement leaves behind in a session, a line for each thing; own_states is the scanner's word on it. It must be all of `must`, and
+ * may be some of `may`: where a call or a name stands that the scanner takes for more than it is. False as above. */
+bool peer_states(const char *text, struct buffer *must, struct buffer *may);
+void own_states(struct span text, const struct sql_options *options, struct buffer *out);
+
 #endif

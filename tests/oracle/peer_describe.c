@@ -1,77 +1,10 @@
-/* What a statement is, by the tree that PostgreSQL's parser makes of it. The tree comes as JSON with its keys in a fixed order, so that
- * it can be read from left to right by taking what has to stand there. */
+/* What a statement is, by the tree that PostgreSQL's parser makes of it. */
 #include <pg_query.h>
 #include <stdlib.h>
 #include <strings.h>
 
 #include "tests/oracle/peer.h"
-
-/* --- JSON ------------------------------------------------------------------------------------- */
-
-/* Takes `text` if it stands at *json. */
-static bool eat(const char **json, const char *text)
-{
-    size_t size = strlen(text);
-    if (strncmp(*json, text, size) != 0)
-        return false;
-    *json += size;
-    return true;
-}
-
-/* The rest of a string, up to behind its closing quote, appended to `out` unless that is NULL. */
-static void eat_string(const char **json, struct buffer *out)
-{
-    static const char letters[] = "bfnrt", values[] = "\b\f\n\r\t";
-    for (; **json && **json != '"'; ++*json) {
-        char c = **json;
-        if (c == '\\') {
-            c = *++*json;
-            const char *letter = strchr(letters, c);
-            if (c == 'u') {
-                char digits[5] = "";
-                memcpy(digits, *json + 1, 4);
-                c = (char)strtoul(digits, NULL, 16); /* control characters only */
-                *json += 4;
-            } else if (letter) {
-                c = values[letter - letters];
-            }
-        }
-        if (out)
-            buffer_append(out, &c, 1);
-    }
-    if (**json)
-        ++*json;
-}
-
-static void eat_number(const char **json)
-{
-    while (**json == '-' || (**json >= '0' && **json <= '9'))
-        ++*json;
-}
-
-static void eat_location(const char **json)
-{
-    if (eat(json, ",\"location\":"))
-        eat_number(json);
-}
-
-/* Behind `key` wherever it first stands; NULL: nowhere. */
-static const char *behind(const char *json, const char *key)
-{
-    const char *found = strstr(json, key);
-    return found ? found + strlen(key) : NULL;
-}
-
-/* Appends the string behind `key`, or "-". */
-static void append_field(struct buffer *out, const char *json, const char *key)
-{
-    const char *string = behind(json, key);
-    buffer_append_text(out, " ");
-    if (string)
-        eat_string(&string, out);
-    else
-        buffer_append_text(out, "-");
-}
+#include "tests/oracle/tree.h"
 
 /* --- SELECT pg_notify and set_config ---------------------------------------------------------- */
 
@@ -87,12 +20,12 @@ struct call {
 
 static bool eat_text_type(const char **json)
 {
-    bool text = eat(json, ",\"typeName\":{\"names\":[{\"String\":{\"sval\":\"text\"}}],\"typemod\":-1") ||
-                eat(json, ",\"typeName\":{\"names\":[{\"String\":{\"sval\":\"pg_catalog\"}},{\"String\":{\"sval\":"
-                          "\"text\"}}],\"typemod\":-1");
-    eat_location(json);
-    text = text && eat(json, "}");
-    eat_location(json);
+    bool text = tree_eat(json, ",\"typeName\":{\"names\":[{\"String\":{\"sval\":\"text\"}}],\"typemod\":-1") ||
+                tree_eat(json, ",\"typeName\":{\"names\":[{\"String\":{\"sval\":\"pg_catalog\"}},{\"String\":{\"sval\":"
+                               "\"text\"}}],\"typemod\":-1");
+    tree_eat_location(json);
+    text = text && tree_eat(json, "}");
+    tree_eat_location(json);
     return text;
 }
 
@@ -100,35 +33,35 @@ static bool eat_text_type(const char **json)
 static bool eat_constant(const char **json, struct buffer *out)
 {
     const char *number;
-    if (eat(json, "{\"A_Const\":{\"sval\":{\"sval\":\"")) {
+    if (tree_eat(json, "{\"A_Const\":{\"sval\":{\"sval\":\"")) {
         buffer_append_text(out, "'");
-        eat_string(json, out);
-        if (!eat(json, "}"))
+        tree_eat_string(json, out);
+        if (!tree_eat(json, "}"))
             return false;
-    } else if (eat(json, "{\"A_Const\":{\"sval\":{}")) {
+    } else if (tree_eat(json, "{\"A_Const\":{\"sval\":{}")) {
         buffer_append_text(out, "'");
-    } else if (eat(json, "{\"A_Const\":{\"isnull\":true")) {
+    } else if (tree_eat(json, "{\"A_Const\":{\"isnull\":true")) {
         buffer_append_text(out, "null");
-    } else if (eat(json, "{\"ParamRef\":{\"number\":")) {
+    } else if (tree_eat(json, "{\"ParamRef\":{\"number\":")) {
         number = *json;
-        eat_number(json);
+        tree_eat_number(json);
         buffer_format(out, "$%.*s", (int)(*json - number), number);
-    } else if (eat(json, "{\"A_Const\":{\"boolval\":{\"boolval\":true}")) {
+    } else if (tree_eat(json, "{\"A_Const\":{\"boolval\":{\"boolval\":true}")) {
         buffer_append_text(out, "true");
-    } else if (eat(json, "{\"A_Const\":{\"boolval\":{}")) {
+    } else if (tree_eat(json, "{\"A_Const\":{\"boolval\":{}")) {
         buffer_append_text(out, "false");
     } else {
         return false;
     }
-    eat_location(json);
-    return eat(json, "}}");
+    tree_eat_location(json);
+    return tree_eat(json, "}}");
 }
 
 static bool eat_argument(const char **json, struct buffer *out)
 {
-    if (!eat(json, "{\"TypeCast\":{\"arg\":"))
+    if (!tree_eat(json, "{\"TypeCast\":{\"arg\":"))
         return eat_constant(json, out);
-    return eat_constant(json, out) && eat_text_type(json) && eat(json, "}}");
+    return eat_constant(json, out) && eat_text_type(json) && tree_eat(json, "}}");
 }
 
 static bool eat_call(const char **json, struct call *c)
@@ -137,14 +70,14 @@ static bool eat_call(const char **json, struct call *c)
         if (c->count == ARGUMENTS_MAX || !eat_argument(json, &c->arguments[c->count]))
             return false;
         c->count++;
-    } while (eat(json, ","));
-    if (!eat(json, "],\"funcformat\":\"COERCE_EXPLICIT_CALL\""))
+    } while (tree_eat(json, ","));
+    if (!tree_eat(json, "],\"funcformat\":\"COERCE_EXPLICIT_CALL\""))
         return false;
-    eat_location(json);
-    if (!eat(json, "}}") || (c->cast && (!eat_text_type(json) || !eat(json, "}}"))))
+    tree_eat_location(json);
+    if (!tree_eat(json, "}}") || (c->cast && (!eat_text_type(json) || !tree_eat(json, "}}"))))
         return false;
-    eat_location(json);
-    return eat(json, "}}],\"limitOption\":\"LIMIT_OPTION_DEFAULT\",\"op\":\"SETOP_NONE\"}");
+    tree_eat_location(json);
+    return tree_eat(json, "}}],\"limitOption\":\"LIMIT_OPTION_DEFAULT\",\"op\":\"SETOP_NONE\"}");
 }
 
 static bool argument_is(const struct buffer *b, const char *const *texts)
@@ -213,19 +146,19 @@ static void describe_call(struct call *c, bool notify, struct buffer *out)
 static void describe_select(const char *json, struct buffer *out)
 {
     struct call c = { 0 };
-    bool good = eat(&json, "\"targetList\":[{\"ResTarget\":{");
-    if (eat(&json, "\"name\":\"")) {
-        eat_string(&json, &c.column);
-        good = good && eat(&json, ",");
+    bool good = tree_eat(&json, "\"targetList\":[{\"ResTarget\":{");
+    if (tree_eat(&json, "\"name\":\"")) {
+        tree_eat_string(&json, &c.column);
+        good = good && tree_eat(&json, ",");
     } else {
         buffer_append_text(&c.column, "-");
     }
-    good = good && eat(&json, "\"val\":{");
-    c.cast = eat(&json, "\"TypeCast\":{\"arg\":{");
-    good = good && eat(&json, "\"FuncCall\":{\"funcname\":[");
-    eat(&json, "{\"String\":{\"sval\":\"pg_catalog\"}},");
-    bool notify = eat(&json, "{\"String\":{\"sval\":\"pg_notify\"}}],\"args\":[");
-    bool config = !notify && eat(&json, "{\"String\":{\"sval\":\"set_config\"}}],\"args\":[");
+    good = good && tree_eat(&json, "\"val\":{");
+    c.cast = tree_eat(&json, "\"TypeCast\":{\"arg\":{");
+    good = good && tree_eat(&json, "\"FuncCall\":{\"funcname\":[");
+    tree_eat(&json, "{\"String\":{\"sval\":\"pg_catalog\"}},");
+    bool notify = tree_eat(&json, "{\"String\":{\"sval\":\"pg_notify\"}}],\"args\":[");
+    bool config = !notify && tree_eat(&json, "{\"String\":{\"sval\":\"set_config\"}}],\"args\":[");
     if (good && (notify || config) && eat_call(&json, &c))
         describe_call(&c, notify, out);
     else
@@ -246,17 +179,17 @@ void append_modes(struct buffer *out, const struct statement_modes *m)
 static void describe_modes(const char *json, struct buffer *out)
 {
     struct statement_modes m = { 0 };
-    while ((json = behind(json, "\"defname\":\"transaction_"))) {
-        if (eat(&json, "isolation\",\"arg\":{\"A_Const\":{\"sval\":{\"sval\":\"")) {
+    while ((json = tree_behind(json, "\"defname\":\"transaction_"))) {
+        if (tree_eat(&json, "isolation\",\"arg\":{\"A_Const\":{\"sval\":{\"sval\":\"")) {
             static const char *const levels[] = { "", "read uncommitted", "read committed", "repeatable read",
                                                   "serializable" };
             for (unsigned i = 1; i < sizeof levels / sizeof *levels; i++)
-                if (eat(&json, levels[i]))
+                if (tree_eat(&json, levels[i]))
                     m.isolation = (enum statement_isolation)i;
-        } else if (eat(&json, "read_only\",\"arg\":{\"A_Const\":{\"ival\":{")) {
-            m.access = eat(&json, "\"ival\":1") ? STATEMENT_READ_ONLY : STATEMENT_READ_WRITE;
-        } else if (eat(&json, "deferrable\",\"arg\":{\"A_Const\":{\"ival\":{")) {
-            m.deferrable = eat(&json, "\"ival\":1");
+        } else if (tree_eat(&json, "read_only\",\"arg\":{\"A_Const\":{\"ival\":{")) {
+            m.access = tree_eat(&json, "\"ival\":1") ? STATEMENT_READ_ONLY : STATEMENT_READ_WRITE;
+        } else if (tree_eat(&json, "deferrable\",\"arg\":{\"A_Const\":{\"ival\":{")) {
+            m.deferrable = tree_eat(&json, "\"ival\":1");
             m.not_deferrable = !m.deferrable;
         }
     }
@@ -266,27 +199,27 @@ static void describe_modes(const char *json, struct buffer *out)
 static void describe_transaction(const char *json, struct buffer *out)
 {
     const char *chain = strstr(json, "\"chain\":true") ? " chain" : "";
-    if (eat(&json, "\"kind\":\"TRANS_STMT_BEGIN\"") || eat(&json, "\"kind\":\"TRANS_STMT_START\"")) {
+    if (tree_eat(&json, "\"kind\":\"TRANS_STMT_BEGIN\"") || tree_eat(&json, "\"kind\":\"TRANS_STMT_START\"")) {
         buffer_append_text(out, "begin");
         describe_modes(json, out);
-    } else if (eat(&json, "\"kind\":\"TRANS_STMT_COMMIT\"")) {
+    } else if (tree_eat(&json, "\"kind\":\"TRANS_STMT_COMMIT\"")) {
         buffer_format(out, "commit%s", chain);
-    } else if (eat(&json, "\"kind\":\"TRANS_STMT_ROLLBACK\"")) {
+    } else if (tree_eat(&json, "\"kind\":\"TRANS_STMT_ROLLBACK\"")) {
         buffer_format(out, "rollback%s", chain);
-    } else if (eat(&json, "\"kind\":\"TRANS_STMT_SAVEPOINT\"")) {
+    } else if (tree_eat(&json, "\"kind\":\"TRANS_STMT_SAVEPOINT\"")) {
         buffer_append_text(out, "savepoint");
-        append_field(out, json, "\"savepoint_name\":\"");
-    } else if (eat(&json, "\"kind\":\"TRANS_STMT_RELEASE\"")) {
+        tree_append_field(out, json, "\"savepoint_name\":\"");
+    } else if (tree_eat(&json, "\"kind\":\"TRANS_STMT_RELEASE\"")) {
         buffer_append_text(out, "release");
-        append_field(out, json, "\"savepoint_name\":\"");
-    } else if (eat(&json, "\"kind\":\"TRANS_STMT_ROLLBACK_TO\"")) {
+        tree_append_field(out, json, "\"savepoint_name\":\"");
+    } else if (tree_eat(&json, "\"kind\":\"TRANS_STMT_ROLLBACK_TO\"")) {
         buffer_append_text(out, "rollback to");
-        append_field(out, json, "\"savepoint_name\":\"");
-    } else if (eat(&json, "\"kind\":\"TRANS_STMT_PREPARE\"")) {
+        tree_append_field(out, json, "\"savepoint_name\":\"");
+    } else if (tree_eat(&json, "\"kind\":\"TRANS_STMT_PREPARE\"")) {
         buffer_append_text(out, "prepare transaction");
-    } else if (eat(&json, "\"kind\":\"TRANS_STMT_COMMIT_PREPARED\"")) {
+    } else if (tree_eat(&json, "\"kind\":\"TRANS_STMT_COMMIT_PREPARED\"")) {
         buffer_append_text(out, "commit prepared");
-    } else if (eat(&json, "\"kind\":\"TRANS_STMT_ROLLBACK_PREPARED\"")) {
+    } else if (tree_eat(&json, "\"kind\":\"TRANS_STMT_ROLLBACK_PREPARED\"")) {
         buffer_append_text(out, "rollback prepared");
     }
 }
@@ -294,7 +227,7 @@ static void describe_transaction(const char *json, struct buffer *out)
 /* SET of a mark: one value, whichever way it is written. False: of something else. */
 static bool describe_mark(const char *json, struct buffer *out)
 {
-    const char *name = behind(json, "\"name\":\""), *value = behind(json, "\"args\":[{\"A_Const\":{");
+    const char *name = tree_behind(json, "\"name\":\""), *value = tree_behind(json, "\"args\":[{\"A_Const\":{");
     if (!name || strncmp(json, "\"kind\":\"VAR_SET_VALUE\"", 22) != 0)
         return false;
     bool request = strncasecmp(name, "pgatomic.request\"", 17) == 0,
@@ -306,10 +239,10 @@ static bool describe_mark(const char *json, struct buffer *out)
         return true;
     }
     buffer_append_text(out, request ? "mark request set " : "mark outcome set ");
-    if (eat(&value, "\"ival\":{\"ival\":"))
+    if (tree_eat(&value, "\"ival\":{\"ival\":"))
         buffer_format(out, "%ld", strtol(value, NULL, 10));
-    else if (eat(&value, "\"sval\":{\"sval\":\"") || eat(&value, "\"fval\":{\"fval\":\""))
-        eat_string(&value, out);
+    else if (tree_eat(&value, "\"sval\":{\"sval\":\"") || tree_eat(&value, "\"fval\":{\"fval\":\""))
+        tree_eat_string(&value, out);
     return true;
 }
 
@@ -318,11 +251,11 @@ static void describe_set(const char *json, struct buffer *out)
     bool local = strstr(json, "\"is_local\":true") != NULL;
     if (!local && describe_mark(json, out))
         return;
-    if (eat(&json, "\"kind\":\"VAR_RESET_ALL\"")) {
+    if (tree_eat(&json, "\"kind\":\"VAR_RESET_ALL\"")) {
         buffer_append_text(out, "reset all");
-    } else if (eat(&json, "\"kind\":\"VAR_RESET\"")) {
+    } else if (tree_eat(&json, "\"kind\":\"VAR_RESET\"")) {
         buffer_append_text(out, "reset");
-        append_field(out, json, "\"name\":\"");
+        tree_append_field(out, json, "\"name\":\"");
     } else if (strstr(json, "\"name\":\"TRANSACTION\"")) {
         buffer_append_text(out, "set transaction");
         describe_modes(json, out);
@@ -333,47 +266,47 @@ static void describe_set(const char *json, struct buffer *out)
         describe_modes(json, out);
     } else {
         buffer_append_text(out, "set");
-        append_field(out, json, "\"name\":\"");
+        tree_append_field(out, json, "\"name\":\"");
     }
 }
 
 static void describe_named(const char *json, const char *kind, const char *key, struct buffer *out)
 {
     buffer_append_text(out, kind);
-    append_field(out, json, key);
+    tree_append_field(out, json, key);
 }
 
 static void describe_node(const char *json, struct buffer *out)
 {
     enum { CURSOR_OPT_HOLD = 0x20 };
-    if (eat(&json, "\"SelectStmt\":{")) {
+    if (tree_eat(&json, "\"SelectStmt\":{")) {
         describe_select(json, out);
-    } else if (eat(&json, "\"TransactionStmt\":{")) {
+    } else if (tree_eat(&json, "\"TransactionStmt\":{")) {
         describe_transaction(json, out);
-    } else if (eat(&json, "\"VariableSetStmt\":{")) {
+    } else if (tree_eat(&json, "\"VariableSetStmt\":{")) {
         describe_set(json, out);
-    } else if (eat(&json, "\"VariableShowStmt\":{")) {
+    } else if (tree_eat(&json, "\"VariableShowStmt\":{")) {
         describe_named(json, "show", "\"name\":\"", out);
-    } else if (eat(&json, "\"DiscardStmt\":{")) {
+    } else if (tree_eat(&json, "\"DiscardStmt\":{")) {
         buffer_append_text(out, strstr(json, "DISCARD_ALL") || *json == '}' ? "discard all" : "discard");
-    } else if (eat(&json, "\"ListenStmt\":{")) {
+    } else if (tree_eat(&json, "\"ListenStmt\":{")) {
         describe_named(json, "listen", "\"conditionname\":\"", out);
-    } else if (eat(&json, "\"UnlistenStmt\":{")) {
+    } else if (tree_eat(&json, "\"UnlistenStmt\":{")) {
         describe_named(json, "unlisten", "\"conditionname\":\"", out);
-    } else if (eat(&json, "\"NotifyStmt\":{")) {
+    } else if (tree_eat(&json, "\"NotifyStmt\":{")) {
         describe_named(json, "notify", "\"conditionname\":\"", out);
-        append_field(out, json, "\"payload\":\"");
-    } else if (eat(&json, "\"PrepareStmt\":{")) {
+        tree_append_field(out, json, "\"payload\":\"");
+    } else if (tree_eat(&json, "\"PrepareStmt\":{")) {
         describe_named(json, "prepare", "\"name\":\"", out);
-    } else if (eat(&json, "\"ExecuteStmt\":{")) {
+    } else if (tree_eat(&json, "\"ExecuteStmt\":{")) {
         describe_named(json, "execute", "\"name\":\"", out);
-    } else if (eat(&json, "\"DeallocateStmt\":{")) {
+    } else if (tree_eat(&json, "\"DeallocateStmt\":{")) {
         describe_named(json, "deallocate", "\"name\":\"", out);
-    } else if (eat(&json, "\"DeclareCursorStmt\":{")) {
+    } else if (tree_eat(&json, "\"DeclareCursorStmt\":{")) {
         describe_named(json, "declare", "\"portalname\":\"", out);
-        const char *options = behind(json, "\"options\":");
+        const char *options = tree_behind(json, "\"options\":");
         buffer_append_text(out, options && strtol(options, NULL, 10) & CURSOR_OPT_HOLD ? " hold" : "");
-    } else if (eat(&json, "\"ClosePortalStmt\":{")) {
+    } else if (tree_eat(&json, "\"ClosePortalStmt\":{")) {
         describe_named(json, "close", "\"portalname\":\"", out);
     } else {
         buffer_append_text(out, "other");
@@ -383,7 +316,7 @@ static void describe_node(const char *json, struct buffer *out)
 bool peer_describe(const char *text, struct buffer *out)
 {
     PgQueryParseResult r = pg_query_parse(text);
-    const char *node = r.error ? NULL : behind(r.parse_tree, "\"stmts\":[{\"stmt\":{");
+    const char *node = r.error ? NULL : tree_behind(r.parse_tree, "\"stmts\":[{\"stmt\":{");
     bool good = node && !strstr(node, ",{\"stmt\":{");
     if (good)
         describe_node(node, out);

@@ -155,3 +155,33 @@ CREATE FUNCTION f() RETURNS int RETURN 1
 CREATE TABLE begin (atomic int)
 SELECT E'\'', '\', B'01', X'1F', N'a', $1, "a;b", ';' --;
 SELECT 'a' /* ; */ -- ;
+SET SEED TO 0.5
+SET search_path = pg_temp, public
+SET transaction_read_only = on
+SET x TO "default"
+SET x = local, names
+CREATE TEMP TABLE t (a int, b text)
+CREATE LOCAL TEMPORARY TABLE t AS SELECT 1
+CREATE OR REPLACE GLOBAL TEMP VIEW v AS SELECT 1
+CREATE TEMP TABLE t (a int) ON COMMIT DROP
+CREATE TEMP TABLE t ON COMMIT DROP AS SELECT * FROM a JOIN b ON (commit)
+CREATE TEMP TABLE t (a int) ON COMMIT DELETE ROWS
+CREATE TABLE pg_temp.t (a int)
+CREATE UNLOGGED TABLE IF NOT EXISTS s.t (a, b) WITH (fillfactor = 10) AS EXECUTE a WITH NO DATA
+EXPLAIN (ANALYZE, BUFFERS off) CREATE TEMP TABLE t AS EXECUTE "A" (1, (2))
+EXPLAIN ANALYZE VERBOSE EXECUTE a
+SELECT 1 INTO TEMP t
+SELECT 1 INTO temp
+SELECT a, b INTO LOCAL TEMPORARY TABLE t FROM u WHERE a = 1
+WITH x AS (INSERT INTO temp VALUES (1) RETURNING a) SELECT * INTO temp FROM x
+INSERT INTO temp SELECT * FROM temporary
+SELECT pg_advisory_lock(1), pg_advisory_xact_lock(2)
+SELECT * FROM t WHERE "pg_catalog" . "pg_try_advisory_lock" (a, b)
+UPDATE t SET a = pg_try_advisory_lock_shared(1)
+SELECT pg_advisory_lock_shared /* x */ (1) FROM t
+SELECT a + set_config('a.b', f(1, array[2, 3]), false) FROM t
+SELECT f(set_config('a.b', $1, true), set_config($2, $3, $4))
+SELECT setseed(0.5) INTO t
+DECLARE "c" SCROLL CURSOR WITH HOLD FOR SELECT pg_advisory_lock(1)
+LOAD 'a'
+DO $$ BEGIN CREATE TEMP TABLE t (a int); END $$
