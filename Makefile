@@ -5,21 +5,22 @@ CC      ?= cc
 MODE    ?= release
 PREFIX  ?= /usr/local
 
-# Sinks with a library that nothing else needs can be left out: make WITHOUT="kafka amqp". Such a build has a folder of its own.
+# What has a library that nothing else needs can be left out: make WITHOUT="kafka systemd". Such a build has a folder of its own.
 PKGS_webhook := libcurl
 PKGS_redis   := hiredis
 PKGS_amqp    := librabbitmq
 PKGS_kafka   := rdkafka
+PKGS_systemd := libsystemd
 
-OPTIONAL   := webhook redis amqp kafka
-SINKS      := $(filter-out $(WITHOUT),$(OPTIONAL))
+OPTIONAL   := webhook redis amqp kafka systemd
+WITH       := $(filter-out $(WITHOUT),$(OPTIONAL))
 $(foreach s,$(filter-out $(OPTIONAL),$(WITHOUT)),$(error WITHOUT: "$s" is none of: $(OPTIONAL)))
 SPACE      := $(subst ,, )
 B          := build/$(subst $(SPACE),-without-,$(strip $(MODE) $(sort $(WITHOUT))))
 ASAN       := $(patsubst build/$(MODE)%,build/asan%,$B)
 DEFINES    := $(patsubst %,-DWITHOUT_%,$(shell echo $(WITHOUT) | tr a-z A-Z))
-LEFT_OUT   := $(foreach s,$(WITHOUT),proxy/events/sink_$s.c proxy/events/$s_%.c tests/unit/test_$s.c tests/unit/test_$s_%.c tests/fuzz/fuzz_$s.c)
-PKGS       := libevent openssl libidn libpq libconfuse jansson $(foreach s,$(SINKS),$(PKGS_$s))
+LEFT_OUT   := $(foreach s,$(WITHOUT),proxy/ops/$s.c proxy/events/sink_$s.c proxy/events/$s_%.c tests/unit/test_$s.c tests/unit/test_$s_%.c tests/fuzz/fuzz_$s.c)
+PKGS       := libevent openssl libidn libpq libconfuse jansson $(foreach s,$(WITH),$(PKGS_$s))
 
 # gcc optimizes the program as a whole; the tests link the same objects the quick way.
 WHOLE          := $(if $(findstring clang,$(CC)),,-flto=auto)
@@ -46,7 +47,7 @@ UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(filter-out $(LEFT_OUT),$(wildc
 C_FILES  = $(shell find bench config protocol proxy tests -name '*.[ch]' -not -path '*/node_modules/*' -not -path '*/target/*')
 AGAIN    = @$(MAKE) -j$$(nproc) WERROR=-Werror
 
-build: build/pgatomic ## compile build/pgatomic (MODE=release, debug, asan or tsan; WITHOUT="kafka amqp" to leave sinks out)
+build: build/pgatomic ## compile build/pgatomic (MODE=release, debug, asan or tsan; WITHOUT="kafka systemd" to leave parts out)
 
 build/pgatomic: $B/pgatomic FORCE
 	@ln -sf $(B:build/%=%)/pgatomic $@

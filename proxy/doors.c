@@ -237,17 +237,26 @@ bool doors_open(const struct config *c, bool takeover)
     return all;
 }
 
-/* Systemd listens on for itself what no address of the config names; nobody else does for long. */
-static void close_what_nobody_wants(void)
+/* What the process before listened on and no address of the config names is closed, and the rest of the world sees that it is when that
+ * process has closed it too. A socket from systemd is there to be used. */
+bool doors_leave_none_over(void)
 {
+    bool all = true;
     struct inherited old;
     while (inherited_take_any(&old)) {
         char text[ADDRESS_TEXT_SIZE];
-        LOG(LOG_INFO, "no longer listening", log_text("address", address_format(&old.address, text)));
+        address_format(&old.address, text);
+        if (old.is_required)
+            LOG(LOG_ERROR, "systemd listens where the config does not: take it out of the socket unit, or name it",
+                log_text("address", text));
+        else
+            LOG(LOG_INFO, "no longer listening", log_text("address", text));
+        all = all && !old.is_required;
         close(old.fd);
         if (old.bell >= 0)
             close(old.bell);
     }
+    return all;
 }
 
 bool doors_take_place(void (*on_replaced)(void))
@@ -262,6 +271,5 @@ bool doors_take_place(void (*on_replaced)(void))
     for (struct door *door = house.doors; door != NULL; door = door->next)
         if (door->inherits_file)
             listener_own_file(door->listener);
-    close_what_nobody_wants();
     return true;
 }

@@ -23,6 +23,7 @@
 #include "proxy/net/dial.h"
 #include "proxy/ops/http.h"
 #include "proxy/ops/log.h"
+#include "proxy/ops/systemd.h"
 #include "proxy/pool/encryption.h"
 #include "proxy/version.h"
 #include "proxy/worker.h"
@@ -94,15 +95,17 @@ static void on_hangup(void *context)
             LOG(LOG_ERROR, "cannot open the log file, the old one stays", log_text("error", strerror(errno)));
         return;
     }
+    systemd_reloading();
     struct config *c = read_again(process.config->file);
     if (c != NULL)
         take_config(c);
+    systemd_reloaded(c != NULL ? NULL : "the new config was refused: the old one is in force");
 }
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
 
-/* At least as long an event gets that was released at the very end. */
-enum { LAST_DELIVERIES_MS = 1000 };
+/* At least as long an event gets that was released at the very end; and all that follows drain_timeout is over in less than END_MS. */
+enum { LAST_DELIVERIES_MS = 1000, END_MS = 15 * 1000 };
 
 static uint64_t monotonic_ms(void)
 {
@@ -146,6 +149,7 @@ static void drain(bool replaced)
         http_close();
     else
         http_drain();
+    systemd_stopping("draining", process.config->drain_timeout_ms + END_MS);
     workers_drain(process.config->drain_timeout_ms, replaced);
 }
 
@@ -171,6 +175,7 @@ static void on_interrupt(void *context)
     }
     process.stopping = true;
     LOG(LOG_INFO, "stopping");
+    systemd_stopping("stopping", END_MS);
     doors_close();
     if (process.workers_ended)
         dispatch_finish(0, on_dispatch_finished, NULL);
@@ -259,6 +264,7 @@ static void run_workers(void)
     LOG(LOG_INFO, "started", log_text("version", PGATOMIC_VERSION), log_number("pid", (uint64_t)getpid()));
     log_flush();
     dispatch_start(process.config);
+    systemd_ready(workers_first_loop());
     workers_run();
     http_close();
     doors_end();
@@ -269,8 +275,8 @@ static void run_workers(void)
 /* Nobody's clients are touched before all that could fail has been tried. */
 static bool can_run(struct config *c, const struct run_options *options)
 {
-    return encryption_load(c) && doors_open(c, options->takeover) && open_http(c) &&
-           (!options->require_upstream || try_upstreams(c)) && doors_take_place(on_replaced);
+    return encryption_load(c) && systemd_inherit() && doors_open(c, options->takeover) && open_http(c) &&
+           doors_leave_none_over() && (!options->require_upstream || try_upstreams(c)) && doors_take_place(on_replaced);
 }
 
 int run_proxy(struct config *config_take, const struct run_options *options)
@@ -291,6 +297,7 @@ int run_proxy(struct config *config_take, const struct run_options *options)
     http_close();
     doors_close();
     doors_end();
+    systemd_end();
     for (size_t i = 0; i < 3; i++)
         loop_unwatch_signal(watches[i]);
     workers_free();

@@ -20,23 +20,26 @@ static size_t find(const struct address *a)
     return i;
 }
 
+static void add_bell(struct inherited *to, int bell)
+{
+    if (to->bell < 0)
+        to->bell = bell;
+    else if (bell >= 0)
+        close(bell);
+}
+
 void inherited_add(const struct inherited *socket)
 {
-    if (inherited_has(&socket->address)) {
+    size_t same = find(&socket->address);
+    if (same < sockets.count) {
         close(socket->fd);
-        if (socket->bell >= 0)
-            close(socket->bell);
+        add_bell(&sockets.list[same], socket->bell);
         return;
     }
     (void)fcntl(socket->fd, F_SETFL, fcntl(socket->fd, F_GETFL) | O_NONBLOCK);
     (void)fcntl(socket->fd, F_SETFD, FD_CLOEXEC);
     sockets.list = memory_grow(sockets.list, &sockets.capacity, sockets.count, sizeof *sockets.list);
     sockets.list[sockets.count++] = *socket;
-}
-
-bool inherited_has(const struct address *a)
-{
-    return find(a) < sockets.count;
 }
 
 static bool take(size_t i, struct inherited *out)

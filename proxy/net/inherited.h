@@ -8,15 +8,14 @@
 
 struct inherited {
     int fd;
-    int bell;        /* see bell.h; -1: none */
-    bool owns_file;  /* of a unix socket: it is removed with the listener */
-    const char *who; /* from whom it is, for messages; constant */
+    int bell;         /* see bell.h; -1: none */
+    bool owns_file;   /* of a unix socket: it is removed with the listener */
+    bool is_required; /* that nobody wants it is a mistake */
     struct address address;
 };
 
-/* Takes an open socket that listens. Only the first of an address is kept. */
+/* Takes an open socket that listens. Of an address, the first is kept, with the first bell. */
 void inherited_add(const struct inherited *socket);
-bool inherited_has(const struct address *a);
 /* Moves the socket of this address to the caller; false: there is none. */
 bool inherited_take(const struct address *a, struct inherited *out);
 /* Any that is left; false: none is. */

@@ -59,7 +59,7 @@ static void predecessor_free(struct predecessor *p)
 
 static void take_socket(const struct handover_packet *packet)
 {
-    struct inherited socket = { packet->fd, packet->bell, packet->owns_file, "the process before", { 0 } };
+    struct inherited socket = { .fd = packet->fd, .bell = packet->bell, .owns_file = packet->owns_file };
     if (packet->fd >= 0 && address_of_socket(&socket.address, packet->fd))
         inherited_add(&socket);
 }
@@ -94,12 +94,25 @@ static bool fail(const struct predecessor *p, char *error, size_t error_size)
     return false;
 }
 
+/* One process may listen at several addresses, and has handed over all of them. */
+static bool was_asked(pid_t pid)
+{
+    const struct predecessor *p = predecessors;
+    while (p != NULL && p->pid != pid)
+        p = p->next;
+    return p != NULL;
+}
+
 bool takeover_ask(const struct address *a, char *error, size_t error_size)
 {
     pid_t pid = 0;
-    int fd = inherited_has(a) ? -1 : call(a, &pid);
+    int fd = call(a, &pid);
     if (fd < 0)
         return true;
+    if (was_asked(pid)) {
+        close(fd);
+        return true;
+    }
     struct predecessor *p = or_abort(calloc(1, sizeof *p));
     *p = (struct predecessor){ .next = predecessors, .fd = fd, .pid = pid };
     struct handover_packet packet = { .kind = HANDOVER_TAKEOVER, .fd = -1, .bell = -1 };

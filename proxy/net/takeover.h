@@ -13,8 +13,8 @@
 /* The process of pgatomic, of the same user, that can be called at `a`; 0: none. */
 pid_t takeover_holder(const struct address *a);
 
-/* Asks whoever listens at `a` for its sockets, which are inherited (see inherited.h) unless they were already. False: there is somebody, but
- * it did not hand them over, and `error` says why. */
+/* Asks whoever listens at `a` for its sockets, which are inherited (see inherited.h); nobody is asked twice. False: there is somebody, but it
+ * did not hand them over, and `error` says why. */
 bool takeover_ask(const struct address *a, char *error, size_t error_size);
 /* Tells those who were asked that we are ready, and waits until they take no more clients. `on_cancels` is called with each address to
  * which cancel requests for their clients can go. `error` says which one did not answer, or is ""; false when that was the first, so that

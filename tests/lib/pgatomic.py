@@ -7,6 +7,7 @@
 The config is the caller's blocks behind what every test needs: where to listen, the upstream, a log with full payloads.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -38,6 +39,8 @@ class Pgatomic:
         self.config = os.path.join(self.directory, "pgatomic.conf")
         self.log = os.path.join(self.directory, "log.json")
         self.port = free_port()
+        self.environment = {}
+        self.sockets = []  # that are open for it when it starts, as descriptors 3, 4 and so on
         self.process = None
 
     def __enter__(self):
@@ -52,11 +55,21 @@ class Pgatomic:
         with open(self.config, "w") as file:
             file.write(CONFIG.format(port=self.port, log=self.log, upstream=self.server.port) + blocks)
 
+    def launch(self, *options):
+        """Returns at once. Sockets need LISTEN_PID, which only the process itself can know."""
+        fds = [fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 100) for sock in self.sockets]
+        moves = "".join(f" {3 + i}<&{fd} {fd}<&-" for i, fd in enumerate(fds))
+        command = ["bash", "-c", f'LISTEN_PID=$$ exec "$@"{moves}', "bash"] if fds else []
+        with open(os.path.join(self.directory, "stderr"), "ab") as errors:
+            self.process = subprocess.Popen([*command, self.binary, "run", "-c", self.config, *options], stdout=errors, stderr=errors,
+                                            pass_fds=fds, env={**os.environ, **self.environment})
+        for fd in fds:
+            os.close(fd)
+
     def start(self, *options):
         """Returns when the port takes connections."""
         self.write_config(self.blocks)
-        with open(os.path.join(self.directory, "stderr"), "ab") as errors:
-            self.process = subprocess.Popen([self.binary, "run", "-c", self.config, *options], stdout=errors, stderr=errors)
+        self.launch(*options)
         wait_until(self._is_listening, "pgatomic to listen")
 
     def is_alive(self):
