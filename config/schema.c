@@ -74,7 +74,7 @@ static const struct option limits_options[] = {
 };
 
 static const struct option auth_options[] = {
-    { "method", OPTION_WORD, INTO(struct config, auth), .fallback = "passthrough", .words = methods, .built = 1 },
+    { "method", OPTION_WORD, INTO(struct config, auth), .fallback = "passthrough", .words = methods, .built = 2 },
     { "users", OPTION_TEXT, INTO(struct config, auth_users), .fallback = "", .later = true },
     { "query", OPTION_TEXT, INTO(struct config, auth_query), .fallback = "", .later = true },
     { .name = NULL },
@@ -102,22 +102,19 @@ static const struct option login_options[] = {
 
 static const struct option database_options[] = {
     { "upstream", OPTION_TEXT, INTO(struct database, upstream), .required = true },
-    { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .words = pools, .built = 1 },
+    { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .words = pools },
     { "connect_timeout", OPTION_DURATION, INTO(struct database, connect_timeout_ms), .fallback = "5s", .least = 1,
       .most = LONGEST },
     { "control", OPTION_CONNINFO, INTO(struct database, control) },
-    { "pool_size", OPTION_COUNT, INTO(struct database, pool_size), .fallback = "20", .least = 1, .most = 100000,
-      .later = true },
-    { "min_size", OPTION_COUNT, INTO(struct database, min_size), .fallback = "0", .most = 100000, .later = true },
-    { "queue_timeout", OPTION_DURATION, INTO(struct database, queue_timeout_ms), .fallback = "30s", .most = LONGEST,
-      .later = true },
+    { "pool_size", OPTION_COUNT, INTO(struct database, pool_size), .fallback = "20", .least = 1, .most = 100000 },
+    { "min_size", OPTION_COUNT, INTO(struct database, min_size), .fallback = "0", .most = 100000 },
+    { "queue_timeout", OPTION_DURATION, INTO(struct database, queue_timeout_ms), .fallback = "30s", .most = LONGEST },
     { "server_idle_timeout", OPTION_DURATION, INTO(struct database, server_idle_timeout_ms), .fallback = "10min",
-      .most = LONGEST, .later = true },
-    { "server_lifetime", OPTION_DURATION, INTO(struct database, server_lifetime_ms), .fallback = "1h", .most = LONGEST,
-      .later = true },
-    { "server_reset", OPTION_WORD, INTO(struct database, server_reset), .fallback = "auto", .words = resets,
-      .later = true },
-    { "prepare_unnamed", OPTION_SWITCH, INTO(struct database, prepare_unnamed), .fallback = "off", .later = true },
+      .most = LONGEST },
+    { "server_lifetime", OPTION_DURATION, INTO(struct database, server_lifetime_ms), .fallback = "1h",
+      .most = LONGEST },
+    { "server_reset", OPTION_WORD, INTO(struct database, server_reset), .fallback = "auto", .words = resets },
+    { "prepare_unnamed", OPTION_SWITCH, INTO(struct database, prepare_unnamed), .fallback = "off" },
     { .name = NULL },
 };
 

@@ -14,6 +14,7 @@
 #include "protocol/memory.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/client.h"
+#include "proxy/pool/pool.h"
 
 /* How long a client that was told to end may take over its last words. */
 enum { STOP_TIMEOUT_US = 5 * 1000 * 1000, SWEEP_US = 200 * 1000 };
@@ -41,6 +42,8 @@ static void worker_init(struct worker *w, struct config *config)
     w->cancels.loop = &w->loop;
     w->controls.loop = &w->loop;
     w->controls.resolver = w->resolver;
+    w->statements = statements_new();
+    w->number = (unsigned)(w - workers.list);
 }
 
 /* What is under way from one thread to another meets nobody any more once all of them are empty. */
@@ -48,6 +51,7 @@ static void worker_empty(struct worker *w)
 {
     while (w->clients != NULL)
         client_drop(w->clients);
+    pools_close(w);
     cancel_requests_drop(&w->cancels);
 }
 
@@ -58,6 +62,8 @@ static void worker_destroy(struct worker *w)
     timer_free(w->deadline);
     timer_free(w->sweep);
     actions_free(&w->actions);
+    actions_free(&w->link_actions);
+    statements_free(w->statements);
     counts_free(&w->counts);
     loop_destroy(&w->loop);
     config_release(w->config);
@@ -199,6 +205,7 @@ static void obey_reload(void *context)
     w->config = o->config; /* the order's reference */
     for (struct client *c = w->clients; c != NULL; c = client_next(c))
         client_reload(c);
+    pools_reload(w);
     if (w == &workers.list[0])
         controls_learn(&w->controls, w->config);
     free(o);
@@ -374,7 +381,13 @@ void workers_free(void)
         worker_empty(&workers.list[i]);
     for (unsigned i = 0; i < workers.count; i++)
         worker_destroy(&workers.list[i]);
+    pools_free();
     free(workers.list);
+}
+
+struct worker *worker_at(unsigned number)
+{
+    return &workers.list[number];
 }
 
 bool workers_admit(size_t limit)

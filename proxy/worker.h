@@ -14,9 +14,11 @@
 #include "proxy/ops/counts.h"
 #include "proxy/pool/cancel.h"
 #include "proxy/pool/control.h"
+#include "proxy/pool/pool_part.h"
 #include "proxy/session/actions.h"
 
 struct client;
+struct statements;
 
 enum worker_phase {
     WORKER_RUNNING,
@@ -30,9 +32,13 @@ struct worker {
     struct config *config; /* a reference to the newest */
     struct cancel_requests cancels;
     struct controls controls;
-    struct client *clients; /* a list */
-    struct actions actions; /* of the callback that runs */
-    struct counts counts;   /* of what has ended */
+    struct client *clients;      /* a list */
+    struct actions actions;      /* of the callback that runs */
+    struct actions link_actions; /* what links have for servers */
+    struct statements *statements;
+    struct pools pools;
+    unsigned number;      /* among the workers */
+    struct counts counts; /* of what has ended */
     enum worker_phase phase;
     bool is_done;           /* it ends, and has no clients any more */
     bool patient;           /* DRAINING: who has just come may ask for something first */
@@ -70,6 +76,10 @@ void workers_stop(void);
 bool workers_ask(struct loop *home, void (*act)(void *context, struct worker *w), void (*on_done)(void *context),
                  void *context);
 unsigned workers_count(void);
+
+/* --- for pools ----------------------------------------------------------------------------------- */
+
+struct worker *worker_at(unsigned number);
 
 /* --- for clients --------------------------------------------------------------------------------- */
 

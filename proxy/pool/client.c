@@ -16,6 +16,7 @@
 #include "protocol/message.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/login.h"
+#include "proxy/pool/pooled.h"
 #include "proxy/pool/traffic.h"
 #include "proxy/session/session.h"
 
@@ -90,7 +91,9 @@ static void on_deadline(struct client *c, uint64_t deadline_us)
         return;
     case CLIENT_CLOSING:
         conn_close(&c->conn);
-        if (c->server != NULL)
+        if (c->pooled != NULL)
+            pooled_abandon(c);
+        else if (c->server != NULL)
             server_close(c->server);
         return;
     }
@@ -215,7 +218,10 @@ void client_on_server_ready(void *owner, bool readable)
             traffic_pass_server_input(c);
             break;
         case CLIENT_CLOSING:
-            client_discard_input(&c->server->conn);
+            if (c->pooled != NULL)
+                pooled_on_ending_input(c);
+            else
+                client_discard_input(&c->server->conn);
             break;
         case CLIENT_STARTUP:
         case CLIENT_CONNECTING:
@@ -236,9 +242,13 @@ void client_close(struct client *c, bool linger)
     c->lingering = linger && c->worker->phase == WORKER_RUNNING;
     if (c->lingering)
         conn_end_output(&c->conn);
-    c->server_lingering = c->session != NULL && session_is_busy(c->session) && server_is_open(c->server);
-    if (c->server_lingering)
-        conn_end_output(&c->server->conn);
+    if (c->pooled != NULL) {
+        c->server_lingering = pooled_begin_end(c);
+    } else {
+        c->server_lingering = c->session != NULL && session_is_busy(c->session) && server_is_open(c->server);
+        if (c->server_lingering)
+            conn_end_output(&c->server->conn);
+    }
     if (c->cancel != NULL)
         cancel_abandon(c->cancel);
     c->cancel = NULL;
@@ -252,7 +262,7 @@ void client_refuse(struct client *c, const char *sqlstate, const char *message)
     struct buffer bytes = { 0 };
     client_log(c, LOG_WARN, "client refused", message);
     message_add_error(&bytes, &fault);
-    if (c->server == NULL || !stream_is_inside_message(&c->server->stream))
+    if (c->server == NULL || !stream_is_inside_message(&c->replies))
         conn_send_span(&c->conn, buffer_span(&bytes));
     buffer_free(&bytes);
     client_close(c, true);
@@ -332,6 +342,7 @@ static void client_free(struct client *c)
         cancel_abandon(c->cancel);
     control_drop(c->question);
     conn_close(&c->conn);
+    pooled_free(c);
     server_free(c->server);
     login_free(c->login);
     if (c->session != NULL)
@@ -411,11 +422,11 @@ static void set_wants(struct client *c)
 static bool is_closed(struct client *c)
 {
     struct server *s = c->server;
-    if (s != NULL && !c->server_lingering && conn_queued(&s->conn) == 0)
+    if (s != NULL && c->pooled == NULL && !c->server_lingering && conn_queued(&s->conn) == 0)
         server_close(s);
     if (!c->lingering && conn_queued(&c->conn) == 0)
         conn_close(&c->conn);
-    return !conn_is_open(&c->conn) && (s == NULL || !server_is_open(s));
+    return !conn_is_open(&c->conn) && (s == NULL || !server_is_open(s)) && !(c->pooled != NULL && c->server_lingering);
 }
 
 static bool may_be_drained(struct client *c)
@@ -428,6 +439,8 @@ void client_settle(struct client *c)
 {
     if (c->state == CLIENT_SESSION && c->worker->phase == WORKER_DRAINING && may_be_drained(c))
         traffic_shut_down(c);
+    if (c->pooled != NULL)
+        pooled_settle(c);
     if (c->state == CLIENT_CLOSING && is_closed(c))
         client_free(c);
     else

@@ -14,6 +14,7 @@
 
 struct session;
 struct login;
+struct pooled;
 
 enum client_state {
     CLIENT_STARTUP,    /* its first packets */
@@ -37,8 +38,10 @@ struct client {
     uint64_t since_us; /* when it came, by the wall clock */
     struct conn conn;
     struct stream stream;              /* of the client's messages */
+    struct stream replies;             /* of the server's messages */
     struct buffer deferred;            /* for the server, behind the message that is under way */
-    struct server *server;             /* NULL until one is needed */
+    struct server *server;             /* NULL: it has none */
+    struct pooled *pooled;             /* NULL: pool = dedicated, or not logged in yet */
     struct login *login;               /* CLIENT_STARTUP to CLIENT_LOGIN; NULL later */
     struct session *session;           /* from CLIENT_SESSION on */
     struct cancel_request *cancel;     /* NULL: none is on its way */

@@ -20,6 +20,7 @@
 #include "proxy/events/dispatch.h"
 #include "proxy/ops/uuid.h"
 #include "proxy/pool/client.h"
+#include "proxy/pool/pooled_login.h"
 #include "proxy/pool/traffic.h"
 #include "proxy/session/session.h"
 #include "proxy/version.h"
@@ -36,25 +37,35 @@ void login_begin(struct client *c)
 
 /* --- the client's answers -------------------------------------------------------------------------- */
 
-static size_t relay_answer(struct client *c, struct span input)
+bool login_cut_answer(struct client *c, struct span input, struct frame *f, size_t *used)
 {
-    struct frame f;
+    *used = 0;
     if (!c->login->answer_wanted)
-        return 0;
-    switch (frame_next(frontend_messages, input, ANSWER_LIMIT, &f, NULL)) {
+        return false;
+    switch (frame_next(frontend_messages, input, ANSWER_LIMIT, f, NULL)) {
     case FRAME_MORE:
-        return 0;
+        return false;
     case FRAME_OK:
-        if (f.type == 'p')
+        if (f->type == 'p')
             break;
         /* fall through */
     case FRAME_BAD:
         client_refuse(c, "08P01", "an answer to the request for authentication was expected");
-        return input.size;
+        *used = input.size;
+        return false;
     }
     c->login->answer_wanted = false;
-    conn_send_span(&c->server->conn, f.bytes);
-    return f.bytes.size;
+    *used = f->bytes.size;
+    return true;
+}
+
+static size_t relay_answer(struct client *c, struct span input)
+{
+    struct frame f;
+    size_t used;
+    if (login_cut_answer(c, input, &f, &used))
+        conn_send_span(&c->server->conn, f.bytes);
+    return used;
 }
 
 void login_on_client_input(struct client *c)
@@ -67,7 +78,10 @@ void login_on_client_input(struct client *c)
         client_close(c, false);
         return;
     case CONN_INPUT:
-        conn_keep(&c->conn, input, relay_answer(c, input));
+        if (c->login->pooled != NULL)
+            pooled_login_on_client_input(c, input);
+        else
+            conn_keep(&c->conn, input, relay_answer(c, input));
         return;
     }
 }
@@ -109,7 +123,7 @@ static void keep_name(char to[LOGIN_ENCODING_SIZE], struct span name)
     snprintf(to, LOGIN_ENCODING_SIZE, "%.*s", (int)name.size, name.data);
 }
 
-static void on_parameter(struct login *l, const struct frame *f)
+void login_on_parameter(struct login *l, const struct frame *f)
 {
     struct span name, value;
     if (!message_read_parameter_status(frame_body(f), &name, &value))
@@ -148,7 +162,7 @@ static const char *sink_behind(void *context, const struct channel *channel, siz
     return dispatch_sink_behind(channel, w->config, bytes);
 }
 
-static void begin_session(struct client *c)
+static void start_session(struct client *c)
 {
     struct login *l = c->login;
     struct session_start start = { .config = l->config,
@@ -171,22 +185,31 @@ static void begin_session(struct client *c)
         session_set_config(c->session, c->worker->config);
 }
 
+void login_append_version(struct buffer *out)
+{
+    message_add_parameter_status(out, span_of("pgatomic_version"), span_of(PGATOMIC_VERSION));
+}
+
+void login_begin_session(struct client *c)
+{
+    bool replication = c->login->replication;
+    if (!replication)
+        start_session(c);
+    login_free(c->login);
+    c->login = NULL;
+    client_end_timer(c);
+    client_set_state(c, replication ? CLIENT_RAW : CLIENT_SESSION);
+}
+
 /* The first ReadyForQuery: from here on others look at the bytes. */
 static void on_ready(struct client *c)
 {
     struct actions *a = &c->worker->actions;
     struct buffer version = { 0 };
-    message_add_parameter_status(&version, span_of("pgatomic_version"), span_of(PGATOMIC_VERSION));
+    login_append_version(&version);
     actions_to_client(a, actions_keep(a, buffer_span(&version)));
     buffer_free(&version);
-
-    bool replication = c->login->replication;
-    if (!replication)
-        begin_session(c);
-    login_free(c->login);
-    c->login = NULL;
-    client_end_timer(c);
-    client_set_state(c, replication ? CLIENT_RAW : CLIENT_SESSION);
+    login_begin_session(c);
 }
 
 static void relay_message(struct client *c, const struct frame *f)
@@ -197,7 +220,7 @@ static void relay_message(struct client *c, const struct frame *f)
         bytes = on_authentication(c, f);
         break;
     case 'S':
-        on_parameter(c->login, f);
+        login_on_parameter(c->login, f);
         break;
     case 'K':
         on_key(c, f);
@@ -210,13 +233,13 @@ static void relay_message(struct client *c, const struct frame *f)
         break;
     }
     actions_to_client(&c->worker->actions, bytes);
-    c->server->stream.left = f->left;
+    c->replies.left = f->left;
 }
 
 /* Messages up to the first ReadyForQuery. */
 static size_t relay_messages(struct client *c, struct span input)
 {
-    size_t used = stream_take(&c->server->stream, input);
+    size_t used = stream_take(&c->replies, input);
     actions_to_client(&c->worker->actions, span_make(input.data, used));
     while (c->state == CLIENT_LOGIN) {
         struct frame f;
@@ -245,7 +268,7 @@ static void feed_kept(struct client *c)
 
 static void on_server_lost(struct client *c)
 {
-    if (c->login->refused || stream_is_inside_message(&c->server->stream))
+    if (c->login->refused || stream_is_inside_message(&c->replies))
         client_close(c, true);
     else
         client_refuse(c, "08006", "the upstream closed the connection unexpectedly");
@@ -254,6 +277,10 @@ static void on_server_lost(struct client *c)
 void login_on_server_input(struct client *c)
 {
     struct span input;
+    if (c->login->pooled != NULL) {
+        pooled_login_on_server_input(c);
+        return;
+    }
     switch (conn_receive(&c->server->conn, &input)) {
     case CONN_NOTHING:
         return;

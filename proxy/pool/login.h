@@ -8,6 +8,8 @@
 #include "protocol/buffer.h"
 
 struct client;
+struct frame;
+struct pooled_login;
 
 enum { LOGIN_TIMEOUT_US = 60 * 1000 * 1000, LOGIN_ENCODING_SIZE = 32 };
 
@@ -30,6 +32,8 @@ struct login {
     char encoding[LOGIN_ENCODING_SIZE], server_encoding[LOGIN_ENCODING_SIZE];
     bool standard_conforming_strings;
     bool default_read_only;
+
+    struct pooled_login *pooled; /* NULL: the upstream authenticates the client */
 };
 
 struct login *login_new(void);
@@ -37,6 +41,16 @@ void login_free(struct login *l); /* NULL: nothing */
 
 /* startup.c: bytes are there in CLIENT_STARTUP. */
 void startup_on_client_input(struct client *c);
+
+/* login.c: the client's answer at the front of `input`, when one was asked for. False: there is none yet, or something else, for which the
+ * client was refused. *used: how much of the input is done with. */
+bool login_cut_answer(struct client *c, struct span input, struct frame *f, size_t *used);
+/* A ParameterStatus is for the client. */
+void login_on_parameter(struct login *l, const struct frame *f);
+/* The session begins with what is known; the login is over. */
+void login_begin_session(struct client *c);
+/* Appends what tells a client whom it talks to. */
+void login_append_version(struct buffer *out);
 
 /* login.c: the upstream is connected. */
 void login_begin(struct client *c);

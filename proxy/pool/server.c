@@ -5,10 +5,15 @@
 
 #include "protocol/memory.h"
 
+void server_init(struct server *s, struct loop *l, void (*on_ready)(void *owner, bool readable), void *owner)
+{
+    *s = (struct server){ .conn = { .fd = -1 }, .loop = l, .on_ready = on_ready, .owner = owner };
+}
+
 struct server *server_new(struct loop *l, void (*on_ready)(void *owner, bool readable), void *owner)
 {
     struct server *s = or_abort(malloc(sizeof *s));
-    *s = (struct server){ .conn = { .fd = -1 }, .loop = l, .on_ready = on_ready, .owner = owner };
+    server_init(s, l, on_ready, owner);
     return s;
 }
 

@@ -6,11 +6,9 @@
 #include "proxy/net/conn.h"
 #include "proxy/net/dial.h"
 #include "proxy/pool/cancel.h"
-#include "proxy/pool/stream.h"
 
 struct server {
     struct conn conn;       /* closed until it is connected */
-    struct stream stream;   /* of the message of which a part has not come yet */
     struct dial *dial;      /* NULL: not connecting */
     struct address address; /* where it is connected to */
     struct cancel_key *key; /* NULL: the upstream gave none */
@@ -20,6 +18,8 @@ struct server {
     void *owner;
 };
 
+/* One that is part of something else; server_close() ends it. */
+void server_init(struct server *s, struct loop *l, void (*on_ready)(void *owner, bool readable), void *owner);
 struct server *server_new(struct loop *l, void (*on_ready)(void *owner, bool readable), void *owner);
 /* Closes what is open. NULL: nothing. */
 void server_free(struct server *s);

@@ -17,6 +17,7 @@
 #include "protocol/message.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/encryption.h"
+#include "proxy/pool/pooled_login.h"
 #include "proxy/pool/startup_options.h"
 
 struct login *login_new(void)
@@ -37,6 +38,7 @@ void login_free(struct login *l)
     free(l->application);
     free(l->label);
     buffer_free(&l->packet);
+    pooled_login_free(l->pooled);
     free(l);
 }
 
@@ -212,6 +214,10 @@ static void begin_session(struct client *c, const struct message_startup *m)
         buffer_free(&words);
         return;
     }
+    if (l->upstream->pool != POOL_DEDICATED) {
+        pooled_login_begin(c, m);
+        return;
+    }
     build_packet(l, m);
     client_set_state(c, CLIENT_CONNECTING);
     c->server = server_new(&c->worker->loop, client_on_server_ready, c);
@@ -312,4 +318,6 @@ void startup_on_client_input(struct client *c)
         return;
     }
     conn_keep(&c->conn, input, take_packets(c, input));
+    if (c->state == CLIENT_LOGIN)
+        pooled_login_start(c);
 }

@@ -34,37 +34,54 @@ static bool starts_with(struct span s, const char *prefix)
     return s.size >= size && memcmp(s.data, prefix, size) == 0;
 }
 
-/* The value, when `setting` is "name=value"; names are compared as PostgreSQL does, without regard to case. */
-static bool setting_value(struct span setting, const char *name, struct span *value)
+/* "name=value" in two. */
+static bool split_setting(struct span setting, struct span *name, struct span *value)
 {
-    size_t size = strlen(name);
-    if (setting.size <= size || strncasecmp(setting.data, name, size) != 0 || setting.data[size] != '=')
+    const char *equals = setting.size > 0 ? memchr(setting.data, '=', setting.size) : NULL;
+    if (equals == NULL)
         return false;
-    *value = span_make(setting.data + size + 1, setting.size - size - 1);
+    *name = span_make(setting.data, (size_t)(equals - setting.data));
+    *value = span_make(equals + 1, setting.size - name->size - 1);
     return true;
 }
 
-bool startup_option(struct span options, const char *name, struct buffer *out)
+bool startup_next_setting(struct span options, size_t *at, struct buffer *word, struct span *name, struct span *value)
 {
-    struct buffer word = { 0 };
-    size_t before = out->size;
-    bool found = false;
-    for (size_t at = 0; next_word(options, &at, &word);) {
-        struct span setting = buffer_span(&word), value;
+    while (next_word(options, at, word)) {
+        struct span setting = buffer_span(word);
         if (span_is(setting, "-c")) {
-            if (!next_word(options, &at, &word))
-                break;
-            setting = buffer_span(&word);
+            if (!next_word(options, at, word))
+                return false;
+            setting = buffer_span(word);
         } else if (starts_with(setting, "-c") || starts_with(setting, "--")) {
             setting = span_make(setting.data + 2, setting.size - 2);
         } else {
             continue;
         }
-        if (setting_value(setting, name, &value)) {
-            out->size = before;
-            buffer_append_span(out, value);
-            found = true;
-        }
+        if (split_setting(setting, name, value))
+            return true;
+    }
+    return false;
+}
+
+/* Names are compared as PostgreSQL does, without regard to case. */
+static bool is_same_name(struct span a, const char *b)
+{
+    return a.size == strlen(b) && strncasecmp(a.data, b, a.size) == 0;
+}
+
+bool startup_option(struct span options, const char *name, struct buffer *out)
+{
+    struct buffer word = { 0 };
+    struct span each, value;
+    size_t before = out->size;
+    bool found = false;
+    for (size_t at = 0; startup_next_setting(options, &at, &word, &each, &value);) {
+        if (!is_same_name(each, name))
+            continue;
+        out->size = before;
+        buffer_append_span(out, value);
+        found = true;
     }
     buffer_free(&word);
     return found;

@@ -16,6 +16,7 @@
 #include "proxy/events/tally.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/client.h"
+#include "proxy/pool/pooled.h"
 #include "proxy/session/session.h"
 
 enum { CANCEL_CONNECT_MS = 5000 };
@@ -56,11 +57,17 @@ static inline void gather_add(struct gather *g, struct span bytes)
 
 static void on_cancel_closed(void *context, const char *error);
 
-static void cancel_query(struct client *c)
+/* False: nothing is on its way that had to be waited for. */
+static bool cancel_query(struct client *c)
 {
     struct cancel_target target;
+    if (c->pooled != NULL)
+        return pooled_cancel(c, on_cancel_closed);
+    if (c->server->key == NULL) /* the upstream gave none */
+        return false;
     cancel_key_target(c->server->key, &target);
     c->cancel = cancel_send(&c->worker->cancels, &target, CANCEL_CONNECT_MS, on_cancel_closed, c);
+    return true;
 }
 
 struct aftermath {
@@ -151,11 +158,45 @@ static void perform_other(struct client *c, struct action *action, struct afterm
     }
 }
 
+/* With a link in between the bytes go there. */
+static inline void add_to_server(struct client *c, struct gather *to_server, struct span bytes)
+{
+    if (c->pooled == NULL)
+        gather_add(to_server, bytes);
+    else
+        pooled_to_server(c, bytes);
+}
+
+static void perform_one(struct client *c, const struct action *action)
+{
+    if (action->kind == ACTION_TO_CLIENT) {
+        conn_send_span(&c->conn, action->bytes);
+    } else if (c->pooled == NULL) {
+        conn_send_span(&c->server->conn, action->bytes);
+    } else {
+        pooled_to_server(c, action->bytes);
+        pooled_flush(c);
+    }
+}
+
+void traffic_send_to_server(struct client *c, const struct actions *a)
+{
+    if (a->count == 1) {
+        conn_send_span(&c->server->conn, a->list[0].bytes);
+        return;
+    }
+    struct gather to_server;
+    gather_begin(&to_server, &c->server->conn);
+    for (size_t i = 0; i < a->count; i++)
+        gather_add(&to_server, a->list[i].bytes);
+    gather_send(&to_server);
+}
+
 static void perform_list(struct client *c, struct aftermath *after)
 {
     struct actions *a = &c->worker->actions;
     if (a->count == 1 && !a->has_other) { /* almost always */
-        conn_send_span(a->list[0].kind == ACTION_TO_CLIENT ? &c->conn : &c->server->conn, a->list[0].bytes);
+        perform_one(c, &a->list[0]);
         actions_clear(a);
         return;
     }
@@ -165,13 +206,16 @@ static void perform_list(struct client *c, struct aftermath *after)
     for (size_t i = 0; i < a->count; i++) {
         struct action *action = &a->list[i];
         if (action->kind == ACTION_TO_SERVER)
-            gather_add(&to_server, action->bytes);
+            add_to_server(c, &to_server, action->bytes);
         else if (action->kind == ACTION_TO_CLIENT)
             gather_add(&to_client, action->bytes);
         else
             perform_other(c, action, after);
     }
-    gather_send(&to_server);
+    if (c->pooled == NULL)
+        gather_send(&to_server);
+    else
+        pooled_flush(c);
     gather_send(&to_client);
     actions_clear(a);
 }
@@ -181,9 +225,7 @@ void traffic_perform(struct client *c)
 {
     struct aftermath after = { false, false };
     perform_list(c, &after);
-    if (after.cancel && c->server->key != NULL) {
-        cancel_query(c);
-    } else if (after.cancel) { /* the upstream gave no key: there is nothing to wait for */
+    if (after.cancel && !cancel_query(c)) {
         session_on_cancelled(c->session, &c->worker->actions);
         perform_list(c, &after);
     }
@@ -206,7 +248,7 @@ static void lose_client(struct client *c)
 {
     c->lost = true;
     c->held = false;
-    if (stream_is_inside_message(&c->stream))
+    if (stream_is_inside_message(&c->stream) && c->server != NULL)
         conn_end_output(&c->server->conn);
     c->stream.left = 0;
     session_on_client_lost(c->session, &c->worker->actions);
@@ -217,7 +259,7 @@ static void lose_client(struct client *c)
 static void on_violation(struct client *c)
 {
     client_log(c, LOG_WARN, "client sent a message of an invalid type or length", NULL);
-    if (!stream_is_inside_message(&c->server->stream)) {
+    if (!stream_is_inside_message(&c->replies)) {
         struct message_fault fault = { .severity = "FATAL", .sqlstate = "08P01" };
         fault.message = span_of("invalid message type or length");
         struct buffer message = { 0 };
@@ -309,17 +351,21 @@ static size_t feed_client(struct client *c, struct span input)
 }
 
 /* The server is gone. When it went in the middle of a message to the client, no words can follow that. */
-static void lose_server(struct client *c, const char *words)
+void traffic_lose_server(struct client *c, const char *words)
 {
-    if (stream_is_inside_message(&c->server->stream))
+    if (stream_is_inside_message(&c->replies))
         conn_end_output(&c->conn);
-    server_close(c->server);
+    c->replies.left = 0;
+    if (c->pooled != NULL)
+        pooled_cut(c);
+    else
+        server_close(c->server);
     session_on_server_lost(c->session, span_of(words), &c->worker->actions);
 }
 
 static size_t pass_server(struct client *c, struct span input)
 {
-    size_t passed = c->server->stream.left == 0 ? session_pass_server(c->session, input) : 0;
+    size_t passed = c->replies.left == 0 ? session_pass_server(c->session, input) : 0;
     actions_to_client(&c->worker->actions, span_make(input.data, passed));
     return passed;
 }
@@ -327,7 +373,7 @@ static size_t pass_server(struct client *c, struct span input)
 static size_t feed_server(struct client *c, struct span input)
 {
     struct actions *a = &c->worker->actions;
-    struct stream *s = &c->server->stream;
+    struct stream *s = &c->replies;
     size_t used = stream_take(s, input);
     if (used > 0 && s->rest == REST_FORWARD)
         actions_to_client(a, span_make(input.data, used));
@@ -340,7 +386,7 @@ static size_t feed_server(struct client *c, struct span input)
             return used;
         case FRAME_BAD:
             client_log(c, LOG_ERROR, "the upstream sent a message of an invalid type or length", NULL);
-            lose_server(c, "the server sent a message that the protocol does not know");
+            traffic_lose_server(c, "the server sent a message that the protocol does not know");
             return input.size;
         case FRAME_OK:
             if (f.left > 0 && session_wants_whole_row(c->session))
@@ -370,7 +416,7 @@ static void defer_inside_message(struct client *c)
 }
 
 /* The end of every batch but the client's own: something has changed, so what the session would not take is offered again. */
-static void resume_and_perform(struct client *c)
+void traffic_resume(struct client *c)
 {
     struct span kept = conn_kept(&c->conn);
     size_t used = 0;
@@ -378,6 +424,7 @@ static void resume_and_perform(struct client *c)
     defer_inside_message(c);
     if (was_held) {
         c->held = false;
+        set_time(c);
         used = feed_client(c, kept);
     }
     traffic_perform(c);
@@ -400,8 +447,14 @@ static bool send_if_all_passed(struct span input, size_t passed, struct conn *fr
 static void on_client_bytes(struct client *c, struct span input)
 {
     size_t used = may_pass_client(c) ? session_pass_client(c->session, input) : 0;
-    if (send_if_all_passed(input, used, &c->conn, &c->server->conn))
+    if (c->pooled == NULL && send_if_all_passed(input, used, &c->conn, &c->server->conn))
         return;
+    if (c->pooled != NULL && used == input.size) {
+        pooled_to_server(c, input);
+        pooled_flush(c);
+        conn_keep(&c->conn, input, used);
+        return;
+    }
     set_time(c);
     actions_to_server(&c->worker->actions, span_make(input.data, used));
     used += feed_client(c, span_make(input.data + used, input.size - used));
@@ -409,17 +462,44 @@ static void on_client_bytes(struct client *c, struct span input)
     conn_keep(&c->conn, input, used);
 }
 
+size_t traffic_hear(struct client *c, struct span bytes)
+{
+    size_t taken = c->held ? 0 : pass_server(c, bytes);
+    if (taken == bytes.size)
+        return taken;
+    set_time(c);
+    return taken + feed_server(c, span_make(bytes.data + taken, bytes.size - taken));
+}
+
+void traffic_hear_replies(struct client *c, struct span bytes)
+{
+    set_time(c);
+    feed_server(c, bytes);
+    traffic_resume(c);
+}
+
 static void on_server_bytes(struct client *c, struct span input)
 {
     struct server *s = c->server;
-    size_t used = s->stream.left == 0 && !c->held ? session_pass_server(c->session, input) : 0;
+    if (c->pooled != NULL) {
+        pooled_on_server_bytes(c, input);
+        return;
+    }
+    size_t used = c->replies.left == 0 && !c->held ? session_pass_server(c->session, input) : 0;
     if (send_if_all_passed(input, used, &s->conn, &c->conn))
         return;
     set_time(c);
     actions_to_client(&c->worker->actions, span_make(input.data, used));
     used += feed_server(c, span_make(input.data + used, input.size - used));
-    resume_and_perform(c);
+    traffic_resume(c);
     conn_keep(&s->conn, input, used);
+}
+
+/* Who waits for a server is not listened to, but for the end of it. */
+static void hold_input(struct client *c, struct span input)
+{
+    c->held = true;
+    conn_keep(&c->conn, input, 0);
 }
 
 void traffic_on_client_input(struct client *c)
@@ -433,13 +513,18 @@ void traffic_on_client_input(struct client *c)
     case CONN_NOTHING:
         return;
     case CONN_INPUT:
-        on_client_bytes(c, input);
+        if (c->pooled != NULL && pooled_is_waiting(c->pooled))
+            hold_input(c, input);
+        else
+            on_client_bytes(c, input);
         return;
     case CONN_LOST:
         conn_close(&c->conn);
         set_time(c);
         lose_client(c);
         traffic_perform(c);
+        if (c->state == CLIENT_SESSION && c->pooled != NULL && pooled_is_waiting(c->pooled))
+            pooled_refuse(c, "08006", "the client has gone");
         return;
     }
 }
@@ -455,7 +540,7 @@ void traffic_on_server_input(struct client *c)
         return;
     case CONN_LOST:
         set_time(c);
-        lose_server(c, "server closed the connection unexpectedly");
+        traffic_lose_server(c, "server closed the connection unexpectedly");
         traffic_perform(c);
         return;
     }
@@ -468,8 +553,10 @@ static void on_cancel_closed(void *context, const char *error)
     if (error != NULL)
         client_log(c, LOG_WARN, "a running query could not be cancelled", error);
     set_time(c);
+    if (c->pooled != NULL)
+        pooled_on_cancelled(c);
     session_on_cancelled(c->session, &c->worker->actions);
-    resume_and_perform(c);
+    traffic_resume(c);
     client_settle(c);
 }
 
@@ -479,7 +566,7 @@ static void on_outcome(void *context, enum session_outcome outcome)
     c->question = NULL;
     set_time(c);
     session_on_outcome(c->session, outcome, &c->worker->actions);
-    resume_and_perform(c);
+    traffic_resume(c);
     client_settle(c);
 }
 
@@ -489,7 +576,7 @@ void traffic_on_deadline(struct client *c, uint64_t deadline_us)
     uint64_t now_us = loop_now_us(&c->worker->loop);
     session_set_time(c->session, now_us > deadline_us ? now_us : deadline_us);
     session_on_time(c->session, &c->worker->actions);
-    resume_and_perform(c);
+    traffic_resume(c);
 }
 
 void traffic_shut_down(struct client *c)
@@ -504,8 +591,8 @@ void traffic_shut_down(struct client *c)
 void traffic_cut(struct client *c)
 {
     set_time(c);
-    if (server_is_open(c->server))
-        lose_server(c, "the process ends");
+    if (c->server != NULL && server_is_open(c->server))
+        traffic_lose_server(c, "the process ends");
     session_on_outcome(c->session, OUTCOME_UNKNOWN, &c->worker->actions);
     traffic_perform(c);
 }
@@ -561,7 +648,7 @@ void traffic_begin(struct client *c, struct span input, size_t used)
         set_time(c);
         used += feed_server(c, rest);
         c->held = conn_kept(&c->conn).size > 0; /* sent early, and not looked at yet */
-        resume_and_perform(c);
+        traffic_resume(c);
     }
     conn_keep(&c->server->conn, input, used);
 }

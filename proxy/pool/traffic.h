@@ -31,4 +31,19 @@ void traffic_pass_server_input(struct client *c);
 /* Performs and clears the worker's actions. */
 void traffic_perform(struct client *c);
 
+/* --- for pooled.c -------------------------------------------------------------------------------- */
+
+struct actions;
+
+/* Hands the session bytes that are, or stand for, a server's; how many it has taken. To be performed. */
+size_t traffic_hear(struct client *c, struct span bytes);
+/* The same with all of them, and performs. They are whole messages. */
+void traffic_hear_replies(struct client *c, struct span bytes);
+/* Something has changed: what the session would not take is offered again, and all is performed. */
+void traffic_resume(struct client *c);
+/* Closes the server. To be performed. */
+void traffic_lose_server(struct client *c, const char *words);
+/* Sends the actions' bytes. */
+void traffic_send_to_server(struct client *c, const struct actions *a);
+
 #endif

@@ -1,0 +1,434 @@
+/* A server in the pool's own hands.
+ *
+ *     connecting --dialed--> login --ReadyForQuery--> READY: idle, or a client's
+ *         |                    |                       |  ^
+ *         +------ closed <-----+---- idle for too long-+  +--- CLEANING <--- comes back with something on it
+ *
+ * In each state its messages are read by one function, a frame at a time; nobody else's bytes are among them. What an idle server says is
+ * recorded, logged or dropped: notices, parameters that a reload of its config has changed, and last words, which nobody waits for. */
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "protocol/memory.h"
+#include "protocol/message.h"
+#include "proxy/ops/log.h"
+#include "proxy/pool/pool.h"
+#include "proxy/pool/server_login.h"
+#include "proxy/worker.h"
+
+enum { LOGIN_US = 15 * 1000 * 1000, CLEANING_US = 15 * 1000 * 1000, MESSAGE_MOST = 1 << 20 };
+
+static void on_login_ready(void *owner, bool readable);
+static void on_cleaning_ready(void *owner, bool readable);
+
+/* --- ending ------------------------------------------------------------------------------------------- */
+
+static void stop_timer(struct pool_server *s)
+{
+    timer_free(s->timer);
+    s->timer = NULL;
+}
+
+static void leave_state(struct pool_server *s)
+{
+    struct pool *p = s->pool;
+    if (s->state == POOL_SERVER_CONNECTING)
+        p->connecting_count--;
+    else if (s->state == POOL_SERVER_CLEANING)
+        p->cleaning_count--;
+    else if (s->idle_link != NULL)
+        pool_unlink_idle(s);
+    s->state = POOL_SERVER_READY;
+}
+
+static void unlink_server(struct pool_server *s)
+{
+    *s->link = s->next;
+    if (s->next != NULL)
+        s->next->link = s->link;
+}
+
+static void link_server(struct pool_server *s, struct pool *p)
+{
+    s->pool = p;
+    s->next = p->servers;
+    s->link = &p->servers;
+    if (s->next != NULL)
+        s->next->link = &s->next;
+    p->servers = s;
+}
+
+void pool_server_close(struct pool_server *s)
+{
+    struct pool *p = s->pool;
+    leave_state(s);
+    unlink_server(s);
+    cancel_guard_dissolve(&p->worker->cancels, &s->guard);
+    stop_timer(s);
+    server_close(&s->server);
+    server_login_free(s->login);
+    link_server_free(s->record);
+    if (s->config != NULL)
+        config_release(s->config);
+    free(s);
+    atomic_fetch_sub(&p->shared->servers, 1);
+    pool_on_room(p);
+    pool_let_go(p->shared);
+}
+
+/* Says farewell, as a client does that has nothing more to ask. */
+static void retire(struct pool_server *s)
+{
+    struct buffer farewell = { 0 };
+    message_add_terminate(&farewell);
+    conn_send_span(&s->server.conn, buffer_span(&farewell));
+    buffer_free(&farewell);
+    pool_server_close(s);
+}
+
+void pool_discard(struct pool_server *s)
+{
+    s->pool->active_count--;
+    pool_server_close(s);
+}
+
+/* --- reading ------------------------------------------------------------------------------------------- */
+
+enum heard { HEARD_MORE, HEARD_ENOUGH };
+
+/* Hands what has come to `hear`, a frame at a time. False: the connection has ended, or says what the protocol does not know. After
+ * HEARD_ENOUGH the server may be anybody's, and is not touched any more. */
+static bool read_frames(struct pool_server *s, enum heard (*hear)(struct pool_server *s, const struct frame *f))
+{
+    struct span input;
+    size_t used = 0;
+    enum conn_result result = conn_receive(&s->server.conn, &input);
+    if (result != CONN_INPUT)
+        return result == CONN_NOTHING;
+    for (;;) {
+        struct frame f;
+        switch (frame_next_whole(backend_messages, span_make(input.data + used, input.size - used), MESSAGE_MOST, &f,
+                                 NULL)) {
+        case FRAME_MORE:
+            conn_keep(&s->server.conn, input, used);
+            return true;
+        case FRAME_BAD:
+            return false;
+        case FRAME_OK:
+            used += f.bytes.size;
+        }
+        if (f.type == 'Z' && used == input.size)
+            conn_keep(&s->server.conn, input, used);
+        if (hear(s, &f) == HEARD_ENOUGH)
+            return true;
+    }
+}
+
+static void record_parameter(struct pool_server *s, const struct frame *f)
+{
+    struct span name, value;
+    if (message_read_parameter_status(frame_body(f), &name, &value))
+        link_server_on_parameter(s->record, name, value);
+}
+
+static void log_last_words(struct pool_server *s, const struct frame *f)
+{
+    struct message_error e;
+    if (message_read_error(frame_body(f), &e))
+        LOG(LOG_WARN, "an idle server has said an error", log_text("database", s->pool->shared->name),
+            log_text("user", s->pool->shared->user), log_span("sqlstate", e.sqlstate), log_span("detail", e.message));
+}
+
+static enum heard hear_idle(struct pool_server *s, const struct frame *f)
+{
+    if (f->type == 'S')
+        record_parameter(s, f);
+    else if (f->type == 'E')
+        log_last_words(s, f);
+    else if (f->type != 'N' && f->type != 'A')
+        s->unwell = true;
+    return HEARD_MORE;
+}
+
+void pool_on_idle_ready(void *owner, bool readable)
+{
+    struct pool_server *s = owner;
+    if (readable && (!read_frames(s, hear_idle) || s->unwell))
+        pool_server_close(s);
+}
+
+/* --- connecting ----------------------------------------------------------------------------------------- */
+
+static void fail_to_connect(struct pool_server *s, const char *sqlstate, const char *message)
+{
+    struct pool *p = s->pool;
+    pool_hold(p->shared);
+    pool_connect_failed(p, sqlstate, message);
+    pool_server_close(s);
+    pool_watch_time(p);
+    pool_let_go(p->shared);
+}
+
+static void on_login_late(void *context)
+{
+    fail_to_connect(context, "08006", "the upstream took too long to log pgatomic in");
+}
+
+static void fill_at_random(void *context, void *to, size_t size)
+{
+    (void)context;
+    for (size_t done = 0; done < size;) {
+        ssize_t got = getrandom((char *)to + done, size - done, 0);
+        if (got > 0)
+            done += (size_t)got;
+    }
+}
+
+static void begin_login(struct pool_server *s)
+{
+    struct pool *p = s->pool;
+    struct credentials credentials = { 0 };
+    struct buffer out = { 0 };
+    pool_copy_credentials(p, &credentials);
+    struct server_login_start start = {
+        .user = span_of(p->shared->user),
+        .database = span_of(p->database->dbname != NULL ? p->database->dbname : p->shared->name),
+        .credentials = &credentials,
+        .minor = p->minor_refused ? 0 : 2,
+        .random = { fill_at_random, NULL },
+        .record = s->record,
+    };
+    s->login = server_login_new(&start, &out);
+    credentials_wipe(&credentials);
+    conn_send_span(&s->server.conn, buffer_span(&out));
+    conn_want_input(&s->server.conn, true);
+    buffer_free(&out);
+}
+
+static void on_connected(void *owner, const char *error)
+{
+    struct pool_server *s = owner;
+    if (error == NULL) {
+        begin_login(s);
+        return;
+    }
+    struct buffer words = { 0 };
+    buffer_format(&words, "could not connect to the upstream: %s", error);
+    buffer_append_u8(&words, '\0');
+    fail_to_connect(s, "08006", words.data);
+    buffer_free(&words);
+}
+
+static void dial(struct pool_server *s)
+{
+    struct pool *p = s->pool;
+    server_connect(&s->server, p->worker->resolver, p->database, on_connected);
+}
+
+void pool_server_connect(struct pool *p)
+{
+    struct pool_server *s = or_abort(calloc(1, sizeof *s));
+    server_init(&s->server, &p->worker->loop, on_login_ready, s);
+    s->record = link_server_new();
+    s->state = POOL_SERVER_CONNECTING;
+    s->generation = p->generation;
+    s->config = config_retain(p->config); /* the dial borrows its hosts */
+    s->guard.owner = s;
+    p->connecting_count++;
+    pool_hold(p->shared);
+    link_server(s, p);
+    s->timer = timer_new(&p->worker->loop, on_login_late, s);
+    timer_start(s->timer, p->database->connect_timeout_ms * 1000 + LOGIN_US);
+    dial(s);
+}
+
+static void finish_login(struct pool_server *s)
+{
+    struct pool *p = s->pool;
+    struct span secret;
+    if (server_login_key(s->login, &s->process_id, &secret))
+        server_set_key(&s->server, s->process_id, secret);
+    server_login_free(s->login);
+    s->login = NULL;
+    config_release(s->config);
+    s->config = NULL;
+    stop_timer(s);
+    leave_state(s);
+    s->connected_us = loop_now_us(&p->worker->loop);
+    p->backoff_us = 0;
+    LOG(LOG_DEBUG, "a server of the pool is connected", log_text("database", p->shared->name),
+        log_text("user", p->shared->user), log_number("process_id", s->process_id));
+    pool_server_ready(s);
+}
+
+/* A server that knows no minor versions is asked again in the words of 3.0, from then on at once. */
+static void give_up_login(struct pool_server *s)
+{
+    const struct server_login_fault *fault = server_login_fault(s->login);
+    if (!fault->refuses_version) {
+        fail_to_connect(s, fault->sqlstate, fault->message);
+        return;
+    }
+    s->pool->minor_refused = true;
+    server_login_free(s->login);
+    s->login = NULL;
+    server_close(&s->server);
+    dial(s);
+}
+
+static enum heard hear_login(struct pool_server *s, const struct frame *f)
+{
+    struct buffer out = { 0 };
+    enum auth_state state = server_login_on_frame(s->login, f, &out);
+    conn_send_span(&s->server.conn, buffer_span(&out));
+    buffer_free(&out);
+    switch (state) {
+    case AUTH_MORE:
+        return HEARD_MORE;
+    case AUTH_OK:
+        finish_login(s);
+        return HEARD_ENOUGH;
+    case AUTH_FAILED:
+        give_up_login(s);
+        return HEARD_ENOUGH;
+    }
+    return HEARD_ENOUGH;
+}
+
+static void on_login_ready(void *owner, bool readable)
+{
+    struct pool_server *s = owner;
+    if (!readable || read_frames(s, hear_login))
+        return;
+    server_login_on_lost(s->login);
+    fail_to_connect(s, server_login_fault(s->login)->sqlstate, server_login_fault(s->login)->message);
+}
+
+/* --- cleaning ------------------------------------------------------------------------------------------- */
+
+static void on_cleaning_late(void *context)
+{
+    pool_server_close(context);
+}
+
+static void end_cleaning(struct pool_server *s)
+{
+    stop_timer(s);
+    leave_state(s);
+    pool_server_ready(s);
+}
+
+static enum heard hear_cleaning(struct pool_server *s, const struct frame *f)
+{
+    switch (f->type) {
+    case 'S':
+        record_parameter(s, f);
+        return HEARD_MORE;
+    case 'E':
+        log_last_words(s, f);
+        s->unwell = true;
+        return HEARD_MORE;
+    case 'Z':
+        if (s->unwell) {
+            pool_server_close(s);
+            return HEARD_ENOUGH;
+        }
+        s->reset_due = false;
+        link_server_on_reset(s->record);
+        end_cleaning(s);
+        return HEARD_ENOUGH;
+    default:
+        return HEARD_MORE;
+    }
+}
+
+static void on_cleaning_ready(void *owner, bool readable)
+{
+    struct pool_server *s = owner;
+    if (readable && !read_frames(s, hear_cleaning))
+        pool_server_close(s);
+}
+
+static void reset(struct pool_server *s)
+{
+    struct buffer out = { 0 };
+    message_add_query(&out, span_of("DISCARD ALL"));
+    conn_send_span(&s->server.conn, buffer_span(&out));
+    buffer_free(&out);
+}
+
+/* The cancel requests that may have hit it have done so. */
+static void on_guard_clear(void *owner)
+{
+    struct pool_server *s = owner;
+    if (s->reset_due)
+        reset(s);
+    else
+        end_cleaning(s);
+}
+
+void pool_server_clean(struct pool_server *s)
+{
+    struct pool *p = s->pool;
+    if (s->retired || p->closed || pool_is_paused(p)) {
+        retire(s);
+        return;
+    }
+    s->state = POOL_SERVER_CLEANING;
+    p->cleaning_count++;
+    s->guard.on_clear = on_guard_clear;
+    s->timer = timer_new(&p->worker->loop, on_cleaning_late, s);
+    timer_start(s->timer, CLEANING_US);
+    pool_server_own(s, on_cleaning_ready, s);
+    conn_want_input(&s->server.conn, true);
+    if (cancel_guard_release(&p->worker->cancels, &s->guard))
+        on_guard_clear(s);
+}
+
+/* --- moving ---------------------------------------------------------------------------------------------- */
+
+void pool_server_leave(struct pool_server *s)
+{
+    unlink_server(s);
+    s->fd = conn_release(&s->server.conn, &s->tls);
+}
+
+void pool_server_arrive(struct pool_server *s, struct pool *p)
+{
+    link_server(s, p);
+    s->server.loop = &p->worker->loop;
+    conn_open(&s->server.conn, s->server.loop, s->fd, pool_on_idle_ready, s);
+    if (s->tls != NULL)
+        conn_continue_tls(&s->server.conn, s->tls);
+    s->tls = NULL;
+}
+
+/* --- what has to go ---------------------------------------------------------------------------------------- */
+
+static bool is_too_old(const struct pool *p, const struct pool_server *s, uint64_t now_us)
+{
+    uint64_t lifetime_us = p->database->server_lifetime_ms * 1000;
+    return s->generation != p->generation || (lifetime_us > 0 && now_us >= s->connected_us + lifetime_us);
+}
+
+static bool is_idle_for_too_long(const struct pool *p, const struct pool_server *s, uint64_t now_us)
+{
+    uint64_t timeout_us = p->database->server_idle_timeout_ms * 1000;
+    return timeout_us > 0 && now_us >= s->idle_since_us + timeout_us &&
+           atomic_load(&p->shared->servers) > p->database->min_size;
+}
+
+void pool_sweep(struct pool *p, uint64_t now_us)
+{
+    bool was_serving = p->serving;
+    p->serving = true; /* who gets a server may close others, and the list is walked here */
+    for (struct pool_server *s = p->servers, *next; s != NULL; s = next) {
+        next = s->next;
+        if (s->state != POOL_SERVER_CONNECTING && is_too_old(p, s, now_us))
+            s->retired = true;
+        bool goes = s->retired || p->closed || pool_is_paused(p) || is_idle_for_too_long(p, s, now_us);
+        if (s->idle_link != NULL && goes)
+            retire(s);
+    }
+    p->serving = was_serving;
+}

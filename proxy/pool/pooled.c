@@ -1,0 +1,376 @@
+/* A client of a pool, between taking a server and giving it back.
+ *
+ *     none --something to send--> waiting --granted--> attached --link_may_release()--> none
+ *       |                            |                    |
+ *       +--- an idle server is there-+--> attached        +-- lost: cut, and the client with it
+ *                                    +-- refused: the link answers in the server's stead
+ *
+ * What the client said while it waited stays where it is: its input is kept unread, and looked at when the wait has ended. */
+#include "proxy/pool/pooled.h"
+
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "proxy/ops/log.h"
+#include "proxy/pool/pooled_login.h"
+#include "proxy/pool/traffic.h"
+#include "proxy/session/session.h"
+
+enum { CANCEL_CONNECT_MS = 5000 };
+
+static void on_pinned(void *context, const char *cause)
+{
+    struct client *c = context;
+    pool_count_pin(c->pooled->pool);
+    client_log(c, LOG_INFO, "the client keeps its server until it goes or says DISCARD ALL", cause);
+}
+
+struct pooled *pooled_new(struct client *c, struct pool *pool, struct parameters *base)
+{
+    struct link_start start = { .statements = c->worker->statements,
+                                .base = base,
+                                .keeps_server = pool->database->pool == POOL_SESSION,
+                                .prepares_unnamed = pool->database->prepare_unnamed,
+                                .on_pinned = on_pinned,
+                                .context = c };
+    struct pooled *p = or_abort(calloc(1, sizeof *p));
+    p->pool = pool;
+    p->keeps_server = start.keeps_server;
+    p->link = link_new(&start);
+    return p;
+}
+
+/* A client's server is the first part of a pool's. */
+static struct pool_server *server_of(const struct client *c)
+{
+    return (struct pool_server *)c->server;
+}
+
+/* --- taking ------------------------------------------------------------------------------------------- */
+
+void pooled_attach(struct client *c, struct pool_server *s)
+{
+    c->server = &s->server;
+    pool_server_own(s, client_on_server_ready, c);
+    link_attach(c->pooled->link, s->record, &c->worker->link_actions);
+}
+
+static void send_backlog(struct client *c)
+{
+    struct pooled *p = c->pooled;
+    link_on_client(p->link, buffer_span(&p->backlog), &c->worker->link_actions);
+    pooled_flush(c);
+    buffer_free(&p->backlog);
+}
+
+/* --- waiting ------------------------------------------------------------------------------------------ */
+
+/* The link answers; the session hears it as if a server had said it. */
+static void refuse_backlog(struct client *c, const struct pool_refusal *why)
+{
+    struct pooled *p = c->pooled;
+    struct buffer replies = { 0 };
+    link_refuse(p->link, buffer_span(&p->backlog), why->sqlstate, why->message, &replies);
+    buffer_free(&p->backlog);
+    traffic_hear_replies(c, buffer_span(&replies));
+    buffer_free(&replies);
+}
+
+static void on_granted(struct client *c, struct pool_server *s)
+{
+    pooled_attach(c, s);
+    if (c->pooled->backlog.size > 0)
+        send_backlog(c);
+    else
+        pooled_flush(c);
+    if (c->state == CLIENT_CLOSING)
+        c->server_lingering = pooled_begin_end(c);
+    else if (c->state == CLIENT_SESSION)
+        traffic_resume(c);
+    else
+        pooled_login_on_granted(c);
+}
+
+static void on_refused(struct client *c, const struct pool_refusal *why)
+{
+    switch (c->state) {
+    case CLIENT_SESSION:
+        refuse_backlog(c, why);
+        return;
+    case CLIENT_CLOSING:
+        c->server_lingering = false;
+        return;
+    case CLIENT_LOGIN:
+        client_refuse(c, why->sqlstate, why->message);
+        return;
+    case CLIENT_STARTUP:
+    case CLIENT_CONNECTING:
+    case CLIENT_RAW:
+    case CLIENT_CANCELLING:
+        return;
+    }
+}
+
+static void on_wait_ended(void *context, struct pool_server *s, const struct pool_refusal *why)
+{
+    struct client *c = context;
+    if (s != NULL)
+        on_granted(c, s);
+    else
+        on_refused(c, why);
+    client_settle(c);
+}
+
+void pooled_wait(struct client *c)
+{
+    pool_wait(c->pooled->pool, &c->pooled->wait, on_wait_ended, c);
+}
+
+void pooled_refuse(struct client *c, const char *sqlstate, const char *message)
+{
+    struct pool_refusal why = { .sqlstate = sqlstate, .message = message };
+    pool_wait_leave(c->pooled->pool, &c->pooled->wait);
+    refuse_backlog(c, &why);
+}
+
+/* --- to the server -------------------------------------------------------------------------------------- */
+
+/* No server is taken only to be told that its client goes. */
+static bool is_farewell(struct span bytes)
+{
+    return bytes.size == 5 && bytes.data[0] == 'X';
+}
+
+/* There is no server. */
+static void take_server_for(struct client *c, struct span bytes)
+{
+    struct pooled *p = c->pooled;
+    if (p->cut || (is_farewell(bytes) && !pooled_is_waiting(p)))
+        return;
+    struct pool_server *s = pooled_is_waiting(p) ? NULL : pool_take(p->pool);
+    if (s != NULL) {
+        pooled_attach(c, s);
+        link_on_client(p->link, bytes, &c->worker->link_actions);
+        return;
+    }
+    buffer_append_span(&p->backlog, bytes);
+    if (!pooled_is_waiting(p))
+        pooled_wait(c);
+}
+
+void pooled_to_server(struct client *c, struct span bytes)
+{
+    if (bytes.size == 0)
+        return;
+    if (c->server != NULL)
+        link_on_client(c->pooled->link, bytes, &c->worker->link_actions);
+    else
+        take_server_for(c, bytes);
+}
+
+void pooled_flush(struct client *c)
+{
+    struct actions *a = &c->worker->link_actions;
+    if (a->count == 0)
+        return;
+    traffic_send_to_server(c, a);
+    actions_clear(a);
+}
+
+/* --- from the server ------------------------------------------------------------------------------------ */
+
+/* What the link has made is gone when it is asked again. */
+static size_t hear_piece(struct client *c, const struct link_piece *piece)
+{
+    struct span bytes = piece->own ? actions_keep(&c->worker->actions, piece->bytes) : piece->bytes;
+    return traffic_hear(c, bytes);
+}
+
+/* How many bytes of the input are done with. */
+static size_t hear_pieces(struct client *c, struct span input)
+{
+    struct link *l = c->pooled->link;
+    struct link_piece piece;
+    size_t used = 0;
+    while (c->server != NULL) {
+        struct span rest = span_make(input.data + used, input.size - used);
+        bool more = link_on_server(l, rest, &piece, &c->worker->link_actions);
+        used += piece.skip;
+        if (!more)
+            break;
+        size_t taken = hear_piece(c, &piece);
+        if (piece.own)
+            continue;
+        used += taken;
+        if (c->server != NULL)
+            link_took(l, taken);
+        if (taken < piece.bytes.size)
+            break;
+    }
+    return used;
+}
+
+/* True: the link cannot go on with this server, and it is lost now. */
+static bool check_link(struct client *c)
+{
+    const char *why = link_error(c->pooled->link);
+    if (c->server == NULL || why == NULL)
+        return false;
+    traffic_lose_server(c, why);
+    return true;
+}
+
+void pooled_on_server_bytes(struct client *c, struct span input)
+{
+    struct server *s = c->server;
+    size_t used = hear_pieces(c, input);
+    pooled_flush(c);
+    check_link(c);
+    traffic_resume(c);
+    if (c->server == s)
+        conn_keep(&s->conn, input, used);
+}
+
+/* --- cancelling ------------------------------------------------------------------------------------------ */
+
+bool pooled_cancel(struct client *c, cancel_closed *closed)
+{
+    struct pooled *p = c->pooled;
+    if (pooled_is_waiting(p))
+        pooled_refuse(c, "57014", "canceling statement due to user request");
+    if (c->server == NULL || c->server->key == NULL)
+        return false;
+    struct cancel_target target;
+    cancel_key_target(c->server->key, &target);
+    c->cancel = cancel_send(&c->worker->cancels, &target, CANCEL_CONNECT_MS, closed, c);
+    cancel_guard_await(&server_of(c)->guard, c->cancel);
+    return true;
+}
+
+void pooled_on_cancelled(struct client *c)
+{
+    if (c->server == NULL)
+        return;
+    link_on_cancelled(c->pooled->link, &c->worker->link_actions);
+    pooled_flush(c);
+}
+
+struct cancel_guard *pooled_aim(void *holder, struct cancel_target *out)
+{
+    struct client *c = holder;
+    if (c->state != CLIENT_SESSION)
+        return NULL;
+    if (pooled_is_waiting(c->pooled)) {
+        pooled_refuse(c, "57014", "canceling statement due to user request");
+        client_settle(c);
+        return NULL;
+    }
+    if (c->server == NULL || c->server->key == NULL)
+        return NULL;
+    cancel_key_target(c->server->key, out);
+    return &server_of(c)->guard;
+}
+
+/* --- giving back ------------------------------------------------------------------------------------------ */
+
+void pooled_hear_due(struct client *c)
+{
+    pooled_on_server_bytes(c, conn_kept(&c->server->conn));
+}
+
+void pooled_release(struct client *c)
+{
+    struct pool_server *s = server_of(c);
+    bool reset = c->pooled->keeps_server;
+    link_detach(c->pooled->link);
+    c->server = NULL;
+    c->server_lingering = false;
+    pool_give_back(s, reset);
+}
+
+void pooled_cut(struct client *c)
+{
+    c->pooled->cut = true;
+    if (c->server == NULL)
+        return;
+    struct pool_server *s = server_of(c);
+    link_detach(c->pooled->link);
+    c->server = NULL;
+    c->server_lingering = false;
+    pool_discard(s);
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------ */
+
+/* What was sent before Terminate still finishes (P8), so who said that still gets the server that it waits for. */
+bool pooled_begin_end(struct client *c)
+{
+    struct pooled *p = c->pooled;
+    if (pooled_is_waiting(p) && c->terminated && c->worker->phase == WORKER_RUNNING)
+        return true;
+    if (pooled_is_waiting(p))
+        pool_wait_leave(p->pool, &p->wait);
+    if (c->server == NULL)
+        return false;
+    bool clean = link_end(p->link, &c->worker->link_actions);
+    pooled_flush(c);
+    if (!clean)
+        pooled_cut(c);
+    return clean;
+}
+
+size_t pooled_skip_pieces(struct client *c, struct span input)
+{
+    struct link *l = c->pooled->link;
+    struct link_piece piece;
+    size_t used = 0;
+    while (link_on_server(l, span_make(input.data + used, input.size - used), &piece, &c->worker->link_actions)) {
+        used += piece.skip;
+        if (piece.own)
+            continue;
+        link_took(l, piece.bytes.size);
+        used += piece.bytes.size;
+    }
+    pooled_flush(c);
+    return used + piece.skip;
+}
+
+void pooled_on_ending_input(struct client *c)
+{
+    struct server *s = c->server;
+    struct span input;
+    switch (conn_receive(&s->conn, &input)) {
+    case CONN_NOTHING:
+        return;
+    case CONN_LOST:
+        pooled_cut(c);
+        return;
+    case CONN_INPUT:
+        conn_keep(&s->conn, input, pooled_skip_pieces(c, input));
+        break;
+    }
+    if (link_error(c->pooled->link) != NULL)
+        pooled_cut(c);
+}
+
+void pooled_abandon(struct client *c)
+{
+    struct pooled *p = c->pooled;
+    if (pooled_is_waiting(p))
+        pool_wait_leave(p->pool, &p->wait);
+    pooled_cut(c);
+}
+
+void pooled_free(struct client *c)
+{
+    struct pooled *p = c->pooled;
+    if (p == NULL)
+        return;
+    pooled_abandon(c);
+    cancel_key_remove(p->key);
+    link_free(p->link);
+    buffer_free(&p->backlog);
+    pool_leave(p->pool);
+    free(p);
+    c->pooled = NULL;
+}

@@ -1,0 +1,82 @@
+/* The pooled side of a client: the link between its session and whatever server it has at the moment (P3, P8).
+ *
+ *     session --TO_SERVER--> [backlog, while it waits] --> link --> server, from the first message
+ *     session <------------------------------------------ link <-- server, up to the end of the transaction
+ *
+ * A client of pool = dedicated has none of this. A client of a pool has a server only as long as its link holds on to it: the server is asked
+ * for when there is something to send, and goes back at the end of the batch that has settled everything. */
+#ifndef PROXY_POOL_POOLED_H
+#define PROXY_POOL_POOLED_H
+
+#include "proxy/pool/client.h"
+#include "proxy/pool/pool.h"
+
+struct pooled {
+    struct pool *pool;
+    struct link *link;
+    struct pool_wait wait;
+    struct buffer backlog; /* what the session has for the server that the client waits for */
+    struct cancel_key *key;
+    bool keeps_server; /* pool = session */
+    bool cut;          /* its server was lost: there will be no other */
+};
+
+/* The client's part of a pool that it has joined, which is left when the client is freed. */
+struct pooled *pooled_new(struct client *c, struct pool *pool, struct parameters *base);
+void pooled_free(struct client *c); /* with whatever it still holds */
+
+static inline bool pooled_is_waiting(const struct pooled *p)
+{
+    return p->wait.link != NULL;
+}
+/* Gets in the queue; see pool_wait(). */
+void pooled_wait(struct client *c);
+/* The server that it was given, or that it waited for. */
+void pooled_attach(struct client *c, struct pool_server *s);
+
+/* What the session has for the server. Nothing leaves before pooled_flush(). */
+void pooled_to_server(struct client *c, struct span bytes);
+/* Sends what the link has for the server. */
+void pooled_flush(struct client *c);
+
+/* In CLIENT_SESSION: */
+/* Bytes of the server, with what was kept. */
+void pooled_on_server_bytes(struct client *c, struct span input);
+/* Cancels what runs, if anything does; `closed` is told of it. False: nothing runs any more, for the wait has ended with 57014 or there
+ * was nothing. */
+bool pooled_cancel(struct client *c, cancel_closed *closed);
+void pooled_on_cancelled(struct client *c);
+/* Who waits does so no longer: its statements fail with this. */
+void pooled_refuse(struct client *c, const char *sqlstate, const char *message);
+/* cancel_key_mint()'s. */
+cancel_aim pooled_aim;
+/* The link has something for the session without the server. */
+void pooled_hear_due(struct client *c);
+/* Lets go of the server. */
+void pooled_release(struct client *c);
+/* The end of every batch: lets go of the server when it is free. */
+static inline void pooled_settle(struct client *c)
+{
+    struct server *s = c->server;
+    if (s == NULL)
+        return;
+    if (c->state == CLIENT_SESSION && link_has_due(c->pooled->link))
+        pooled_hear_due(c);
+    if (c->server != s || !link_may_release(c->pooled->link) || conn_queued(&s->conn) > 0 || s->conn.in.size > 0)
+        return;
+    if (c->deferred.size == 0 && c->replies.left == 0 && !stream_is_inside_message(&c->stream))
+        pooled_release(c);
+}
+/* The server is closed, and there will be no other. */
+void pooled_cut(struct client *c);
+
+/* In CLIENT_LOGIN and CLIENT_CLOSING: */
+/* Hands the server's bytes to the link; nobody hears what it makes of them. How many are done with. */
+size_t pooled_skip_pieces(struct client *c, struct span input);
+/* The client goes. False: it has no server that would need time to get clean. */
+bool pooled_begin_end(struct client *c);
+void pooled_on_ending_input(struct client *c);
+/* The end has taken too long. */
+void pooled_abandon(struct client *c);
+
+#endif
