@@ -383,7 +383,6 @@ Test(config, all_impossible_values_are_told_at_once_in_the_order_of_their_lines)
         "rollback\n"
         "FILE:8: timeout: expected a duration such as 250ms, 30s, 5min or 1h from off to 480h, but found \"soon\"\n"
         "FILE:9: upstream is missing from this block\n"
-        "FILE:9: pool = session" LATER ": expected dedicated\n"
         "FILE:9: pool: expected dedicated with auth method passthrough, for a client's login is good for one "
         "connection "
         "only\n");

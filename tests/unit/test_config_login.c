@@ -29,14 +29,9 @@ static const struct {
     const char *text, *want;
 } mistakes[] = {
     { "admin_users = {\"postgres\"}", "FILE:2: admin_users" LATER },
-    { "auth { method = scram-sha-256 }", "FILE:2: method = scram-sha-256" LATER ": expected passthrough" },
-    { "auth { method = simple }", "FILE:2: method: expected passthrough, but found \"simple\"" },
-    { "auth { method = trust }", "FILE:2: method = trust" LATER ": expected passthrough" },
+    { "auth { method = scram-sha-256 }", "FILE:2: method = scram-sha-256" LATER ": expected passthrough or trust" },
+    { "auth { method = simple }", "FILE:2: method: expected passthrough or trust, but found \"simple\"" },
     { "auth { users = \"users.conf\" }", "FILE:2: users" LATER },
-    { "database x { upstream = \"host=a\" pool = transaction }",
-      "FILE:2: pool = transaction" LATER ": expected dedicated" },
-    { "database x { upstream = \"host=a\" pool = session }", "FILE:2: pool = session" LATER ": expected dedicated" },
-    { "database x { upstream = \"host=a\"\npool_size = 20 }", "FILE:3: pool_size" LATER },
     { "database x { upstream = \"host=a\" pool = session }",
       "pool: expected dedicated with auth method passthrough, for a client's login is good for one connection only" },
     { "database x { upstream = \"host=a\"\nmin_size = 21 }", "FILE:3: min_size: larger than pool_size" },
@@ -123,7 +118,7 @@ Test(config_login, nothing_that_is_documented_is_called_unknown)
 
     for (char *line = strtok(errors, "\n"); line != NULL; line = strtok(NULL, "\n"), count++)
         cr_expect_not_null(strstr(line, "not supported by this version of pgatomic"), "%s", line);
-    cr_expect_gt(count, 10);
+    cr_expect_gt(count, 2);
     free(errors);
 }
 
