@@ -74,9 +74,9 @@ static const struct option limits_options[] = {
 };
 
 static const struct option auth_options[] = {
-    { "method", OPTION_WORD, INTO(struct config, auth), .fallback = "passthrough", .words = methods, .built = 2 },
-    { "users", OPTION_TEXT, INTO(struct config, auth_users), .fallback = "", .later = true },
-    { "query", OPTION_TEXT, INTO(struct config, auth_query), .fallback = "", .later = true },
+    { "method", OPTION_WORD, INTO(struct config, auth), .fallback = "passthrough", .words = methods },
+    { "users", OPTION_TEXT, INTO(struct config, auth_users), .fallback = "" },
+    { "query", OPTION_TEXT, INTO(struct config, auth_query), .fallback = "" },
     { .name = NULL },
 };
 
@@ -194,8 +194,7 @@ static const struct block blocks[] = {
     { "limits", BLOCK_PLAIN, .options = limits_options },
     { "auth", BLOCK_PLAIN, .options = auth_options },
     { "client_tls", BLOCK_PLAIN, .options = client_tls_options },
-    { "login", BLOCK_TITLED, .options = login_options, .later = true,
-      TITLED(struct login_rule, name, logins, login_count) },
+    { "login", BLOCK_TITLED, .options = login_options, TITLED(struct login_rule, name, logins, login_count) },
     { "database", BLOCK_TITLED, .options = database_options, TITLED(struct database, name, databases, database_count) },
     { "route", BLOCK_TITLED, .options = route_options, TITLED(struct route, name, routes, route_count) },
     { "channel", BLOCK_TITLED, .options = channel_options, TITLED(struct channel, pattern, channels, channel_count) },

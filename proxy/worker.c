@@ -42,6 +42,8 @@ static void worker_init(struct worker *w, struct config *config)
     w->cancels.loop = &w->loop;
     w->controls.loop = &w->loop;
     w->controls.resolver = w->resolver;
+    w->secrets.loop = &w->loop;
+    w->secrets.resolver = w->resolver;
     w->statements = statements_new();
     w->number = (unsigned)(w - workers.list);
 }
@@ -58,6 +60,7 @@ static void worker_empty(struct worker *w)
 static void worker_destroy(struct worker *w)
 {
     controls_free(&w->controls);
+    secrets_free(&w->secrets);
     resolver_free(w->resolver);
     timer_free(w->deadline);
     timer_free(w->sweep);

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "config/config.h"
+#include "proxy/auth/secrets.h"
 #include "proxy/net/address.h"
 #include "proxy/net/loop.h"
 #include "proxy/net/resolve.h"
@@ -32,6 +33,7 @@ struct worker {
     struct config *config; /* a reference to the newest */
     struct cancel_requests cancels;
     struct controls controls;
+    struct secrets secrets;
     struct client *clients;      /* a list */
     struct actions actions;      /* of the callback that runs */
     struct actions link_actions; /* what links have for servers */

@@ -103,21 +103,20 @@ void client_auth_free(struct client_auth *a)
 
 /* --- ends ------------------------------------------------------------------------------------------ */
 
-static enum auth_state let_in(struct client_auth *a, struct buffer *out)
+static enum auth_state let_in(struct client_auth *a)
 {
     a->step = STEP_OVER;
-    message_add_authentication(out, AUTHENTICATION_OK, (struct span){ 0 });
     return AUTH_OK;
 }
 
 /* With what is kept, for it was not the password that let the client in. */
-static enum auth_state let_in_with_secret(struct client_auth *a, struct buffer *out)
+static enum auth_state let_in_with_secret(struct client_auth *a)
 {
     if (a->kind == SECRET_PLAIN)
         credentials_set_text(&a->credentials, CREDENTIALS_PASSWORD, span_of(a->secret));
     else if (a->kind == SECRET_MD5)
         credentials_set_text(&a->credentials, CREDENTIALS_MD5, span_of(a->secret));
-    return let_in(a, out);
+    return let_in(a);
 }
 
 /* The one answer to whoever has not shown what was asked for; what the log learns has been said already, unless `why` says more. */
@@ -140,12 +139,12 @@ static enum auth_state refuse(struct client_auth *a, const char *sqlstate, const
 
 /* --- certificates ----------------------------------------------------------------------------------- */
 
-static enum auth_state judge_certificate(struct client_auth *a, struct buffer *out)
+static enum auth_state judge_certificate(struct client_auth *a)
 {
     if (a->common_name == NULL)
         return refuse(a, "28000", "connection requires a valid client certificate", "the client showed none");
     if (strcmp(a->common_name, a->user) == 0)
-        return let_in_with_secret(a, out);
+        return let_in_with_secret(a);
     a->step = STEP_OVER;
     auth_fault_say(&a->fault, "28000", "certificate authentication failed for user \"%s\"", a->user);
     auth_fault_detail(&a->fault, "the certificate is that of \"%s\"", a->common_name);
@@ -170,7 +169,7 @@ static enum auth_state ask_md5(struct client_auth *a, struct buffer *out)
     return AUTH_MORE;
 }
 
-static enum auth_state judge_md5(struct client_auth *a, struct span body, struct buffer *out)
+static enum auth_state judge_md5(struct client_auth *a, struct span body)
 {
     struct span said;
     char kept[PASSWORD_MD5_SIZE + 1], expected[PASSWORD_MD5_SIZE + 1];
@@ -185,7 +184,7 @@ static enum auth_state judge_md5(struct client_auth *a, struct span body, struct
     OPENSSL_cleanse(kept, sizeof kept);
     if (!computed)
         return deny(a, "this machine computes no MD5");
-    return fits ? let_in_with_secret(a, out) : deny(a, "the password does not match");
+    return fits ? let_in_with_secret(a) : deny(a, "the password does not match");
 }
 
 /* --- SCRAM ----------------------------------------------------------------------------------------- */
@@ -261,9 +260,9 @@ static enum auth_state let_in_by_scram(struct client_auth *a, struct span reply,
 {
     message_add_authentication(out, AUTHENTICATION_SASL_FINAL, reply);
     if (a->kind == SECRET_PLAIN)
-        return let_in_with_secret(a, out);
+        return let_in_with_secret(a);
     credentials_set_keys(&a->credentials, &a->scram.keys);
-    return let_in(a, out);
+    return let_in(a);
 }
 
 static enum auth_state judge_scram_final(struct client_auth *a, struct span body, struct buffer *out)
@@ -300,11 +299,11 @@ enum auth_state client_auth_begin(struct client_auth *a, struct buffer *out)
     assert(a->step == STEP_BEGIN);
     switch (a->method) {
     case AUTH_TRUST:
-        return let_in_with_secret(a, out);
+        return let_in_with_secret(a);
     case AUTH_REJECT:
         return reject(a);
     case AUTH_CERT:
-        return judge_certificate(a, out);
+        return judge_certificate(a);
     case AUTH_MD5:
         return ask_under_md5(a, out);
     case AUTH_SCRAM_SHA_256:
@@ -319,7 +318,7 @@ enum auth_state client_auth_answer(struct client_auth *a, struct span body, stru
 {
     switch (a->step) {
     case STEP_MD5:
-        return judge_md5(a, body, out);
+        return judge_md5(a, body);
     case STEP_SASL_FIRST:
         return judge_scram_first(a, body, out);
     case STEP_SASL_FINAL:

@@ -1,9 +1,9 @@
 /* pgatomic authenticates a client (P9).
  *
- *     trust                     AuthenticationOk
- *     md5                       AuthenticationMD5Password  <- password  AuthenticationOk
- *     scram-sha-256             AuthenticationSASL  <- …  Continue  <- …  Final, AuthenticationOk
- *     cert                      AuthenticationOk, when the name in the client's certificate is the user's
+ *     trust                     nothing is asked
+ *     md5                       AuthenticationMD5Password  <- password
+ *     scram-sha-256             AuthenticationSASL  <- …  Continue  <- …  Final
+ *     cert                      nothing is asked: the name in the client's certificate has to be the user's
  *     reject                    fails at once
  *
  * A stored verifier decides as it does in PostgreSQL: a user with a SCRAM verifier is asked for SCRAM under `md5` too, and one with an md5
@@ -39,8 +39,8 @@ struct client_auth;
 struct client_auth *client_auth_new(const struct client_auth_start *start);
 void client_auth_free(struct client_auth *a); /* NULL: nothing. What is secret is overwritten. */
 
-/* Appends the first message. On AUTH_OK, of any call, AuthenticationOk is the last that was appended; on AUTH_FAILED nothing was: the
- * ErrorResponse is the caller's (see client_auth_fault). */
+/* Appends the first message, if there is one. On AUTH_OK, of any call, what was appended goes ahead of AuthenticationOk, which the caller
+ * sends when it is ready to; on AUTH_FAILED nothing was appended: the ErrorResponse is the caller's, too (see client_auth_fault). */
 enum auth_state client_auth_begin(struct client_auth *a, struct buffer *out);
 /* `body`: of a 'p' message. */
 enum auth_state client_auth_answer(struct client_auth *a, struct span body, struct buffer *out);

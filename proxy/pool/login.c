@@ -18,8 +18,11 @@
 #include "protocol/memory.h"
 #include "protocol/message.h"
 #include "proxy/events/dispatch.h"
+#include "proxy/auth/random.h"
+#include "proxy/auth/server_auth.h"
 #include "proxy/ops/uuid.h"
 #include "proxy/pool/client.h"
+#include "proxy/pool/admission.h"
 #include "proxy/pool/pooled_login.h"
 #include "proxy/pool/traffic.h"
 #include "proxy/session/session.h"
@@ -28,11 +31,22 @@
 /* An answer is a password or a token: nothing that a stranger may make us keep more of. */
 enum { ANSWER_LIMIT = 65535 };
 
+static struct server_auth *new_server_auth(const struct login *l)
+{
+    struct server_auth_start start = { .user = span_of(l->user),
+                                       .credentials = admission_credentials(l->admission),
+                                       .random = auth_random_kernel };
+    return server_auth_new(&start);
+}
+
 void login_begin(struct client *c)
 {
+    struct login *l = c->login;
+    if (l->admission != NULL)
+        l->server_auth = new_server_auth(l);
     client_set_state(c, CLIENT_LOGIN);
-    conn_send_span(&c->server->conn, buffer_span(&c->login->packet));
-    buffer_free(&c->login->packet);
+    conn_send_span(&c->server->conn, buffer_span(&l->packet));
+    buffer_free(&l->packet);
 }
 
 /* --- the client's answers -------------------------------------------------------------------------- */
@@ -78,8 +92,8 @@ void login_on_client_input(struct client *c)
         client_close(c, false);
         return;
     case CONN_INPUT:
-        if (c->login->pooled != NULL)
-            pooled_login_on_client_input(c, input);
+        if (c->login->admission != NULL)
+            admission_on_client_input(c, input);
         else
             conn_keep(&c->conn, input, relay_answer(c, input));
         return;
@@ -116,6 +130,19 @@ static struct span on_authentication(struct client *c, const struct frame *f)
     uint32_t kind = wire_u32(&w);
     c->login->answer_wanted = kind != AUTHENTICATION_OK && kind != AUTHENTICATION_SASL_FINAL;
     return kind == AUTHENTICATION_SASL ? without_plus(&c->worker->actions, frame_body(f)) : f->bytes;
+}
+
+/* The upstream asks, or lets in; the client, who has been admitted, hears of the latter only. */
+static struct span answer_upstream(struct client *c, const struct frame *f)
+{
+    struct server_auth *a = c->login->server_auth;
+    struct buffer out = { 0 };
+    enum auth_state state = server_auth_message(a, frame_body(f), &out);
+    conn_send_span(&c->server->conn, buffer_span(&out));
+    buffer_free(&out);
+    if (state == AUTH_FAILED)
+        client_refuse(c, server_auth_fault(a)->sqlstate, server_auth_fault(a)->message);
+    return state == AUTH_OK ? f->bytes : span_make(f->bytes.data, 0);
 }
 
 static void keep_name(char to[LOGIN_ENCODING_SIZE], struct span name)
@@ -217,7 +244,7 @@ static void relay_message(struct client *c, const struct frame *f)
     struct span bytes = f->bytes;
     switch (f->type) {
     case 'R':
-        bytes = on_authentication(c, f);
+        bytes = c->login->server_auth != NULL ? answer_upstream(c, f) : on_authentication(c, f);
         break;
     case 'S':
         login_on_parameter(c->login, f);

@@ -10,6 +10,8 @@
 struct client;
 struct frame;
 struct pooled_login;
+struct admission;
+struct server_auth;
 
 enum { LOGIN_TIMEOUT_US = 60 * 1000 * 1000, LOGIN_ENCODING_SIZE = 32 };
 
@@ -27,13 +29,16 @@ struct login {
     struct buffer packet; /* the StartupMessage for the upstream */
 
     /* from the upstream's replies */
-    bool answer_wanted; /* it has asked the client for a password or the like */
+    bool answer_wanted; /* the client has been asked for a password or the like, by whomever */
     bool refused;       /* it has sent an error, which the client got */
     char encoding[LOGIN_ENCODING_SIZE], server_encoding[LOGIN_ENCODING_SIZE];
     bool standard_conforming_strings;
     bool default_read_only;
 
-    struct pooled_login *pooled; /* NULL: the upstream authenticates the client */
+    struct admission *admission;     /* NULL: the upstream authenticates the client */
+    struct server_auth *server_auth; /* of a dedicated server, when it does not */
+    struct buffer said;              /* to a client of a dedicated server before it was admitted */
+    struct pooled_login *pooled;     /* NULL: dedicated */
 };
 
 struct login *login_new(void);

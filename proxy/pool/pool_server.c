@@ -7,10 +7,10 @@
  * In each state its messages are read by one function, a frame at a time; nobody else's bytes are among them. What an idle server says is
  * recorded, logged or dropped: notices, parameters that a reload of its config has changed, and last words, which nobody waits for. */
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "protocol/memory.h"
 #include "protocol/message.h"
+#include "proxy/auth/random.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/pool.h"
 #include "proxy/pool/server_login.h"
@@ -174,16 +174,6 @@ static void on_login_late(void *context)
     fail_to_connect(context, "08006", "the upstream took too long to log pgatomic in");
 }
 
-static void fill_at_random(void *context, void *to, size_t size)
-{
-    (void)context;
-    for (size_t done = 0; done < size;) {
-        ssize_t got = getrandom((char *)to + done, size - done, 0);
-        if (got > 0)
-            done += (size_t)got;
-    }
-}
-
 static void begin_login(struct pool_server *s)
 {
     struct pool *p = s->pool;
@@ -195,7 +185,7 @@ static void begin_login(struct pool_server *s)
         .database = span_of(p->database->dbname != NULL ? p->database->dbname : p->shared->name),
         .credentials = &credentials,
         .minor = p->minor_refused ? 0 : 2,
-        .random = { fill_at_random, NULL },
+        .random = auth_random_kernel,
         .record = s->record,
     };
     s->login = server_login_new(&start, &out);

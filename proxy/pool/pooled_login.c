@@ -1,19 +1,17 @@
 /* The login of a client of a pool.
  *
- *     begin --secret found--> asking --AUTH_OK--> joined --known--------------------------------> greeted
- *                                |                   +--server--> its settings are told --settled---+
- *                                +--> refused                          +--> refused, in the server's own words
+ *     begin --admitted--> joined --known--------------------------------> greeted
+ *                           +--server--> its settings are told --settled---+
+ *                                               +--> refused, in the server's own words
  *
  * What the client is told stays in one buffer up to the end, unless it has to answer: a login that asks for nothing is one write. */
 #include "proxy/pool/pooled_login.h"
 
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/random.h>
 
 #include "protocol/memory.h"
-#include "proxy/auth/client_auth.h"
-#include "proxy/ops/log.h"
+#include "proxy/pool/admission.h"
 #include "proxy/pool/login.h"
 #include "proxy/pool/pooled.h"
 #include "proxy/pool/startup_options.h"
@@ -24,9 +22,8 @@ enum { NEWEST_MINOR = 2 };
 struct pooled_login {
     struct parameters *base; /* what the client wants set from the start */
     uint16_t minor;          /* that is spoken */
-    struct client_auth *auth;
-    struct buffer out; /* for the client, not sent yet */
-    bool failed;       /* the server has refused a setting: the client has been told */
+    struct buffer out;       /* for the client, not sent yet */
+    bool failed;             /* the server has refused a setting: the client has been told */
 };
 
 void pooled_login_free(struct pooled_login *l)
@@ -34,7 +31,6 @@ void pooled_login_free(struct pooled_login *l)
     if (l == NULL)
         return;
     parameters_release(l->base);
-    client_auth_free(l->auth);
     buffer_free(&l->out);
     free(l);
 }
@@ -251,7 +247,8 @@ static void join(struct client *c)
 {
     struct login *l = c->login;
     struct pool_key key = { l->upstream, l->config, l->database, l->user };
-    struct pool *pool = pool_join(c->worker, &key, client_auth_credentials(l->pooled->auth));
+    struct pool *pool = pool_join(c->worker, &key, admission_credentials(l->admission));
+    message_add_authentication(&l->pooled->out, AUTHENTICATION_OK, (struct span){ 0 });
     c->pooled = pooled_new(c, pool, l->pooled->base);
     const struct buffer *greeting = pool_find_greeting(pool, l->pooled->base);
     if (greeting != NULL)
@@ -260,86 +257,7 @@ static void join(struct client *c)
         get_server(c);
 }
 
-/* --- authentication ---------------------------------------------------------------------------------------- */
-
-static void on_failed(struct client *c)
-{
-    const struct auth_fault *fault = client_auth_fault(c->login->pooled->auth);
-    LOG(LOG_WARN, "login failed", log_text("client", c->name), log_text("user", c->login->user),
-        log_text("database", c->login->database), log_text("detail", fault->detail != NULL ? fault->detail : ""));
-    refuse(c, fault->sqlstate, fault->message);
-}
-
-static void on_auth_state(struct client *c, enum auth_state state)
-{
-    switch (state) {
-    case AUTH_MORE:
-        c->login->answer_wanted = true;
-        send_out(c);
-        return;
-    case AUTH_OK:
-        join(c);
-        return;
-    case AUTH_FAILED:
-        on_failed(c);
-        return;
-    }
-}
-
-/* What it has sent early waits for the next question, or for the session. */
-static void take_answers(struct client *c, struct span input)
-{
-    while (c->state == CLIENT_LOGIN) {
-        struct pooled_login *l = c->login->pooled;
-        struct frame f;
-        size_t used;
-        bool answered = login_cut_answer(c, input, &f, &used);
-        enum auth_state state = answered ? client_auth_answer(l->auth, frame_body(&f), &l->out) : AUTH_MORE;
-        conn_keep(&c->conn, input, used);
-        if (!answered)
-            return;
-        on_auth_state(c, state);
-        input = conn_kept(&c->conn);
-    }
-}
-
-void pooled_login_on_client_input(struct client *c, struct span input)
-{
-    take_answers(c, input);
-}
-
-static void fill_at_random(void *context, void *to, size_t size)
-{
-    (void)context;
-    for (size_t done = 0; done < size;) {
-        ssize_t got = getrandom((char *)to + done, size - done, 0);
-        if (got > 0)
-            done += (size_t)got;
-    }
-}
-
-static void authenticate(struct client *c, enum auth_method method)
-{
-    struct pooled_login *l = c->login->pooled;
-    struct client_auth_start start = { .method = method,
-                                       .user = span_of(c->login->user),
-                                       .tls = c->conn.tls != NULL,
-                                       .random = { fill_at_random, NULL } };
-    l->auth = client_auth_new(&start);
-    on_auth_state(c, client_auth_begin(l->auth, &l->out));
-}
-
-static enum auth_method method_of(const struct client *c)
-{
-    struct sockaddr_storage peer = { 0 };
-    socklen_t size = sizeof peer;
-    (void)getpeername(c->conn.fd, (struct sockaddr *)&peer, &size);
-    struct login_attributes who = { .database = c->login->database,
-                                    .user = c->login->user,
-                                    .peer = (const struct sockaddr *)&peer,
-                                    .tls = c->conn.tls != NULL };
-    return config_login(c->login->config, &who);
-}
+/* --- the beginning ----------------------------------------------------------------------------------------- */
 
 void pooled_login_begin(struct client *c, const struct message_startup *m)
 {
@@ -359,5 +277,5 @@ void pooled_login_begin(struct client *c, const struct message_startup *m)
 
 void pooled_login_start(struct client *c)
 {
-    authenticate(c, method_of(c));
+    admission_start(c, &c->login->pooled->out, join);
 }

@@ -22,8 +22,6 @@ void pooled_login_begin(struct client *c, const struct message_startup *m);
 void pooled_login_start(struct client *c);
 void pooled_login_free(struct pooled_login *l); /* NULL: nothing */
 
-/* Keeps what is not done with. */
-void pooled_login_on_client_input(struct client *c, struct span input);
 /* The server that it has for its greeting has said something. */
 void pooled_login_on_server_input(struct client *c);
 /* It has got one. */

@@ -15,8 +15,10 @@
 
 #include "protocol/memory.h"
 #include "protocol/message.h"
+#include "proxy/auth/server_auth.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/encryption.h"
+#include "proxy/pool/admission.h"
 #include "proxy/pool/pooled_login.h"
 #include "proxy/pool/startup_options.h"
 
@@ -39,6 +41,9 @@ void login_free(struct login *l)
     free(l->label);
     buffer_free(&l->packet);
     pooled_login_free(l->pooled);
+    admission_free(l->admission);
+    server_auth_free(l->server_auth);
+    buffer_free(&l->said);
     free(l);
 }
 
@@ -183,6 +188,29 @@ static void on_connected(void *owner, const char *error)
     client_settle(c);
 }
 
+static void connect_upstream(struct client *c)
+{
+    client_set_state(c, CLIENT_CONNECTING);
+    c->server = server_new(&c->worker->loop, client_on_server_ready, c);
+    server_connect(c->server, c->worker->resolver, c->login->upstream, on_connected);
+}
+
+/* pgatomic knows who it is; what it has said of that goes ahead of what the upstream says. */
+static void on_admitted(struct client *c)
+{
+    conn_send_span(&c->conn, buffer_span(&c->login->said));
+    buffer_free(&c->login->said);
+    connect_upstream(c);
+}
+
+static void start_login(struct client *c)
+{
+    if (c->login->pooled != NULL)
+        pooled_login_start(c);
+    else
+        admission_start(c, &c->login->said, on_admitted);
+}
+
 /* False: the client has been refused. */
 static bool is_encrypted_enough(struct client *c)
 {
@@ -219,9 +247,10 @@ static void begin_session(struct client *c, const struct message_startup *m)
         return;
     }
     build_packet(l, m);
-    client_set_state(c, CLIENT_CONNECTING);
-    c->server = server_new(&c->worker->loop, client_on_server_ready, c);
-    server_connect(c->server, c->worker->resolver, l->upstream, on_connected);
+    if (admission_method(c) == AUTH_PASSTHROUGH)
+        connect_upstream(c);
+    else
+        client_set_state(c, CLIENT_LOGIN);
 }
 
 /* --- packets --------------------------------------------------------------------------------------- */
@@ -319,5 +348,5 @@ void startup_on_client_input(struct client *c)
     }
     conn_keep(&c->conn, input, take_packets(c, input));
     if (c->state == CLIENT_LOGIN)
-        pooled_login_start(c);
+        start_login(c);
 }

@@ -59,3 +59,30 @@ Test(address, the_nameless_end_of_a_unix_socket_is_called_unix)
     a.any.sa_family = AF_UNIX;
     cr_assert_str_eq(address_format(&a, text), "unix");
 }
+
+Test(address, addresses_are_equal_when_they_name_the_same_socket)
+{
+    struct address ip, port, host, six, path, same, abstract, longer;
+    cr_assert(address_set_ip(&ip, "127.0.0.1", 5432) && address_set_ip(&port, "127.0.0.1", 5433));
+    cr_assert(address_set_ip(&host, "127.0.0.2", 5432) && address_set_ip(&six, "::1", 5432));
+    cr_assert(address_set_path(&path, "/run/x") && address_set_path(&same, "/run/x"));
+    same.size = (socklen_t)(sizeof(sa_family_t) + sizeof "/run/x"); /* as the system tells it */
+    cr_assert(address_set_abstract(&abstract, "x") && address_set_abstract(&longer, "x2"));
+    const struct address *all[] = { &ip, &port, &host, &six, &path, &abstract, &longer };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (size_t j = 0; j < sizeof all / sizeof *all; j++)
+            cr_assert_eq(address_equal(all[i], all[j]), i == j, "%zu and %zu", i, j);
+    cr_assert(address_equal(&path, &same));
+}
+
+Test(address, an_abstract_name_fits_or_is_refused)
+{
+    struct address a;
+    char name[sizeof a.un.sun_path + 1];
+    memset(name, 'x', sizeof name);
+    name[sizeof a.un.sun_path] = '\0';
+    cr_assert_not(address_set_abstract(&a, name));
+    name[sizeof a.un.sun_path - 1] = '\0';
+    cr_assert(address_set_abstract(&a, name));
+    cr_assert_eq(a.size, sizeof a.un);
+}

@@ -205,7 +205,7 @@ static enum auth_state certificate_login(bool tls, const char *common_name, cons
     struct client_auth *a = client_auth_new(&start);
     enum auth_state state = client_auth_begin(a, &out);
     *sqlstate = client_auth_fault(a)->sqlstate;
-    cr_expect_eq(out.size > 0, state == AUTH_OK);
+    cr_expect_eq(out.size, 0, "nothing is asked");
     client_auth_free(a);
     buffer_free(&out);
     return state;

@@ -1,4 +1,5 @@
-/* Who may come in, pools and HTTP: what the config knows of them, though this version cannot do it yet. */
+/* Who may come in, pools and HTTP: what may be said, and what may not. */
+#include "config/users.h"
 #include "tests/unit/with_config.h"
 
 #define LATER " is not supported by this version of pgatomic"
@@ -29,9 +30,15 @@ static const struct {
     const char *text, *want;
 } mistakes[] = {
     { "admin_users = {\"postgres\"}", "FILE:2: admin_users" LATER },
-    { "auth { method = scram-sha-256 }", "FILE:2: method = scram-sha-256" LATER ": expected passthrough or trust" },
-    { "auth { method = simple }", "FILE:2: method: expected passthrough or trust, but found \"simple\"" },
-    { "auth { users = \"users.conf\" }", "FILE:2: users" LATER },
+    { "auth { method = scram-sha-256 }",
+      "FILE:2: method: there is nothing to compare a password with: expected users = \"users.conf\" or a query" },
+    { "auth { method = simple }",
+      "FILE:2: method: expected passthrough or trust or scram-sha-256 or md5 or cert, but found \"simple\"" },
+    { "auth {\nusers = \"/nowhere/users.conf\" }",
+      "FILE:3: users: /nowhere/users.conf: cannot be opened: No such file or directory" },
+    { "auth { users = \"pgatomic-no-users.conf\" }", "FILE:2: users: /tmp/pgatomic-no-users.conf: cannot be opened" },
+    { "auth {\nquery = \"SELECT rolname, rolpassword FROM pg_authid\" }",
+      "FILE:3: query: expected $1 where the name of the user belongs" },
     { "database x { upstream = \"host=a\" pool = session }",
       "pool: expected dedicated with auth method passthrough, for a client's login is good for one connection only" },
     { "database x { upstream = \"host=a\"\nmin_size = 21 }", "FILE:3: min_size: larger than pool_size" },
@@ -50,7 +57,6 @@ static const struct {
       "FILE:3: client_tls: expected the certificate and key to show to clients" },
     { "client_tls { certificate = \"c\" key = \"k\"\nmode = verify-ca }",
       "FILE:3: client_tls: expected the ca that clients' certificates come from" },
-    { "login x {\nmethod = trust }", "FILE:2: login blocks are not supported by this version of pgatomic" },
     { "auth { method = trust }\nlogin x { method = passthrough }\ndatabase x { upstream = \"host=a\" pool = session }",
       "FILE:4: pool: expected dedicated with auth method passthrough, for a client's login is good for one connection "
       "only" },
@@ -79,6 +85,37 @@ Test(config_login, a_mistake_is_told_with_its_line_and_what_was_expected)
         free(errors);
         free(text);
     }
+}
+
+Test(config_login, P9_the_users_file_is_read_from_beside_the_config)
+{
+    static const char users[] = "user \"app\" { password = \"xyzzy\" }\nuser \"bad\" { password = \"\" }\n";
+    const char *first_line_end = strchr(users, '\n');
+    char *text;
+
+    char *path = file_with(users, (size_t)(first_line_end + 1 - users));
+    cr_assert(asprintf(&text, ANY_DATABASE "\nauth { users = \"%s\" method = md5 }", strrchr(path, '/') + 1) > 0);
+    struct config *c = config_of(text);
+    cr_expect_str_eq(users_password(c->users, "app"), "xyzzy");
+    cr_expect_null(users_password(c->users, "bad"));
+    char *print = printed(c);
+    cr_expect_null(strstr(print, "xyzzy"), "%s", print);
+    free(print);
+    config_release(c);
+    unlink(path);
+    free(path);
+    free(text);
+
+    path = file_with(users, strlen(users));
+    cr_assert(asprintf(&text, ANY_DATABASE "\nauth {\nusers = \"%s\" }", path) > 0);
+    char *errors = errors_of(text), *want;
+    cr_assert(asprintf(&want, "FILE:3: users: %s:2: password: expected from 1 to 1000 bytes\n", path) > 0);
+    cr_expect_str_eq(errors, want);
+    unlink(path);
+    free(path);
+    free(text);
+    free(errors);
+    free(want);
 }
 
 /* The names of everything that is documented, in use now or not. */

@@ -58,6 +58,11 @@ struct login {
     struct server_auth *applicant;
 };
 
+static inline void add_ok(struct buffer *b)
+{
+    message_add_authentication(b, AUTHENTICATION_OK, (struct span){ 0 });
+}
+
 /* A whole login. To be ended with login_end(). */
 static inline struct login login_of(const struct client_auth_start *start, const struct credentials *credentials,
                                     const char *certificate_hash)
@@ -71,6 +76,8 @@ static inline struct login login_of(const struct client_auth_start *start, const
     };
     struct buffer questions = { 0 }, answers = { 0 }, body = { 0 };
     l.client = client_auth_begin(l.judge, &questions);
+    if (l.client == AUTH_OK)
+        add_ok(&questions);
     while (questions.size > 0 && l.server == AUTH_MORE) {
         struct span question = take_body(&questions, 'R', &body);
         if (l.asked == UINT32_MAX)
@@ -78,6 +85,8 @@ static inline struct login login_of(const struct client_auth_start *start, const
         l.server = server_auth_message(l.applicant, question, &answers);
         if (answers.size > 0)
             l.client = client_auth_answer(l.judge, take_body(&answers, 'p', &body), &questions);
+        if (l.client == AUTH_OK && questions.size == 0)
+            add_ok(&questions);
     }
     buffer_free(&questions);
     buffer_free(&answers);

@@ -1,0 +1,162 @@
+/*     start --secret--> asking <--answer--> ... --> admitted
+ *       |                 +-------------------> refused
+ *       +--cannot be looked up----------------> refused
+ *
+ * The secret may be there at once or come later, with a turn of the loop between; whatever the client sends in the meantime is kept. */
+#include "proxy/pool/admission.h"
+
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "protocol/message.h"
+#include "proxy/auth/client_auth.h"
+#include "proxy/auth/random.h"
+#include "proxy/ops/log.h"
+#include "proxy/pool/client.h"
+#include "proxy/pool/login.h"
+
+struct admission {
+    enum auth_method method;
+    struct secret_question *question; /* NULL: nothing is being looked up */
+    struct client_auth *auth;         /* NULL: the secret is not known yet */
+    struct buffer *out;
+    void (*admitted)(struct client *c);
+};
+
+void admission_free(struct admission *a)
+{
+    if (a == NULL)
+        return;
+    secrets_drop(a->question);
+    client_auth_free(a->auth);
+    free(a);
+}
+
+enum auth_method admission_method(const struct client *c)
+{
+    struct sockaddr_storage peer = { 0 };
+    socklen_t size = sizeof peer;
+    (void)getpeername(c->conn.fd, (struct sockaddr *)&peer, &size);
+    struct login_attributes who = { .database = c->login->database,
+                                    .user = c->login->user,
+                                    .peer = (const struct sockaddr *)&peer,
+                                    .tls = c->conn.tls != NULL };
+    return config_login(c->login->config, &who);
+}
+
+const struct credentials *admission_credentials(const struct admission *a)
+{
+    return client_auth_credentials(a->auth);
+}
+
+/* --- asking ---------------------------------------------------------------------------------------- */
+
+/* What was said so far goes ahead of the refusal. */
+static void send_out(struct client *c)
+{
+    struct buffer *out = c->login->admission->out;
+    conn_send_span(&c->conn, buffer_span(out));
+    buffer_free(out);
+}
+
+static void refuse(struct client *c)
+{
+    const struct auth_fault *fault = client_auth_fault(c->login->admission->auth);
+    LOG(LOG_WARN, "login failed", log_text("client", c->name), log_text("user", c->login->user),
+        log_text("database", c->login->database), log_text("sqlstate", fault->sqlstate),
+        log_text("detail", fault->detail != NULL ? fault->detail : ""));
+    send_out(c);
+    client_refuse(c, fault->sqlstate, fault->message);
+}
+
+static void on_state(struct client *c, enum auth_state state)
+{
+    switch (state) {
+    case AUTH_MORE:
+        c->login->answer_wanted = true;
+        send_out(c);
+        return;
+    case AUTH_OK:
+        c->login->admission->admitted(c);
+        return;
+    case AUTH_FAILED:
+        refuse(c);
+        return;
+    }
+}
+
+/* One answer for each question: what was sent early waits for the next question, or for the session. */
+void admission_on_client_input(struct client *c, struct span input)
+{
+    while (c->state == CLIENT_LOGIN) {
+        struct admission *a = c->login->admission;
+        struct frame f;
+        size_t used;
+        bool answered = login_cut_answer(c, input, &f, &used);
+        enum auth_state state = answered ? client_auth_answer(a->auth, frame_body(&f), a->out) : AUTH_MORE;
+        conn_keep(&c->conn, input, used);
+        if (!answered)
+            return;
+        on_state(c, state);
+        input = conn_kept(&c->conn);
+    }
+}
+
+/* --- the secret ------------------------------------------------------------------------------------ */
+
+static void begin(struct client *c, const struct secret_answer *answer)
+{
+    struct admission *a = c->login->admission;
+    struct tls *tls = c->conn.tls;
+    unsigned char hash[TLS_HASH_MAX];
+    size_t hash_size = tls != NULL ? tls_server_hash(tls, hash) : 0;
+    char *name = tls != NULL && tls_peer_is_verified(tls) ? tls_peer_name(tls) : NULL;
+    struct client_auth_start start = { .method = a->method,
+                                       .user = span_of(c->login->user),
+                                       .secret = answer->secret,
+                                       .why_no_secret = answer->why,
+                                       .unknown_is_plain = answer->unknown_is_plain,
+                                       .mock_key = auth_mock_key(),
+                                       .tls = tls != NULL,
+                                       .certificate_hash = span_make((const char *)hash, hash_size),
+                                       .common_name = name,
+                                       .random = auth_random_kernel };
+    a->auth = client_auth_new(&start);
+    free(name);
+    on_state(c, client_auth_begin(a->auth, a->out));
+}
+
+static void on_secret(void *context, const struct secret_answer *answer)
+{
+    struct client *c = context;
+    struct admission *a = c->login->admission;
+    bool late = a->question != NULL;
+    a->question = NULL;
+    if (c->state != CLIENT_LOGIN) /* it is being closed */
+        return;
+    if (answer->state == SECRET_FAILED) {
+        send_out(c);
+        client_refuse(c, answer->sqlstate, answer->message);
+    } else {
+        begin(c, answer);
+    }
+    if (!late)
+        return;
+    struct span kept = conn_kept(&c->conn);
+    if (c->state == CLIENT_LOGIN && kept.size > 0)
+        admission_on_client_input(c, kept);
+    client_settle(c);
+}
+
+void admission_start(struct client *c, struct buffer *out, void (*admitted)(struct client *c))
+{
+    struct login *l = c->login;
+    struct admission *a = or_abort(calloc(1, sizeof *a));
+    a->method = admission_method(c);
+    a->out = out;
+    a->admitted = admitted;
+    l->admission = a;
+    struct secret_question *question = secrets_find(&c->worker->secrets, l->config, l->upstream, l->user, on_secret, c);
+    if (question != NULL)
+        a->question = question;
+}

@@ -1,0 +1,141 @@
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "proxy/net/handover_packet.h"
+#include "proxy/net/inherited.h"
+
+static void open_pair(int ends[2])
+{
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
+}
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+static int listening_socket(struct address *a)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert(address_set_ip(a, "127.0.0.1", 0));
+    cr_assert_eq(bind(fd, &a->any, a->size), 0);
+    cr_assert_eq(listen(fd, 1), 0);
+    cr_assert(address_of_socket(a, fd));
+    return fd;
+}
+
+Test(handover, P12_a_packet_arrives_with_its_descriptors)
+{
+    int ends[2];
+    struct address a, b;
+    open_pair(ends);
+    struct handover_packet said = { .kind = HANDOVER_SOCKET, .owns_file = true }, heard;
+    said.fd = listening_socket(&a);
+    said.bell = listening_socket(&b);
+    cr_assert(handover_send(ends[0], &said));
+    cr_assert(handover_receive(ends[1], &heard));
+    cr_assert(heard.kind == HANDOVER_SOCKET && heard.owns_file);
+    cr_assert(heard.fd != said.fd && heard.bell != said.bell);
+    struct address same;
+    cr_assert(address_of_socket(&same, heard.fd) && address_equal(&same, &a));
+    cr_assert(address_of_socket(&same, heard.bell) && address_equal(&same, &b));
+    cr_assert(fcntl(heard.fd, F_GETFD) & FD_CLOEXEC, "programs that we start have no business with it");
+}
+
+Test(handover, P12_a_packet_without_descriptors_has_none)
+{
+    int ends[2];
+    open_pair(ends);
+    struct handover_packet said = { .kind = HANDOVER_READY, .fd = -1, .bell = -1 }, heard;
+    cr_assert(handover_send(ends[0], &said));
+    cr_assert(handover_receive(ends[1], &heard));
+    cr_assert(heard.kind == HANDOVER_READY && heard.fd == -1 && heard.bell == -1);
+}
+
+Test(handover, P12_nothing_but_a_whole_packet_of_this_version_is_one)
+{
+    int ends[2];
+    open_pair(ends);
+    struct handover_packet packet = { .kind = HANDOVER_READY, .version = HANDOVER_VERSION + 1 }, heard;
+    cr_assert_eq(send(ends[0], &packet, sizeof packet, 0), (ssize_t)sizeof packet);
+    cr_assert(!handover_receive(ends[1], &heard) && errno == EPROTO);
+    packet.version = HANDOVER_VERSION;
+    cr_assert_eq(send(ends[0], &packet, sizeof packet - 1, 0), (ssize_t)sizeof packet - 1);
+    cr_assert(!handover_receive(ends[1], &heard) && errno == EPROTO);
+    cr_assert(!handover_receive(ends[1], &heard) && errno == EAGAIN);
+    close(ends[0]);
+    cr_assert(!handover_receive(ends[1], &heard) && errno == 0);
+}
+
+Test(handover, P12_descriptors_of_what_is_no_packet_are_closed)
+{
+    int ends[2];
+    struct address a;
+    open_pair(ends);
+    int given = listening_socket(&a), next = dup(0);
+    close(next); /* the number that a descriptor gets next */
+    char byte = 'x';
+    struct iovec part = { &byte, 1 };
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = { .bytes = { 0 } };
+    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control };
+    message.msg_controllen = sizeof control.bytes;
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    *head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
+    memcpy(CMSG_DATA(head), &given, sizeof given);
+    cr_assert_eq(sendmsg(ends[0], &message, 0), 1);
+    struct handover_packet heard;
+    cr_assert_not(handover_receive(ends[1], &heard));
+    cr_assert_not(is_open(next));
+}
+
+Test(handover, P12_a_bells_name_follows_from_the_address_and_the_user)
+{
+    struct address a, b, bell, again;
+    cr_assert(address_set_ip(&a, "127.0.0.1", 6432) && address_set_ip(&b, "127.0.0.1", 6433));
+    handover_bell_address(&a, &bell);
+    handover_bell_address(&a, &again);
+    cr_assert(address_equal(&bell, &again) && bell.un.sun_path[0] == '\0');
+    char user[32];
+    int size = snprintf(user, sizeof user, "pgatomic/%u/", (unsigned)geteuid());
+    cr_assert_eq(memcmp(bell.un.sun_path + 1, user, (size_t)size), 0);
+    handover_bell_address(&b, &again);
+    cr_assert_not(address_equal(&bell, &again));
+}
+
+Test(inherited, P12_a_socket_is_taken_once_by_who_wants_its_address)
+{
+    struct inherited socket = { .bell = -1, .owns_file = true }, out;
+    struct address elsewhere;
+    socket.fd = listening_socket(&socket.address);
+    inherited_add(&socket);
+    cr_assert(address_set_ip(&elsewhere, "127.0.0.1", 1));
+    cr_assert_not(inherited_take(&elsewhere, &out));
+    cr_assert(inherited_take(&socket.address, &out));
+    cr_assert(out.fd == socket.fd && out.owns_file && fcntl(out.fd, F_GETFL) & O_NONBLOCK);
+    cr_assert_not(inherited_take(&socket.address, &out));
+    cr_assert_not(inherited_take_any(&out));
+}
+
+Test(inherited, P12_of_two_sockets_of_an_address_the_first_stays_and_has_a_bell_of_either)
+{
+    struct inherited first = { .bell = -1, .is_required = true }, second = { 0 }, third = { 0 }, out;
+    first.fd = listening_socket(&first.address);
+    second.fd = dup(first.fd);
+    third.fd = dup(first.fd);
+    second.bell = dup(0);
+    third.bell = dup(0);
+    second.address = third.address = first.address;
+    inherited_add(&first);
+    inherited_add(&second);
+    inherited_add(&third);
+    cr_assert(inherited_take_any(&out));
+    cr_assert(out.fd == first.fd && out.bell == second.bell && out.is_required);
+    cr_assert(!is_open(second.fd) && !is_open(third.fd) && !is_open(third.bell));
+    cr_assert_not(inherited_take_any(&out));
+}
