@@ -106,10 +106,11 @@ static struct pool_shared *find_shared(const struct pool_key *key, const char *u
 
 /* --- credentials ----------------------------------------------------------------------------------------- */
 
+/* The newest are the ones that are good; a login that has shown nothing takes nothing from those that have. */
 static void set_credentials(struct pool_shared *x, const struct credentials *credentials)
 {
     pthread_mutex_lock(&x->lock);
-    if (!credentials_equal(&x->credentials, credentials)) {
+    if (credentials->kind != CREDENTIALS_NONE && !credentials_equal(&x->credentials, credentials)) {
         credentials_wipe(&x->credentials);
         credentials_copy(&x->credentials, credentials);
     }

@@ -383,6 +383,19 @@ login "near"   { user = "login_md5"  address = {"127.0.0.0/8"}  method = trust }
             assert proxy.who("login_scram") == "login_scram"
 
 
+def P9_a_login_that_shows_nothing_leaves_the_pool_what_others_have_shown(server):
+    blocks = 'login "local" { address = {"unix"}  method = trust }'
+    with Roles(server) as roles:
+        with LoginProxy(server, f"method = scram-sha-256  {USERS}", {"login_scram": roles.secret("login_scram")}, more=blocks) as proxy:
+            proxy.listen.append(f"unix:{proxy.directory}")
+            proxy.stop()
+            proxy.start()
+            assert proxy.who("login_scram") == "login_scram"
+            server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'login_scram'")
+            with psycopg.connect(host=proxy.directory, port=6432, user="login_scram", dbname="postgres", autocommit=True) as client:
+                assert client.execute("SELECT session_user").fetchone()[0] == "login_scram"
+
+
 def P9_a_reload_brings_new_users(server):
     with Roles(server):
         with LoginProxy(server, f"method = scram-sha-256  {USERS}", {"x": "y"}) as proxy:
