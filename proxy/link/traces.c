@@ -259,7 +259,8 @@ static void forget_touched(struct link *l, size_t count)
     for (size_t i = 0; i < count; i++)
         free(l->touched[i].name);
     l->touched_count -= count;
-    memmove(l->touched, l->touched + count, l->touched_count * sizeof *l->touched);
+    if (l->touched_count > 0)
+        memmove(l->touched, l->touched + count, l->touched_count * sizeof *l->touched);
 }
 
 void traces_answer(struct link *l, const struct frame *row)
