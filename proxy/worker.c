@@ -14,6 +14,7 @@
 #include "protocol/memory.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/client.h"
+#include "proxy/pool/listen.h"
 #include "proxy/pool/pool.h"
 
 /* How long a client that was told to end may take over its last words. */
@@ -347,6 +348,7 @@ void workers_init(unsigned count, struct config *config)
     for (unsigned i = 0; i < count; i++)
         worker_init(&workers.list[i], config);
     controls_learn(&workers.list[0].controls, config);
+    listen_start(&workers.list[0].loop, workers.list[0].resolver);
 }
 
 struct loop *workers_first_loop(void)
@@ -382,6 +384,7 @@ void workers_free(void)
 {
     for (unsigned i = 0; i < workers.count; i++)
         worker_empty(&workers.list[i]);
+    listen_stop();
     for (unsigned i = 0; i < workers.count; i++)
         worker_destroy(&workers.list[i]);
     pools_free();

@@ -6,12 +6,14 @@
  *     replies.c     the server's messages on their way back
  *     sql_names.c   PREPARE, EXECUTE and DEALLOCATE as SQL
  *     traces.c      what statements leave behind: settings, pins
+ *     listens.c     LISTEN and UNLISTEN
  *     server.c      what a server has been told
  *     owed.c, handles.c, statements.c, parameters.c   plain data */
 #ifndef PROXY_LINK_INSIDE_H
 #define PROXY_LINK_INSIDE_H
 
 #include "protocol/message.h"
+#include "protocol/statement_state.h"
 #include "proxy/link/handles.h"
 #include "proxy/link/link.h"
 #include "proxy/link/owed.h"
@@ -51,6 +53,23 @@ struct touched {
     bool set, reset;
 };
 
+struct channels {
+    char **list;
+    size_t count, capacity;
+};
+
+/* The channels that a client listens to (listens.c). */
+struct listens {
+    void (*on_listen)(void *context, struct span channel); /* NULL: LISTEN pins */
+    void (*on_unlisten)(void *context, struct span channel);
+    struct channels heard, wished, asked, unwished, leaving;
+    size_t awaited; /* answers of the listener; the client's message is held until the last has come */
+    bool refused;   /* one of them was a no */
+    bool direct;    /* the client hears its server */
+    bool touched;   /* a LISTEN or UNLISTEN went to the server in this transaction */
+    bool undone;    /* the last reply was an error or a ROLLBACK */
+};
+
 struct link {
     struct link_server *server; /* NULL: none is attached */
     struct statements *statements;
@@ -69,6 +88,7 @@ struct link {
 
     struct touched *touched; /* settings that statements may have changed, those first that are being asked for */
     size_t touched_count, touched_capacity, asked_count;
+    struct listens listens;
     bool tags_matter; /* DISCARD ALL or DEALLOCATE ALL may be under way */
 
     size_t client_left;              /* bytes of the client's message under way that have not come */
@@ -171,5 +191,22 @@ void traces_on_parameter(struct link *l, struct span name, struct span value, bo
 void traces_forget(struct link *l);
 void traces_pin(struct link *l, const char *cause);
 void traces_free(struct link *l);
+
+/* --- listens.c ------------------------------------------------------------------------------------------ */
+
+/* Whether the message with this text has to wait until the listener hears its channels. When they are heard it does not. */
+bool listens_hold(struct link *l, struct span text);
+/* A LISTEN or UNLISTEN goes to the server. */
+void listens_note(struct link *l, const struct statement_state *state);
+/* A DO block may listen to anything. */
+void listens_on_block(struct link *l);
+/* The client goes: what is held is dropped. */
+void listens_give_up(struct link *l);
+/* The transaction is over: what the server is asked and told. */
+const char *listens_question(struct link *l);
+void listens_answer(struct link *l, const struct frame *row);
+void listens_settle(struct link *l);
+void listens_forget(struct link *l); /* DISCARD ALL */
+void listens_free(struct link *l);
 
 #endif

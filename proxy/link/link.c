@@ -23,6 +23,8 @@ struct link *link_new(const struct link_start *start)
     l->keeps_server = start->keeps_server;
     l->prepares_unnamed = start->prepares_unnamed;
     l->on_pinned = start->on_pinned;
+    l->listens.on_listen = start->keeps_server ? NULL : start->on_listen;
+    l->listens.on_unlisten = start->on_unlisten;
     l->context = start->context;
     l->status = 'I';
     return l;
@@ -55,6 +57,7 @@ void link_free(struct link *l)
     owed_free(&l->owed);
     handles_free(&l->handles, l->statements);
     traces_free(l);
+    listens_free(l);
     parameters_release(l->base);
     parameters_release(l->wanted);
     buffer_free(&l->partial);
@@ -169,7 +172,12 @@ bool link_may_release(const struct link *l)
         return false;
     if (l->server_left > 0 || l->seen > 0 || l->to_skip > 0 || l->settle_cancel)
         return false;
-    return l->ending ? l->clean : !l->pinned && !l->keeps_server && l->touched_count == 0;
+    return l->ending ? l->clean : !l->pinned && !l->keeps_server && l->touched_count == 0 && !l->listens.touched;
+}
+
+bool link_is_between(const struct link *l)
+{
+    return l->server == NULL || (is_idle(l) && l->status == 'I' && l->server_left == 0 && l->seen == 0);
 }
 
 void link_detach(struct link *l)
@@ -208,6 +216,8 @@ void link_progress(struct link *l, struct actions *out)
         link_say_sync(l, FOR_NOTHING, out);
     } else if (l->ending) {
         go_on_ending(l, out);
+    } else if (l->status == 'I' && l->listens.touched) {
+        say_query(l, listens_question(l), FOR_CHANNELS, out);
     } else if (l->status == 'I' && l->touched_count > 0 && !l->pinned) {
         traces_ask(l, out);
     }
@@ -227,11 +237,12 @@ bool link_end(struct link *l, struct actions *out)
 {
     if (l->ending)
         return true;
+    listens_give_up(l);
     if ((l->client_left > 0 && !l->client_drops) || l->partial.size > 0)
         return false;
     l->ending = true;
     l->client_left = 0;
-    l->server->needs_reset |= l->pinned || l->keeps_server || l->touched_count > 0;
+    l->server->needs_reset |= l->pinned || l->keeps_server || l->touched_count > 0 || l->listens.touched;
     if (l->copy_in)
         link_break_copy(l, out);
     if (l->unsynced > 0 || l->skipping)

@@ -48,6 +48,10 @@ struct link_start {
     struct parameters *base;       /* of the client's startup packet; retained */
     bool keeps_server;     /* pool = session: the server stays until the client goes, and names are left alone */
     bool prepares_unnamed; /* prepare_unnamed = on */
+    /* P6: the client is about to LISTEN; link_on_listening() is to be called when a listener of the shell's hears the channel for it, or cannot.
+     * And: it does not listen any more. on_listen NULL: there is no listener, and LISTEN pins. Neither calls back. */
+    void (*on_listen)(void *context, struct span channel);
+    void (*on_unlisten)(void *context, struct span channel);
     /* The server is pinned to the client from now on; `cause` is a few constant words, such as "temporary table". May be NULL. */
     void (*on_pinned)(void *context, const char *cause);
     void *context;
@@ -76,6 +80,13 @@ bool link_end(struct link *l, struct actions *out);
 
 /* Bytes from the session; performs to_server of `out`. Terminate is swallowed: the shell ends the link as it ends the client. */
 void link_on_client(struct link *l, struct span bytes, struct actions *out);
+
+/* Once for each on_listen(); the last one lets what was held go on to the server: to_server of `out`. */
+void link_on_listening(struct link *l, bool ok, struct actions *out);
+/* A message waits for that, and all that comes behind it is kept: no more should be read. */
+bool link_is_held(const struct link *l);
+/* What the client hears from the listener may be told to it now: it is between transactions, and no reply is owed to it. */
+bool link_is_between(const struct link *l);
 
 /* Bytes from the server, cut into what the session has to see. */
 struct link_piece {

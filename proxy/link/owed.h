@@ -27,6 +27,7 @@ enum owed_purpose {
     FOR_NOTHING,  /* of the link's own, and nothing to learn from it */
     FOR_SETTINGS, /* the server is told the client's settings */
     FOR_ANSWER,   /* the server is asked for the values of settings */
+    FOR_CHANNELS, /* and for the channels that it listens to, which it forgets */
     FOR_RESET     /* DISCARD ALL */
 };
 

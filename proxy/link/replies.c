@@ -94,6 +94,12 @@ static void follow_tag(struct link *l, const struct frame *f)
     }
 }
 
+static bool is_rollback(const struct frame *f)
+{
+    struct span tag;
+    return f->type == 'C' && message_read_command_complete(frame_body(f), &tag) && span_is(tag, "ROLLBACK");
+}
+
 /* CommandComplete, EmptyQueryResponse, PortalSuspended. */
 static enum verdict on_complete(struct link *l, const struct frame *f)
 {
@@ -103,6 +109,8 @@ static enum verdict on_complete(struct link *l, const struct frame *f)
         forget_copy_end(l);
     if (l->tags_matter && verdict == SHOW && !l->keeps_server)
         follow_tag(l, f);
+    if (l->listens.touched && verdict == SHOW)
+        l->listens.undone = is_rollback(f);
     if (head == NULL)
         return verdict;
     if (head->kind == OWED_QUERY && head->change != NULL)
@@ -126,6 +134,8 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
         link_server_on_reset(l->server);
     if (head->purpose == FOR_SETTINGS || head->purpose == FOR_ANSWER)
         l->settling--;
+    if (head->purpose == FOR_CHANNELS)
+        listens_settle(l);
     l->status = frame_body(f).data[0];
     l->copying = l->copy_in = false;
     confirm(l, head);
@@ -259,8 +269,10 @@ static enum verdict on_error(struct link *l, const struct frame *f, struct actio
     if (head == NULL || fatal)
         return SHOW;
     enum verdict verdict = tell_error(l, head, &error, f);
-    if (head->purpose == FOR_SETTINGS || head->purpose == FOR_ANSWER || head->purpose == FOR_RESET)
+    if (head->purpose == FOR_SETTINGS || head->purpose == FOR_ANSWER || head->purpose == FOR_CHANNELS ||
+        head->purpose == FOR_RESET)
         link_fail_with(l, &error);
+    l->listens.undone = true;
     l->copying = l->copy_in = false;
     heal(l, head, &error);
     if (head->kind == OWED_QUERY)
@@ -311,10 +323,11 @@ static enum verdict on_parameter(struct link *l, const struct frame *f)
     return for_client || l->tells_client ? SHOW : HIDE;
 }
 
-/* Somebody else's, from before: a client that listens has its server to itself. */
+/* What a client hears it hears from the listener, unless it has its server to itself. Anything else is somebody else's, from before. */
 static enum verdict on_notification(const struct link *l)
 {
-    return l->pinned || l->keeps_server ? SHOW : HIDE;
+    bool shown = l->listens.on_listen != NULL ? l->listens.direct : l->pinned || l->keeps_server;
+    return shown ? SHOW : HIDE;
 }
 
 /* --- a message ------------------------------------------------------------------------------------------------------------ */
@@ -326,6 +339,8 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
     case 'D':
         if (head != NULL && head->purpose == FOR_ANSWER)
             traces_answer(l, f);
+        else if (head != NULL && head->purpose == FOR_CHANNELS)
+            listens_answer(l, f);
         return for_head(head);
     case 'T':
     case 'n':

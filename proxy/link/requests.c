@@ -66,6 +66,8 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
     struct change *changes = NULL;
     if (!l->keeps_server && statement_may_leave_state(text)) {
         struct buffer sql = { 0 };
+        if (listens_hold(l, text))
+            return false;
         traces_note(l, text);
         replaced = sql_names_rewrite(l, text, &sql, &changes, out);
         if (replaced)
@@ -154,8 +156,11 @@ static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
 {
     struct buffer made = { 0 };
     struct change *changes = NULL;
+    bool leaves_state = statement_may_leave_state(span_of(body.data));
+    if (leaves_state && listens_hold(l, span_of(body.data)))
+        return false;
     bool replaced = rewrite_parse(l, body, &made, &changes, out);
-    if (statement_may_leave_state(span_of(body.data)))
+    if (leaves_state)
         traces_note(l, span_of(body.data));
     keep_unnamed(l, replaced ? buffer_span(&made) : body);
     if (replaced)
@@ -216,6 +221,8 @@ static bool on_bind(struct link *l, const struct frame *f, struct actions *out)
     bool readable = message_read_bind(frame_body(f), &m);
     if (readable)
         t = find_target(l, m.statement, out);
+    if (link_is_held(l))
+        return false;
     struct owed *entry = owed_push(&l->owed, OWED_BIND, FOR_CLIENT);
     entry->statement = t.id;
     entry->change = t.refusal;
@@ -233,6 +240,8 @@ static bool on_describe(struct link *l, const struct frame *f, struct actions *o
     struct target t = { 0 };
     if (message_read_named(frame_body(f), &m) && m.kind == 'S')
         t = find_target(l, m.name, out);
+    if (link_is_held(l))
+        return false;
     struct owed *entry = owed_push(&l->owed, OWED_DESCRIBE, FOR_CLIENT);
     entry->statement = t.id;
     entry->change = t.refusal;
@@ -371,6 +380,8 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         }
         l->client_drops = false;
         bool as_it_is = take_message(l, &f, out);
+        if (link_is_held(l)) /* it will be looked at again */
+            break;
         at += f.bytes.size;
         l->client_left = f.left;
         if (!as_it_is)
@@ -414,6 +425,10 @@ static void complete_partial(struct link *l, struct span bytes, struct actions *
 
 void link_on_client(struct link *l, struct span bytes, struct actions *out)
 {
+    if (link_is_held(l)) {
+        buffer_append_span(&l->partial, bytes);
+        return;
+    }
     if (l->wanted != l->server->told)
         tell_if_idle(l, out);
     size_t used = l->client_left > 0 ? pass_rest(l, bytes, out) : 0;

@@ -131,6 +131,8 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
 {
     struct target t = { .name = name };
     struct shared_statement *s = handles_find(&l->handles, name);
+    if (s != NULL && s->leaves_state && listens_hold(l, span_make(s->body, strlen(s->body))))
+        return t;
     if (s != NULL) {
         ensure_there(l, s, out);
         t.name = span_of(s->name);

@@ -82,9 +82,13 @@ static void on_state(void *owner, const struct statement_state *state)
         l->tags_matter = true;
         return;
     case STATE_LISTEN:
-        traces_pin(l, "LISTEN");
+    case STATE_UNLISTEN:
+    case STATE_UNLISTEN_ALL:
+        listens_note(l, state);
         return;
     case STATE_PIN:
+        if (state->cause == STATE_DO_BLOCK)
+            listens_on_block(l);
         traces_pin(l, statement_state_cause(state->cause));
         return;
     case STATE_DISCARD_PLANS:
@@ -93,8 +97,6 @@ static void on_state(void *owner, const struct statement_state *state)
     case STATE_PREPARE: /* sql_names.c */
     case STATE_EXECUTE:
     case STATE_DEALLOCATE:
-    case STATE_UNLISTEN:
-    case STATE_UNLISTEN_ALL:
         return;
     }
 }
@@ -318,6 +320,7 @@ void traces_forget(struct link *l)
     forget_touched(l, l->touched_count);
     l->asked_count = 0;
     l->pinned = false;
+    listens_forget(l);
 }
 
 void traces_free(struct link *l)

@@ -63,7 +63,8 @@ void loop_init(struct loop *l, void (*on_turn_end)(void *context), void *context
 
 void loop_destroy(struct loop *l)
 {
-    act_on_messages(l);
+    while (l->first_message != NULL) /* one may post another */
+        act_on_messages(l);
     event_free(l->wake);
     close(l->wake_fd);
     pthread_mutex_destroy(&l->lock);

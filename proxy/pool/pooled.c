@@ -25,12 +25,66 @@ static void on_pinned(void *context, const char *cause)
     client_log(c, LOG_INFO, "the client keeps its server until it goes or says DISCARD ALL", cause);
 }
 
+/* --- listening ------------------------------------------------------------------------------------------ */
+
+static void on_heard(void *context)
+{
+    client_settle(context);
+}
+
+static void on_listening(void *context, bool ok)
+{
+    struct client *c = context;
+    link_on_listening(c->pooled->link, ok, &c->worker->link_actions);
+    pooled_flush(c);
+    if (c->state == CLIENT_SESSION)
+        traffic_resume(c);
+    client_settle(c);
+}
+
+static void on_listen(void *context, struct span channel)
+{
+    struct client *c = context;
+    struct pooled *p = c->pooled;
+    if (p->listener == NULL)
+        p->listener = listen_subscribe(&c->worker->loop, p->pool->database, on_heard, c);
+    listen_add(p->listener, channel, on_listening);
+}
+
+static void on_unlisten(void *context, struct span channel)
+{
+    struct client *c = context;
+    if (c->pooled->listener != NULL)
+        listen_remove(c->pooled->listener, channel);
+}
+
+/* Not inside a message to it, and never more than it reads: what waits is bounded by the queue. */
+void pooled_tell_heard(struct client *c)
+{
+    struct pooled *p = c->pooled;
+    struct buffer *queue = listen_queue(p->listener);
+    if (c->state != CLIENT_SESSION || c->replies.left > 0)
+        return;
+    if (listen_is_overrun(p->listener)) {
+        client_refuse(c, "53400", "too many notifications are waiting for the client");
+        return;
+    }
+    if (queue->size == 0 || pooled_is_held(p) || !link_is_between(p->link) || conn_queued(&c->conn) > 0)
+        return;
+    conn_send_span(&c->conn, buffer_span(queue));
+    buffer_free(queue);
+}
+
+/* --- joining -------------------------------------------------------------------------------------------- */
+
 struct pooled *pooled_new(struct client *c, struct pool *pool, struct parameters *base)
 {
     struct link_start start = { .statements = c->worker->statements,
                                 .base = base,
                                 .keeps_server = pool->database->pool == POOL_SESSION,
                                 .prepares_unnamed = pool->database->prepare_unnamed,
+                                .on_listen = pool->database->control != NULL ? on_listen : NULL,
+                                .on_unlisten = on_unlisten,
                                 .on_pinned = on_pinned,
                                 .context = c };
     struct pooled *p = or_abort(calloc(1, sizeof *p));
@@ -369,6 +423,7 @@ void pooled_free(struct client *c)
     pooled_abandon(c);
     cancel_key_remove(p->key);
     link_free(p->link);
+    listen_unsubscribe(p->listener);
     buffer_free(&p->backlog);
     pool_leave(p->pool);
     free(p);

@@ -9,13 +9,15 @@
 #define PROXY_POOL_POOLED_H
 
 #include "proxy/pool/client.h"
+#include "proxy/pool/listen.h"
 #include "proxy/pool/pool.h"
 
 struct pooled {
     struct pool *pool;
     struct link *link;
     struct pool_wait wait;
-    struct buffer backlog; /* what the session has for the server that the client waits for */
+    struct buffer backlog;              /* what the session has for the server that the client waits for */
+    struct listen_subscriber *listener; /* NULL: it has not asked to LISTEN (P6) */
     struct cancel_key *key;
     bool keeps_server; /* pool = session */
     bool cut;          /* its server was lost: there will be no other */
@@ -54,8 +56,15 @@ cancel_aim pooled_aim;
 void pooled_hear_due(struct client *c);
 /* Lets go of the server. */
 void pooled_release(struct client *c);
-/* The end of every batch: lets go of the server when it is free. */
-static inline void pooled_settle(struct client *c)
+/* Nothing more of the client is looked at: it waits for a server, or for the listener. */
+static inline bool pooled_is_held(const struct pooled *p)
+{
+    return pooled_is_waiting(p) || link_is_held(p->link);
+}
+/* The client is told what the listener has heard for it, when it is between transactions. */
+void pooled_tell_heard(struct client *c);
+/* Lets go of the server if it is free. */
+static inline void pooled_settle_server(struct client *c)
 {
     struct server *s = c->server;
     if (s == NULL)
@@ -66,6 +75,13 @@ static inline void pooled_settle(struct client *c)
         return;
     if (c->deferred.size == 0 && c->replies.left == 0 && !stream_is_inside_message(&c->stream))
         pooled_release(c);
+}
+/* The end of every batch. */
+static inline void pooled_settle(struct client *c)
+{
+    pooled_settle_server(c);
+    if (__builtin_expect(c->pooled->listener != NULL, 0))
+        pooled_tell_heard(c);
 }
 /* The server is closed, and there will be no other. */
 void pooled_cut(struct client *c);

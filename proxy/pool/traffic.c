@@ -495,7 +495,7 @@ static void on_server_bytes(struct client *c, struct span input)
     conn_keep(&s->conn, input, used);
 }
 
-/* Who waits for a server is not listened to, but for the end of it. */
+/* Who waits for a server, or for the listener, is not listened to, but for the end of it. */
 static void hold_input(struct client *c, struct span input)
 {
     c->held = true;
@@ -513,7 +513,7 @@ void traffic_on_client_input(struct client *c)
     case CONN_NOTHING:
         return;
     case CONN_INPUT:
-        if (c->pooled != NULL && pooled_is_waiting(c->pooled))
+        if (c->pooled != NULL && pooled_is_held(c->pooled))
             hold_input(c, input);
         else
             on_client_bytes(c, input);

@@ -1,0 +1,234 @@
+/* LISTEN and UNLISTEN (P6).
+ *
+ * The server runs them, as it runs everything: it knows whether they are allowed, in whose transaction they are, and whether that commits.
+ * But what it would notify it notifies to nobody: when the transaction is over it is asked which channels are listened to, and told
+ * to forget them. The client hears them from a listener that does not change with its servers, and that has begun to listen before the
+ * client's LISTEN went out: the message is held until then. So nothing that is notified after its COMMIT is missed. What was notified
+ * between the two may be heard, too.
+ *
+ *     heard      what the client listens to, by what has been committed
+ *     wished     LISTENs under way; the listener has them already, or is about to
+ *     asked      the same of the transaction that is over, of which the server is asked
+ *     unwished   UNLISTENs under way
+ *     leaving    those of the transaction that is over
+ *
+ * An UNLISTEN counts when its transaction commits; where it is not certain that it did the client goes on hearing the channel. */
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "protocol/statement_state.h"
+#include "proxy/link/inside.h"
+
+/* A client that listens to more has its server to itself. */
+enum { CHANNELS_MAX = 10000 };
+
+/* --- sets of channels ------------------------------------------------------------------------------ */
+
+static bool channels_have(const struct channels *c, struct span name)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (span_is(name, c->list[i]))
+            return true;
+    return false;
+}
+
+static void channels_add(struct channels *c, struct span name)
+{
+    if (channels_have(c, name))
+        return;
+    c->list = memory_grow(c->list, &c->capacity, c->count, sizeof(char *));
+    c->list[c->count++] = memory_copy_span(name);
+}
+
+static void channels_remove(struct channels *c, struct span name)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < c->count; i++) {
+        if (span_is(name, c->list[i]))
+            free(c->list[i]);
+        else
+            c->list[kept++] = c->list[i];
+    }
+    c->count = kept;
+}
+
+static void channels_free(struct channels *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        free(c->list[i]);
+    free(c->list);
+    *c = (struct channels){ 0 };
+}
+
+/* --- on the way to the server ------------------------------------------------------------------------ */
+
+/* The client has its server to itself, and hears what that says. */
+static void listen_there(struct link *l)
+{
+    struct listens *n = &l->listens;
+    n->direct = true;
+    n->touched = false;
+    traces_pin(l, "LISTEN");
+    for (size_t i = 0; i < n->wished.count; i++)
+        if (!channels_have(&n->heard, span_of(n->wished.list[i])))
+            n->on_unlisten(l->context, span_of(n->wished.list[i]));
+    channels_free(&n->wished);
+}
+
+static void wish(struct link *l, struct span channel)
+{
+    struct listens *n = &l->listens;
+    if (channels_have(&n->heard, channel) || channels_have(&n->wished, channel))
+        return;
+    channels_add(&n->wished, channel);
+    n->awaited++;
+    n->on_listen(l->context, channel);
+}
+
+static void on_listen(void *owner, const struct statement_state *state)
+{
+    struct link *l = owner;
+    struct listens *n = &l->listens;
+    if (state->kind != STATE_LISTEN || n->direct)
+        return;
+    struct buffer name = { 0 };
+    statement_state_name(state, &l->sql, &name);
+    /* The listener speaks UTF-8. */
+    if (l->sql.encoding != encoding_utf8() || n->heard.count + n->wished.count >= CHANNELS_MAX)
+        listen_there(l);
+    else
+        wish(l, buffer_span(&name));
+    buffer_free(&name);
+}
+
+bool listens_hold(struct link *l, struct span text)
+{
+    if (l->listens.on_listen == NULL || l->listens.direct || l->keeps_server)
+        return false;
+    statement_states(text, &l->sql, on_listen, l);
+    return l->listens.awaited > 0;
+}
+
+void listens_on_block(struct link *l)
+{
+    if (l->listens.on_listen != NULL)
+        listen_there(l);
+}
+
+void listens_note(struct link *l, const struct statement_state *state)
+{
+    struct listens *n = &l->listens;
+    if (n->on_listen == NULL || n->direct) {
+        if (state->kind == STATE_LISTEN)
+            traces_pin(l, "LISTEN");
+        return;
+    }
+    n->touched = true;
+    if (state->kind == STATE_UNLISTEN) {
+        struct buffer name = { 0 };
+        statement_state_name(state, &l->sql, &name);
+        channels_add(&n->unwished, buffer_span(&name));
+        buffer_free(&name);
+    } else if (state->kind == STATE_UNLISTEN_ALL) {
+        for (size_t i = 0; i < n->heard.count; i++)
+            channels_add(&n->unwished, span_of(n->heard.list[i]));
+    }
+}
+
+bool link_is_held(const struct link *l)
+{
+    return l->listens.awaited > 0;
+}
+
+void link_on_listening(struct link *l, bool ok, struct actions *out)
+{
+    struct listens *n = &l->listens;
+    if (n->awaited == 0) /* it has not waited for it */
+        return;
+    n->awaited--;
+    n->refused |= !ok;
+    if (n->awaited > 0)
+        return;
+    if (n->refused)
+        listen_there(l);
+    n->refused = false;
+    if (l->server != NULL)
+        link_on_client(l, (struct span){ 0 }, out);
+}
+
+void listens_give_up(struct link *l)
+{
+    if (l->listens.awaited > 0)
+        buffer_free(&l->partial);
+    l->listens.awaited = 0;
+}
+
+/* --- at the end of the transaction --------------------------------------------------------------------- */
+
+const char *listens_question(struct link *l)
+{
+    struct listens *n = &l->listens;
+    n->touched = false;
+    n->asked = n->wished;
+    n->wished = (struct channels){ 0 };
+    if (n->undone)
+        channels_free(&n->unwished);
+    n->leaving = n->unwished;
+    n->unwished = (struct channels){ 0 };
+    for (size_t i = 0; i < n->leaving.count; i++)
+        channels_remove(&n->heard, span_of(n->leaving.list[i]));
+    return "SELECT pg_catalog.pg_listening_channels();UNLISTEN *";
+}
+
+void listens_answer(struct link *l, const struct frame *row)
+{
+    struct wire w = wire_open(frame_body(row));
+    wire_u16(&w);
+    int32_t size = wire_i32(&w);
+    struct span channel = wire_bytes(&w, size < 0 ? 0 : (size_t)size);
+    if (w.failed || row->left > 0)
+        link_fail(l, "08P01", "the server's answer about channels is malformed");
+    else
+        channels_add(&l->listens.heard, channel);
+}
+
+/* Those of the list that the client does not listen to, after all. */
+static void stop_hearing(struct link *l, struct channels *list)
+{
+    struct listens *n = &l->listens;
+    for (size_t i = 0; i < list->count; i++) {
+        struct span channel = span_of(list->list[i]);
+        if (!channels_have(&n->heard, channel) && !channels_have(&n->wished, channel))
+            n->on_unlisten(l->context, channel);
+    }
+    channels_free(list);
+}
+
+void listens_settle(struct link *l)
+{
+    stop_hearing(l, &l->listens.asked);
+    stop_hearing(l, &l->listens.leaving);
+}
+
+/* --- the end -------------------------------------------------------------------------------------------- */
+
+void listens_forget(struct link *l)
+{
+    struct listens *n = &l->listens;
+    if (n->on_listen == NULL)
+        return;
+    struct channels heard = n->heard;
+    n->heard = (struct channels){ 0 };
+    n->direct = false;
+    stop_hearing(l, &heard);
+}
+
+void listens_free(struct link *l)
+{
+    struct listens *n = &l->listens;
+    channels_free(&n->heard);
+    channels_free(&n->wished);
+    channels_free(&n->asked);
+    channels_free(&n->unwished);
+    channels_free(&n->leaving);
+}

@@ -1,0 +1,473 @@
+/* The home half: connections, and who listens to what.
+ *
+ *     ear: asked --LISTEN confirmed--> confirmed --the last subscriber goes--> UNLISTEN, and it is gone
+ *            | refused, or the connection is lost           | the connection is lost
+ *            v                                              v
+ *          gone, those who wait hear that                 asked again by the next connection
+ *
+ * The server does what it is asked in order, so an ear that goes and comes again is another ear: answers name the one that asked. */
+#include <search.h>
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "protocol/message.h"
+#include "proxy/events/pq_connection.h"
+#include "proxy/ops/log.h"
+#include "proxy/pool/listen_part.h"
+
+enum { CONNECT_TIMEOUT_MS = 5000, ANSWER_TIMEOUT_MS = 10 * 1000 };
+
+/* A channel that somebody listens to. */
+struct ear {
+    struct ear *next, **link;
+    char *channel;
+    uint64_t serial;
+    bool confirmed;
+    struct listen_subscriber **members;
+    size_t member_count, member_capacity;
+    struct listen_order *waiting;
+};
+
+/* A statement that is on its way. */
+struct asking {
+    struct asking *next, **link;
+    struct listening *listening;
+    uint64_t serial; /* of the ear that asks; 0: none does */
+    char *channel;   /* its channel */
+    char *sql;
+};
+
+struct listening {
+    struct listening *next, **link;
+    char *name, *conninfo;
+    struct pq_connection *connection; /* NULL: it has ended for good */
+    void *tree;                       /* of ears */
+    struct ear *ears;
+    struct asking *askings;
+    struct listen_subscriber *subscribers;
+    uint64_t last_serial;
+    bool was_up;
+};
+
+static struct {
+    struct loop *loop;
+    struct resolver *resolver;
+    struct listening *first;
+} home;
+
+struct loop *listen_home(void)
+{
+    return home.loop;
+}
+
+/* --- statements ----------------------------------------------------------------------------------- */
+
+static void asking_end(struct asking *a)
+{
+    *a->link = a->next;
+    if (a->next != NULL)
+        a->next->link = a->link;
+    free(a->channel);
+    free(a->sql);
+    free(a);
+}
+
+/* `e`: the ear that asks; NULL: none does. */
+static void ask(struct listening *l, const char *sql, const struct ear *e, pq_answered *answered)
+{
+    struct asking *a = or_abort(calloc(1, sizeof *a));
+    a->sql = memory_copy_text(sql);
+    a->channel = memory_copy_text(e != NULL ? e->channel : NULL);
+    a->serial = e != NULL ? e->serial : 0;
+    a->listening = l;
+    a->link = &l->askings;
+    a->next = l->askings;
+    if (a->next != NULL)
+        a->next->link = &a->next;
+    l->askings = a;
+    pq_connection_ask(l->connection, a->sql, NULL, false, answered, a);
+}
+
+/* `verb` is LISTEN or UNLISTEN. */
+static void ask_about(struct listening *l, const char *verb, const struct ear *e, pq_answered *answered)
+{
+    struct buffer sql = { 0 };
+    buffer_format(&sql, "%s \"", verb);
+    for (const char *c = e->channel; *c != '\0'; c++)
+        buffer_format(&sql, *c == '"' ? "\"\"" : "%c", *c);
+    buffer_append_string(&sql, span_of("\""));
+    ask(l, sql.data, e, answered);
+    buffer_free(&sql);
+}
+
+/* --- ears ------------------------------------------------------------------------------------------- */
+
+static int compare_ears(const void *a, const void *b)
+{
+    return strcmp(((const struct ear *)a)->channel, ((const struct ear *)b)->channel);
+}
+
+static struct ear *ear_find(const struct listening *l, const char *channel)
+{
+    struct ear key = { .channel = (char *)(uintptr_t)channel };
+    struct ear **found = tfind(&key, &l->tree, compare_ears);
+    return found != NULL ? *found : NULL;
+}
+
+static struct ear *ear_new(struct listening *l, const char *channel)
+{
+    struct ear *e = or_abort(calloc(1, sizeof *e));
+    e->channel = memory_copy_text(channel);
+    e->serial = ++l->last_serial;
+    e->link = &l->ears;
+    e->next = l->ears;
+    if (e->next != NULL)
+        e->next->link = &e->next;
+    l->ears = e;
+    or_abort(tsearch(e, &l->tree, compare_ears));
+    return e;
+}
+
+static void ear_free(struct listening *l, struct ear *e)
+{
+    tdelete(e, &l->tree, compare_ears);
+    *e->link = e->next;
+    if (e->next != NULL)
+        e->next->link = e->link;
+    free(e->members);
+    free(e->channel);
+    free(e);
+}
+
+static bool ear_has(const struct ear *e, const struct listen_subscriber *s)
+{
+    for (size_t i = 0; i < e->member_count; i++)
+        if (e->members[i] == s)
+            return true;
+    return false;
+}
+
+static void ear_add(struct ear *e, struct listen_subscriber *s)
+{
+    if (ear_has(e, s))
+        return;
+    e->members = memory_grow(e->members, &e->member_capacity, e->member_count, sizeof(struct listen_subscriber *));
+    e->members[e->member_count++] = s;
+}
+
+static void on_unlistened(void *context, const PGresult *result, const char *error, const char *sqlstate)
+{
+    (void)result, (void)error, (void)sqlstate; /* a connection that is lost hears nothing, either */
+    asking_end(context);
+}
+
+static void close_ear(struct listening *l, struct ear *e)
+{
+    if (l->connection != NULL)
+        ask_about(l, "UNLISTEN", e, on_unlistened);
+    ear_free(l, e);
+}
+
+/* The subscriber is none of the ear's any more, and with the last one the ear goes. */
+static void ear_drop(struct listening *l, struct ear *e, const struct listen_subscriber *s)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < e->member_count; i++)
+        if (e->members[i] != s)
+            e->members[kept++] = e->members[i];
+    e->member_count = kept;
+    for (struct listen_order **link = &e->waiting; *link != NULL;) {
+        struct listen_order *o = *link;
+        if (o->subscriber != s) {
+            link = &o->next;
+            continue;
+        }
+        *link = o->next;
+        listen_answer(o, false);
+    }
+    if (e->member_count == 0)
+        close_ear(l, e);
+}
+
+/* --- what is heard ------------------------------------------------------------------------------------ */
+
+static struct listen_parcel *parcel_new(struct buffer *message_take)
+{
+    struct listen_parcel *p = or_abort(malloc(sizeof *p + message_take->size));
+    atomic_init(&p->references, 1);
+    p->size = message_take->size;
+    memcpy(p->bytes, message_take->data, message_take->size);
+    buffer_free(message_take);
+    return p;
+}
+
+static void on_notification(void *context, const PGnotify *n)
+{
+    struct listening *l = context;
+    struct ear *e = ear_find(l, n->relname);
+    if (e == NULL)
+        return;
+    struct buffer message = { 0 };
+    size_t start = message_begin(&message, 'A');
+    buffer_append_u32(&message, (uint32_t)n->be_pid);
+    buffer_append_string(&message, span_of(n->relname));
+    buffer_append_string(&message, span_of(n->extra));
+    message_end(&message, start);
+    struct listen_parcel *p = parcel_new(&message);
+    for (size_t i = 0; i < e->member_count; i++)
+        listen_deliver(e->members[i], p);
+    listen_parcel_release(p);
+}
+
+static void mark_members(struct listening *l)
+{
+    for (struct listen_subscriber *s = l->subscribers; s != NULL; s = s->next)
+        s->hears = false;
+    for (const struct ear *e = l->ears; e != NULL; e = e->next)
+        for (size_t i = 0; i < e->member_count; i++)
+            e->members[i]->hears = true;
+}
+
+static void tell_gap(struct listening *l)
+{
+    struct buffer message = { 0 };
+    struct message_fault fault = { .severity = "WARNING", .sqlstate = "01000" };
+    fault.message = span_of("notifications may have been missed: the connection that listens was lost for a while");
+    LOG(LOG_WARN, "notifications may have been missed", log_text("database", l->name));
+    message_add_notice(&message, &fault);
+    struct listen_parcel *p = parcel_new(&message);
+    mark_members(l);
+    for (struct listen_subscriber *s = l->subscribers; s != NULL; s = s->next)
+        if (s->hears)
+            listen_deliver(s, p);
+    listen_parcel_release(p);
+}
+
+/* --- the connection ------------------------------------------------------------------------------------ */
+
+/* The ear that has asked, unless it is gone. */
+static struct ear *ear_of(const struct asking *a)
+{
+    struct ear *e = ear_find(a->listening, a->channel);
+    return e != NULL && e->serial == a->serial ? e : NULL;
+}
+
+static void confirm(struct ear *e)
+{
+    e->confirmed = true;
+    while (e->waiting != NULL) {
+        struct listen_order *o = e->waiting;
+        e->waiting = o->next;
+        listen_answer(o, true);
+    }
+}
+
+/* Those who wait for it do without; who has it already waits for the next connection. */
+static void refuse(struct listening *l, struct ear *e)
+{
+    for (bool last = false; !last && e->waiting != NULL;) {
+        last = e->member_count == 1;
+        ear_drop(l, e, e->waiting->subscriber);
+    }
+}
+
+static void on_listening(void *context, const PGresult *result, const char *error, const char *sqlstate)
+{
+    struct asking *a = context;
+    struct listening *l = a->listening;
+    struct ear *e = ear_of(a);
+    asking_end(a);
+    if (e == NULL)
+        return;
+    if (result != NULL) {
+        confirm(e);
+        return;
+    }
+    if (sqlstate[0] != '\0')
+        LOG(LOG_ERROR, "cannot listen for notifications", log_text("database", l->name), log_text("error", error));
+    refuse(l, e);
+}
+
+static void on_gap_over(void *context, const PGresult *result, const char *error, const char *sqlstate)
+{
+    struct asking *a = context;
+    struct listening *l = a->listening;
+    (void)error, (void)sqlstate;
+    asking_end(a);
+    if (result != NULL)
+        tell_gap(l);
+}
+
+static void on_prepared(void *context, const PGresult *result, const char *error, const char *sqlstate)
+{
+    (void)result, (void)error, (void)sqlstate; /* PostgreSQL can convert everything to UTF-8 */
+    asking_end(context);
+}
+
+static void on_connected(void *context)
+{
+    struct listening *l = context;
+    ask(l, "SET client_encoding TO 'UTF8'", NULL, on_prepared);
+    for (const struct ear *e = l->ears; e != NULL; e = e->next)
+        ask_about(l, "LISTEN", e, on_listening);
+    if (l->was_up)
+        ask(l, "SELECT 1", NULL, on_gap_over);
+    l->was_up = true;
+}
+
+static void on_lost(void *context, const char *why)
+{
+    struct listening *l = context;
+    (void)why;
+    for (struct ear *e = l->ears, *next; e != NULL; e = next) {
+        next = e->next;
+        e->confirmed = false;
+        refuse(l, e);
+    }
+}
+
+/* --- connections ---------------------------------------------------------------------------------------- */
+
+static struct listening *listening_open(const struct listen_subscriber *s)
+{
+    struct listening *l = home.first;
+    while (l != NULL && strcmp(l->conninfo, s->conninfo) != 0)
+        l = l->next;
+    if (l != NULL)
+        return l;
+    l = or_abort(calloc(1, sizeof *l));
+    l->name = memory_copy_text(s->name);
+    l->conninfo = memory_copy_text(s->conninfo);
+    l->link = &home.first;
+    l->next = home.first;
+    if (l->next != NULL)
+        l->next->link = &l->next;
+    home.first = l;
+    l->connection = pq_connection_open(&(struct pq_options){ .loop = home.loop,
+                                                             .resolver = home.resolver,
+                                                             .role = "listen",
+                                                             .name = l->name,
+                                                             .conninfo = l->conninfo,
+                                                             .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+                                                             .answer_timeout_ms = ANSWER_TIMEOUT_MS,
+                                                             .stays_connected = true,
+                                                             .on_connected = on_connected,
+                                                             .on_lost = on_lost,
+                                                             .on_notification = on_notification,
+                                                             .context = l });
+    return l;
+}
+
+static void listening_close(struct listening *l)
+{
+    pq_connection_close(l->connection);
+    while (l->askings != NULL)
+        asking_end(l->askings);
+    *l->link = l->next;
+    if (l->next != NULL)
+        l->next->link = l->link;
+    free(l->name);
+    free(l->conninfo);
+    free(l);
+}
+
+/* --- orders ----------------------------------------------------------------------------------------------- */
+
+static void join(struct listen_subscriber *s)
+{
+    if (s->listening != NULL)
+        return;
+    s->listening = listening_open(s);
+    s->next = s->listening->subscribers;
+    s->listening->subscribers = s;
+}
+
+static void leave(struct listen_subscriber *s)
+{
+    struct listening *l = s->listening;
+    struct listen_subscriber **link = &l->subscribers;
+    while (*link != s)
+        link = &(*link)->next;
+    *link = s->next;
+    if (l->subscribers == NULL)
+        listening_close(l);
+}
+
+static void drop_all(struct listen_subscriber *s)
+{
+    struct listening *l = s->listening;
+    for (struct ear *e = l != NULL ? l->ears : NULL, *next; e != NULL; e = next) {
+        next = e->next;
+        if (ear_has(e, s))
+            ear_drop(l, e, s);
+    }
+}
+
+void listen_home_add(void *order)
+{
+    struct listen_order *o = order;
+    struct listen_subscriber *s = o->subscriber;
+    join(s);
+    struct listening *l = s->listening;
+    if (l->connection == NULL) {
+        listen_answer(o, false);
+        return;
+    }
+    struct ear *e = ear_find(l, o->channel);
+    bool is_new = e == NULL;
+    if (is_new)
+        e = ear_new(l, o->channel);
+    ear_add(e, s);
+    if (e->confirmed) {
+        listen_answer(o, true);
+        return;
+    }
+    o->next = e->waiting;
+    e->waiting = o;
+    if (is_new)
+        ask_about(l, "LISTEN", e, on_listening);
+}
+
+void listen_home_remove(void *order)
+{
+    struct listen_order *o = order;
+    struct listen_subscriber *s = o->subscriber;
+    struct ear *e = s->listening != NULL ? ear_find(s->listening, o->channel) : NULL;
+    if (e != NULL && ear_has(e, s))
+        ear_drop(s->listening, e, s);
+    free(o);
+}
+
+void listen_home_remove_all(void *order)
+{
+    struct listen_order *o = order;
+    drop_all(o->subscriber);
+    free(o);
+}
+
+void listen_home_leave(void *order)
+{
+    struct listen_order *o = order;
+    struct listen_subscriber *s = o->subscriber;
+    free(o);
+    drop_all(s);
+    if (s->listening != NULL)
+        leave(s);
+    listen_forget(s);
+}
+
+/* --- the whole ---------------------------------------------------------------------------------------------- */
+
+void listen_start(struct loop *loop, struct resolver *resolver)
+{
+    home.loop = loop;
+    home.resolver = resolver;
+}
+
+void listen_stop(void)
+{
+    for (struct listening *l = home.first; l != NULL; l = l->next) {
+        pq_connection_close(l->connection);
+        l->connection = NULL;
+    }
+}

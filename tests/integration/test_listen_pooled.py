@@ -1,0 +1,234 @@
+"""LISTEN in transaction pooling (P6): clients share servers, and each hears what it has asked for."""
+
+import struct
+
+from proxy import Proxy, wait_until
+from relay import Relay
+from wire import SYNC, Closed, fields, message, query
+
+POOL = """
+auth {{ method = trust }}
+database "postgres" {{ upstream = "{upstream}"  {control}  pool = transaction  pool_size = {size} }}
+"""
+
+
+def pooled(server, size=2, control=None, workers=1):
+    """A proxy over a pool, with a listener unless `control` is empty."""
+    conninfo = f"host={server.directory} port={server.port}"
+    control = conninfo if control is None else control
+    control = f'control = "{control} user=postgres dbname=postgres"' if control else ""
+    return Proxy(conninfo, POOL.format(upstream=conninfo, control=control, size=size), workers=workers, database=False)
+
+
+def notification(body):
+    pid, (channel, payload) = struct.unpack("!i", body[:4])[0], body[4:-1].split(b"\0")
+    return pid, channel.decode(), payload.decode()
+
+
+def heard(client):
+    """The next notification."""
+    while True:
+        kind, body = client.read()
+        if kind == b"A":
+            return notification(body)
+        assert kind != b"E", fields(body)
+
+
+def payloads_in(reply):
+    return [notification(body)[2] for kind, body in reply if kind == b"A"]
+
+
+def done(reply):
+    """The tags of a reply without an error."""
+    for kind, body in reply:
+        assert kind != b"E", fields(body)
+    return [body[:-1].decode() for kind, body in reply if kind == b"C"]
+
+
+
+def says(proxy, words):
+    """A line of the log has these words."""
+    return any(words in str(value) for line in proxy.log_lines() for value in line.values())
+
+
+def P6_clients_of_one_server_hear_each_their_own_channels(server):
+    with pooled(server, size=1) as proxy, proxy.log_in() as a, proxy.log_in() as b, proxy.log_in() as c:
+        assert done(a.ask("LISTEN news")) == ["LISTEN"]
+        assert done(b.ask('LISTEN "News"')) == ["LISTEN"]
+        done(c.ask("NOTIFY news, '1'; NOTIFY \"News\", '2'"))
+        assert heard(a)[1:] == ("news", "1")
+        assert heard(b)[1:] == ("News", "2")
+
+
+def P6_a_notification_bears_the_pid_of_the_server_that_sent_it(server):
+    with pooled(server, size=1) as proxy, proxy.log_in() as a:
+        done(a.ask("LISTEN news"))
+        pid = int(a.value("SELECT pg_backend_pid()"))
+        done(a.ask("NOTIFY news, 'x'"))
+        assert heard(a) == (pid, "news", "x")
+
+
+def P6_what_is_notified_once_LISTEN_is_answered_is_heard(server):
+    with pooled(server) as proxy, proxy.log_in() as a:
+        for i in range(30):
+            done(a.ask(f"LISTEN c{i}"))
+            server.sql(f"NOTIFY c{i}, '{i}'")
+            assert heard(a)[1:] == (f"c{i}", str(i))
+
+
+def P6_LISTEN_inside_a_transaction_takes_effect_at_COMMIT(server):
+    with pooled(server) as proxy, proxy.log_in() as a:
+        done(a.ask("BEGIN"))
+        done(a.ask("LISTEN kept"))
+        assert done(a.ask("COMMIT")) == ["COMMIT"]
+        server.sql("NOTIFY kept, 'x'")
+        assert heard(a)[1:] == ("kept", "x")
+
+
+def P6_a_LISTEN_that_is_rolled_back_is_not_heard(server):
+    with pooled(server) as proxy, proxy.log_in() as a:
+        done(a.ask("LISTEN kept"))
+        done(a.ask("BEGIN; LISTEN undone"))
+        done(a.ask("ROLLBACK"))
+        done(a.ask("BEGIN; SAVEPOINT s; LISTEN undone; ROLLBACK TO s; COMMIT"))
+        done(a.ask("SELECT 1"))
+        server.sql("NOTIFY undone, 'x'; NOTIFY kept, 'y'")
+        assert heard(a)[1:] == ("kept", "y")
+
+
+def P6_UNLISTEN_takes_effect_with_its_transaction(server):
+    with pooled(server) as proxy, proxy.log_in() as a:
+        done(a.ask("LISTEN one; LISTEN two; LISTEN three"))
+        done(a.ask("BEGIN; UNLISTEN one; ROLLBACK"))
+        done(a.ask("BEGIN"))
+        done(a.ask("UNLISTEN two"))
+        done(a.ask("COMMIT"))
+        done(a.ask("SELECT 1"))
+        server.sql("NOTIFY two, 'x'; NOTIFY one, 'y'; NOTIFY three, 'z'")
+        assert [heard(a)[1:] for _ in range(2)] == [("one", "y"), ("three", "z")]
+        done(a.ask("UNLISTEN *"))
+        done(a.ask("LISTEN last"))
+        server.sql("NOTIFY one, 'x'; NOTIFY three, 'x'; NOTIFY last, 'y'")
+        assert heard(a)[1:] == ("last", "y")
+
+
+def P6_DISCARD_ALL_ends_all_listening(server):
+    with pooled(server) as proxy, proxy.log_in() as a:
+        done(a.ask("LISTEN one"))
+        done(a.ask("DISCARD ALL"))
+        done(a.ask("LISTEN two"))
+        server.sql("NOTIFY one, 'x'; NOTIFY two, 'y'")
+        assert heard(a)[1:] == ("two", "y")
+
+
+def P6_nothing_is_heard_inside_a_transaction(server):
+    with pooled(server) as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        done(a.ask("LISTEN news"))
+        done(b.ask("LISTEN news"))
+        done(a.ask("BEGIN"))
+        done(a.ask("SELECT 1"))
+        server.sql("NOTIFY news, 'x'")
+        heard(b)  # so it has come
+        assert payloads_in(a.ask("SELECT 2")) == []
+        reply = a.ask("COMMIT")
+        assert payloads_in(reply) == [], "it comes behind ReadyForQuery"
+        assert heard(a)[1:] == ("news", "x")
+
+
+def P6_LISTEN_in_the_extended_protocol(server):
+    def run(client, text, name=b""):
+        client.send(message(b"P", name + b"\0" + text.encode() + b"\0\0\0") + message(b"B", b"\0" + name + b"\0\0\0\0\0\0\0") +
+                    message(b"E", b"\0\0\0\0\0") + SYNC)
+        return done(client.read_until(b"Z"))
+
+    with pooled(server) as proxy, proxy.log_in() as a:
+        assert run(a, "LISTEN one") == ["LISTEN"]
+        assert run(a, "LISTEN two", b"named") == ["LISTEN"]
+        server.sql("NOTIFY one, 'x'; NOTIFY two, 'y'")
+        assert [heard(a)[1:] for _ in range(2)] == [("one", "x"), ("two", "y")]
+
+
+def P6_what_is_sent_behind_a_LISTEN_keeps_its_place(server):
+    with pooled(server) as proxy, proxy.log_in() as a:
+        a.send(query("SELECT 1") + query("LISTEN news") + query("SELECT 2, 3"))
+        assert [done(a.read_until(b"Z")) for _ in range(3)] == [["SELECT 1"], ["LISTEN"], ["SELECT 1"]]
+
+
+def P6_a_client_that_goes_takes_its_channels_along(server):
+    with pooled(server) as proxy:
+        with proxy.log_in() as a:
+            done(a.ask("LISTEN gone"))
+            a.send(message(b"X"))
+        with proxy.log_in() as b:
+            done(b.ask("LISTEN kept"))
+            server.sql("NOTIFY gone, 'x'; NOTIFY kept, 'y'")
+            assert heard(b)[1:] == ("kept", "y")
+
+
+def P6_a_servers_LISTEN_is_not_left_to_its_next_client(server):
+    with pooled(server, size=1) as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        done(a.ask("LISTEN news"))
+        wait_until(lambda: b.value("SELECT count(*) FROM pg_listening_channels()") == "0", "the server to be free of it")
+        server.sql("NOTIFY news, 'x'")
+        heard(a)
+        assert payloads_in(b.ask("SELECT 1")) == []
+
+
+def P6_without_control_LISTEN_keeps_the_server(server):
+    with pooled(server, size=2, control="") as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        done(a.ask("LISTEN news"))
+        done(b.ask("NOTIFY news, 'x'"))
+        assert heard(a)[1:] == ("news", "x")
+        wait_until(lambda: says(proxy, "keeps its server"), "the log to say so")
+
+
+def P6_with_a_control_that_cannot_be_reached_LISTEN_keeps_the_server(server):
+    with Relay(server) as relay:
+        port = relay.port
+    with pooled(server, size=2, control=f"host=127.0.0.1 port={port}") as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        done(a.ask("LISTEN news"))
+        done(b.ask("NOTIFY news, 'x'"))
+        assert heard(a)[1:] == ("news", "x")
+
+
+def P6_the_listener_comes_back_and_says_that_something_may_be_missing(server):
+    with Relay(server) as relay, pooled(server, control=f"host=127.0.0.1 port={relay.port}") as proxy:
+        with proxy.log_in() as a, proxy.log_in() as b:
+            done(a.ask("LISTEN news"))
+            done(b.ask("SELECT 1"))
+            relay.break_all()
+            kind, body = a.read()
+            assert kind == b"N" and fields(body)["C"] == "01000", (kind, body)
+            server.sql("NOTIFY news, 'x'")
+            assert heard(a)[1:] == ("news", "x")
+            assert [kind for kind, _ in b.ask("SELECT 1")] == [b"T", b"D", b"C", b"Z"], "it has not listened"
+
+
+def P6_a_client_that_does_not_read_is_ended(server):
+    with pooled(server) as proxy, proxy.connect(receive_buffer=4096) as a, proxy.log_in() as b:
+        a.log_in()
+        done(a.ask("LISTEN news"))
+        done(b.ask("LISTEN news"))
+        payload = "x" * 7000
+        for i in range(60):
+            done(b.ask(";".join(f"NOTIFY news, '{i}.{k}.{payload}'" for k in range(50))))
+        wait_until(lambda: says(proxy, "too many notifications"), "the client to be ended")
+        try:
+            while a.read()[0] != b"E":
+                pass
+        except Closed:
+            pass
+        assert done(b.ask("SELECT 1")) == ["SELECT 1"]
+
+
+def P6_clients_on_several_workers_hear(server):
+    with pooled(server, size=4, workers=3) as proxy:
+        clients = [proxy.log_in() for _ in range(12)]
+        for i, client in enumerate(clients):
+            done(client.ask(f"LISTEN all_of_them; LISTEN only_{i}"))
+        server.sql("NOTIFY all_of_them, 'a'")
+        for i in range(12):
+            server.sql(f"NOTIFY only_{i}, '{i}'")
+        for i, client in enumerate(clients):
+            assert [heard(client)[1:] for _ in range(2)] == [("all_of_them", "a"), (f"only_{i}", str(i))]
+            client.close()
