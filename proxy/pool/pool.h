@@ -56,13 +56,13 @@ static inline void pool_server_own(struct pool_server *s, void (*on_ready)(void 
     s->server.conn.owner = owner;
 }
 
-/* Back to the pool: no bytes are under way in either direction. With `reset` nothing that a client did there may be left. */
-static inline void pool_give_back(struct pool_server *s, bool reset)
+/* Back to the pool: no bytes are under way in either direction. */
+static inline void pool_give_back(struct pool_server *s)
 {
     struct pool *p = s->pool;
     p->active_count--;
     p->handouts++;
-    if (reset || s->retired || p->resets_always || s->guard.pending > 0 || link_server_needs_reset(s->record)) {
+    if (s->retired || p->resets_always || s->guard.pending > 0 || link_server_needs_reset(s->record)) {
         pool_server_clean(s);
         return;
     }

@@ -365,6 +365,7 @@ void pool_server_clean(struct pool_server *s)
         return;
     }
     s->state = POOL_SERVER_CLEANING;
+    s->reset_due = p->resets_always || link_server_needs_reset(s->record);
     p->cleaning_count++;
     s->guard.on_clear = on_guard_clear;
     s->timer = timer_new(&p->worker->loop, on_cleaning_late, s);

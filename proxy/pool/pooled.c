@@ -89,7 +89,6 @@ struct pooled *pooled_new(struct client *c, struct pool *pool, struct parameters
                                 .context = c };
     struct pooled *p = or_abort(calloc(1, sizeof *p));
     p->pool = pool;
-    p->keeps_server = start.keeps_server;
     p->link = link_new(&start);
     return p;
 }
@@ -335,11 +334,10 @@ void pooled_hear_due(struct client *c)
 void pooled_release(struct client *c)
 {
     struct pool_server *s = server_of(c);
-    bool reset = c->pooled->keeps_server;
     link_detach(c->pooled->link);
     c->server = NULL;
     c->server_lingering = false;
-    pool_give_back(s, reset);
+    pool_give_back(s);
 }
 
 void pooled_cut(struct client *c)

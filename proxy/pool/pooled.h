@@ -19,8 +19,7 @@ struct pooled {
     struct buffer backlog;              /* what the session has for the server that the client waits for */
     struct listen_subscriber *listener; /* NULL: it has not asked to LISTEN (P6) */
     struct cancel_key *key;
-    bool keeps_server; /* pool = session */
-    bool cut;          /* its server was lost: there will be no other */
+    bool cut; /* its server was lost: there will be no other */
 };
 
 /* The client's part of a pool that it has joined, which is left when the client is freed. */

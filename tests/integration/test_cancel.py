@@ -171,6 +171,7 @@ def P8_a_client_that_goes_inside_a_message_takes_its_server_with_it(server):
             heard.append(closed.args[0])
 
     with Upstream(behave) as upstream, Proxy(upstream.port) as proxy:
+        proxy.wait_for_log(msg="started")
         before = proxy.descriptors()
         client = proxy.log_in()
         half = message(b"d", b"x" * 100_000)[:40_000]

@@ -153,12 +153,13 @@ class Client(Wire):
 class Upstream:
     """A server by hand: each connection is given to `behave`, on a thread of its own."""
 
-    def __init__(self, behave, receive_buffer=None):
+    def __init__(self, behave, receive_buffer=None, port=0):
         self.behave = behave
         self.listener = socket.socket()
         if receive_buffer:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.listener.bind(("127.0.0.1", 0))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", port))
         self.listener.listen()
         self.port = self.listener.getsockname()[1]
         self.errors = []
