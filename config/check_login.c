@@ -146,8 +146,9 @@ void check_login(struct config_storage *s, struct tree *file, struct config_erro
     check_pools(&s->config, file, errors);
     check_http(&s->config, file, &s->memory, errors);
 
-    struct config *c = &s->config;
+    const struct config *c = &s->config;
     if (*c->auth_users != '\0' && errors->count == 0)
-        c->users = read_users(source_beside(c->file, c->auth_users, &s->memory),
+        s->users = read_users(source_beside(c->file, c->auth_users, &s->memory),
                               line_of(find_block(file, "auth"), "users"), errors);
+    s->config.users = s->users;
 }

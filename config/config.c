@@ -38,7 +38,7 @@ void config_release(struct config *c)
 
     if (atomic_fetch_sub_explicit(&s->references, 1, memory_order_acq_rel) > 1)
         return;
-    users_free(s->config.users);
+    users_free(s->users);
     memory_free(&s->memory);
     free(s);
 }

@@ -185,9 +185,9 @@ struct config {
     } limits;
 
     enum auth_method auth;
-    const char *auth_users; /* a users file (users.h); "": none */
-    const char *auth_query; /* "": none */
-    struct users *users;    /* what stands in auth_users; NULL: none */
+    const char *auth_users;    /* a users file (users.h); "": none */
+    const char *auth_query;    /* "": none */
+    const struct users *users; /* what stands in auth_users; NULL: none */
     struct tls_options client_tls;
     struct listen_address http;     /* `text` is "" when it is off */
     const char *const *admin_users; /* NULL-terminated */

@@ -13,6 +13,7 @@ struct config_storage {
     const char *const *listen;
     struct memory memory;
     struct variables variables; /* what came from the environment */
+    struct users *users;        /* its own; NULL: none */
     atomic_uint references;
 };
 

@@ -253,7 +253,7 @@ static bool answer_at_once(const struct config *config, const struct database *d
     if (secret != NULL) {
         out->state = SECRET_FOUND;
         out->secret = secret;
-    } else if (has_query && database->control == NULL) {
+    } else if (has_query && (database == NULL || database->control == NULL)) {
         out->why = "the users file has no such user, and the database no control connection to ask on";
     } else if (has_query && is_utf8(user)) {
         return false;

@@ -43,7 +43,7 @@ struct secrets {
 
 void secrets_free(struct secrets *s); /* nobody waits for an answer any more */
 
-/* `found` is called once: before this returns, which is then NULL, or later, unless the question is dropped. What it is given is borrowed
+/* `database`: NULL when nobody can be asked. `found` is called once: before this returns, which is then NULL, or later, unless the question is dropped. What it is given is borrowed
  * for the call. */
 struct secret_question *secrets_find(struct secrets *s, const struct config *config, const struct database *database,
                                      const char *user, void (*found)(void *context, const struct secret_answer *answer),

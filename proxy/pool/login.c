@@ -31,10 +31,13 @@
 /* An answer is a password or a token: nothing that a stranger may make us keep more of. */
 enum { ANSWER_LIMIT = 65535 };
 
-static struct server_auth *new_server_auth(const struct login *l)
+static struct server_auth *new_server_auth(const struct client *c)
 {
-    struct server_auth_start start = { .user = span_of(l->user),
-                                       .credentials = admission_credentials(l->admission),
+    unsigned char hash[TLS_HASH_MAX];
+    size_t hash_size = server_certificate_hash(c->server, hash);
+    struct server_auth_start start = { .user = span_of(c->login->user),
+                                       .credentials = admission_credentials(c->login->admission),
+                                       .certificate_hash = span_make((const char *)hash, hash_size),
                                        .random = auth_random_kernel };
     return server_auth_new(&start);
 }
@@ -43,7 +46,7 @@ void login_begin(struct client *c)
 {
     struct login *l = c->login;
     if (l->admission != NULL)
-        l->server_auth = new_server_auth(l);
+        l->server_auth = new_server_auth(c);
     client_set_state(c, CLIENT_LOGIN);
     conn_send_span(&c->server->conn, buffer_span(&l->packet));
     buffer_free(&l->packet);

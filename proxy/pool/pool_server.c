@@ -179,11 +179,14 @@ static void begin_login(struct pool_server *s)
     struct pool *p = s->pool;
     struct credentials credentials = { 0 };
     struct buffer out = { 0 };
+    unsigned char hash[TLS_HASH_MAX];
+    size_t hash_size = server_certificate_hash(&s->server, hash);
     pool_copy_credentials(p, &credentials);
     struct server_login_start start = {
         .user = span_of(p->shared->user),
         .database = span_of(p->database->dbname != NULL ? p->database->dbname : p->shared->name),
         .credentials = &credentials,
+        .certificate_hash = span_make((const char *)hash, hash_size),
         .minor = p->minor_refused ? 0 : 2,
         .random = auth_random_kernel,
         .record = s->record,

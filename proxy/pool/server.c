@@ -58,3 +58,8 @@ void server_set_key(struct server *s, uint32_t process_id, struct span secret)
     cancel_key_remove(s->key);
     s->key = cancel_key_add(process_id, secret, &s->address);
 }
+
+size_t server_certificate_hash(const struct server *s, unsigned char hash[TLS_HASH_MAX])
+{
+    return s->conn.tls != NULL ? tls_server_hash(s->conn.tls, hash) : 0;
+}

@@ -32,6 +32,8 @@ static inline bool server_is_open(const struct server *s)
 {
     return conn_is_open(&s->conn);
 }
+/* What a login can be bound to: of the certificate that the server has shown (tls_certificate_hash()). Returns its size; 0: there is none. */
+size_t server_certificate_hash(const struct server *s, unsigned char hash[TLS_HASH_MAX]);
 /* Remembers how its queries are cancelled. */
 void server_set_key(struct server *s, uint32_t process_id, struct span secret);
 
