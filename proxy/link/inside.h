@@ -82,14 +82,18 @@ struct link {
 
     struct handles handles;
     struct owed_queue owed;
-    struct buffer partial; /* of a message of the client of which a part has come */
+    struct buffer partial; /* of a message of the client of which a part has come, or what is held */
     struct buffer unnamed; /* the body, behind the name, of its unnamed statement */
     bool has_unnamed;
+    bool unnamed_leaves_state;
 
     struct touched *touched; /* settings that statements may have changed, those first that are being asked for */
     size_t touched_count, touched_capacity, asked_count;
     struct listens listens;
     bool tags_matter; /* DISCARD ALL or DEALLOCATE ALL may be under way */
+    bool forgets;     /* one of them is in the client's unit under way, or in the one that holds the next ones up */
+    bool holds;       /* what the client sends waits in `partial` until nothing is owed */
+    bool discarded;   /* DISCARD ALL has succeeded: what the server reports up to ReadyForQuery is its doing */
 
     size_t client_left;              /* bytes of the client's message under way that have not come */
     size_t server_left;              /* the same of the server's */
@@ -140,6 +144,8 @@ void link_fail_with(struct link *l, const struct message_error *error);
 void link_break_copy(struct link *l, struct actions *out);
 /* What had to wait until nothing was owed. */
 void link_progress(struct link *l, struct actions *out);
+/* The client has gone: what it left without a Sync gets one. */
+void link_close_unit(struct link *l, struct actions *out);
 void change_free(struct link *l, struct change *c); /* with those behind it; NULL: nothing */
 
 /* --- requests.c ---------------------------------------------------------------------------------------- */
@@ -147,6 +153,11 @@ void change_free(struct link *l, struct change *c); /* with those behind it; NUL
 struct change *change_new(struct span name);
 /* `name` stands for `take` from now on (NULL: for nothing), unless its message fails. */
 struct change *change_handle(struct link *l, struct span name, struct shared_statement *take);
+/* The client is told this in place of the server's words about a name that it does not have, or has. */
+struct change *change_refused(struct span name, const char *sqlstate, const char *words);
+/* Nothing holds up any more what the client has sent. */
+void requests_resume(struct link *l, struct actions *out);
+
 /* --- targets.c ------------------------------------------------------------------------------------------ */
 
 struct target {

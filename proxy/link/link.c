@@ -81,6 +81,7 @@ static void say_query(struct link *l, const char *sql, enum owed_purpose purpose
     message_add_query(&made, span_of(sql));
     link_say(out, &made);
     owed_push(&l->owed, OWED_QUERY, purpose);
+    l->server->unnamed_owner = 0;
 }
 
 void link_say_sync(struct link *l, enum owed_purpose purpose, struct actions *out)
@@ -186,7 +187,7 @@ void link_detach(struct link *l)
     l->server = NULL;
     l->status = 'I';
     l->server_left = l->seen = l->to_skip = l->settling = 0;
-    l->copying = l->copy_in = false;
+    l->copying = l->copy_in = l->holds = l->forgets = l->discarded = false;
     buffer_free(&l->own);
     l->own_is_out = false;
 }
@@ -233,20 +234,27 @@ void link_break_copy(struct link *l, struct actions *out)
         link_say_sync(l, FOR_NOTHING, out);
 }
 
+void link_close_unit(struct link *l, struct actions *out)
+{
+    buffer_free(&l->partial); /* nothing of it has left */
+    if (l->copy_in)
+        link_break_copy(l, out);
+    if (l->unsynced > 0 || l->skipping)
+        link_say_sync(l, FOR_NOTHING, out);
+}
+
 bool link_end(struct link *l, struct actions *out)
 {
     if (l->ending)
         return true;
     listens_give_up(l);
-    if ((l->client_left > 0 && !l->client_drops) || l->partial.size > 0)
+    if (l->client_left > 0 && !l->client_drops)
         return false;
     l->ending = true;
     l->client_left = 0;
     l->server->needs_reset |= l->pinned || l->keeps_server || l->touched_count > 0 || l->listens.touched;
-    if (l->copy_in)
-        link_break_copy(l, out);
-    if (l->unsynced > 0 || l->skipping)
-        link_say_sync(l, FOR_NOTHING, out);
+    if (!l->holds)
+        link_close_unit(l, out);
     link_progress(l, out);
     return true;
 }

@@ -34,7 +34,8 @@ enum owed_purpose {
 struct owed {
     uint8_t kind, purpose;
     char reply;            /* OWN: a message without a body */
-    bool unnamed;          /* PARSE: of the unnamed statement */
+    bool unnamed;          /* PARSE, CLOSE: of the unnamed statement */
+    bool replaces;         /* and the server had the client's own before */
     struct change *change; /* owned: what its success makes true; usually NULL */
     uint64_t statement;    /* PARSE, BIND, DESCRIBE, CLOSE: the one on the server; 0: none of ours */
 };

@@ -87,6 +87,7 @@ static void follow_tag(struct link *l, const struct frame *f)
         return;
     handles_free(&l->handles, l->statements);
     if (discards) {
+        l->discarded = true;
         link_server_on_reset(l->server);
         traces_forget(l);
     } else {
@@ -122,6 +123,14 @@ static enum verdict on_complete(struct link *l, const struct frame *f)
 
 /* --- ReadyForQuery ---------------------------------------------------------------------------------------------- */
 
+static void on_nothing_owed(struct link *l, struct actions *out)
+{
+    l->tags_matter = l->tags_matter && l->status != 'I';
+    if (l->holds)
+        requests_resume(l, out);
+    link_progress(l, out);
+}
+
 static enum verdict on_ready(struct link *l, const struct frame *f, struct actions *out)
 {
     struct owed *head = owed_head(&l->owed);
@@ -138,11 +147,13 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
         listens_settle(l);
     l->status = frame_body(f).data[0];
     l->copying = l->copy_in = false;
+    l->discarded = false;
     confirm(l, head);
     l->completed = 0;
     l->shifted = 0;
     owed_pop(&l->owed);
-    link_progress(l, out);
+    if (l->owed.count == 0)
+        on_nothing_owed(l, out);
     return verdict;
 }
 
@@ -178,11 +189,13 @@ static void undo_changes(struct link *l, struct owed *entry)
     entry->change = NULL;
 }
 
-static void undo(struct link *l, struct owed *entry)
+/* `skipped`: the server has not even read it, so that what it would have replaced is still there. */
+static void undo(struct link *l, struct owed *entry, bool skipped)
 {
-    if (entry->kind == OWED_PARSE && entry->unnamed) {
+    if (entry->unnamed) {
         l->has_unnamed = l->has_unnamed && entry->purpose == FOR_NOTHING;
-        l->server->unnamed_owner = 0;
+        l->unnamed_leaves_state = l->unnamed_leaves_state && l->has_unnamed;
+        l->server->unnamed_owner = skipped && entry->replaces ? l->serial : 0;
     }
     if (entry->kind == OWED_PARSE && entry->statement != 0)
         server_forget(l->server, entry->statement);
@@ -202,7 +215,7 @@ static void skip_to_sync(struct link *l, struct actions *out)
         query |= owed_at(q, count++)->kind == OWED_QUERY;
     l->skipping = count == q->count;
     for (size_t i = count; i-- > 0;)
-        undo(l, owed_at(q, i));
+        undo(l, owed_at(q, i), i > 0);
     q->head = (q->head + count) & (q->capacity - 1);
     q->count -= count;
     if (l->skipping && own && query)
@@ -222,6 +235,12 @@ static void heal(struct link *l, const struct owed *head, const struct message_e
     bool changed = is_sqlstate(error, "0A000"), gone = is_sqlstate(error, "26000");
     if (changed || gone)
         server_doubt(l->server, head->statement);
+}
+
+/* The server has refused what it was made to refuse, and has found nothing else. */
+static bool is_about_names(const struct message_error *error)
+{
+    return is_sqlstate(error, "26000") || is_sqlstate(error, "42P05");
 }
 
 static enum verdict refuse(struct link *l, const struct change *c)
@@ -253,7 +272,7 @@ static enum verdict tell_error(struct link *l, const struct owed *head, const st
     const struct change *c = head->change;
     if (head->kind == OWED_QUERY && head->purpose != FOR_CLIENT)
         return HIDE;
-    if (c != NULL && c->refusal != NULL && (is_sqlstate(error, "26000") || is_sqlstate(error, "42P05")))
+    if (c != NULL && c->refusal != NULL && is_about_names(error))
         return refuse(l, c);
     if (c != NULL || l->shifted != 0)
         return move_position(l, c, error, f);
@@ -305,7 +324,7 @@ static void on_copy_in(struct link *l)
         l->copy_in = entry.kind == OWED_SYNC;
         if (entry.kind == OWED_SYNC && extended)
             l->unsynced++;
-        undo(l, &entry);
+        undo(l, &entry, true);
     }
     q->count = kept;
 }
@@ -368,6 +387,8 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
     case 'G':
     case 'W':
         on_copy_in(l);
+        if (l->holds)
+            requests_resume(l, out);
         if (l->ending && l->copy_in)
             link_break_copy(l, out);
         return for_head(head);
@@ -434,7 +455,9 @@ static size_t look(struct link *l, struct span input, enum verdict *verdict, str
         return rest_of_message(l, input.size);
     }
     struct frame f;
-    switch (frame_next(backend_messages, input, LENGTH_MAX, &f, NULL)) {
+    const struct owed *head = owed_head(&l->owed);
+    bool whole = head != NULL && (head->purpose == FOR_ANSWER || head->purpose == FOR_CHANNELS);
+    switch ((whole ? frame_next_whole : frame_next)(backend_messages, input, LENGTH_MAX, &f, NULL)) {
     case FRAME_MORE:
         return 0;
     case FRAME_BAD:

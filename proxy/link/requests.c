@@ -34,13 +34,27 @@ struct change *change_handle(struct link *l, struct span name, struct shared_sta
     return c;
 }
 
+struct change *change_refused(struct span name, const char *sqlstate, const char *words)
+{
+    struct change *c = change_new((struct span){ 0 });
+    struct buffer text = { 0 };
+    if (name.size == 0)
+        buffer_format(&text, "unnamed prepared statement %s", words);
+    else
+        buffer_format(&text, "prepared statement \"%.*s\" %s", (int)name.size, name.data, words);
+    c->refusal = memory_copy_span(buffer_span(&text));
+    c->sqlstate = sqlstate;
+    buffer_free(&text);
+    return c;
+}
+
 /* --- the simple protocol --------------------------------------------------------------------------------------- */
 
 static void forget_unnamed(struct link *l)
 {
     if (l->has_unnamed)
         buffer_free(&l->unnamed);
-    l->has_unnamed = false;
+    l->has_unnamed = l->unnamed_leaves_state = false;
     if (l->prepares_unnamed && l->handles.count > 0) {
         struct shared_statement *before = handles_set(&l->handles, (struct span){ 0 }, NULL);
         if (before != NULL)
@@ -60,6 +74,7 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
 {
     struct span text = frame_body(f);
     text.size -= text.size > 0;
+    l->server->unnamed_owner = 0;
     if (l->has_unnamed || l->prepares_unnamed)
         forget_unnamed(l);
     bool replaced = false;
@@ -89,19 +104,24 @@ static void answer_here(struct link *l, char reply, struct change *change)
     l->unsynced++;
 }
 
-/* A Parse that the server is sure to refuse, in whatever state it is, so that the pipeline fails there (42P05, 54000). */
-static void refuse_parse(struct link *l, struct span name, const char *sqlstate, const char *words, struct actions *out)
+/* A Parse under a name in use: the server is asked for the same, under its own name for that, and finds what is wrong with it in
+ * its own order. */
+static void parse_again(struct link *l, struct span name, struct span body, struct actions *out)
 {
-    struct change *c = change_new((struct span){ 0 });
-    struct buffer text = { 0 };
-    buffer_format(&text, words, (int)name.size, name.data);
-    c->refusal = memory_copy_span(buffer_span(&text));
-    c->sqlstate = sqlstate;
-    buffer_free(&text);
+    const struct shared_statement *s = handles_find(&l->handles, name);
+    ensure_there(l, s, out);
+    say_parse(span_of(s->name), body, out);
+    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->change = change_refused(name, "42P05", "already exists");
+    l->unsynced++;
+}
+
+/* A Parse that the server is sure to refuse, so that the pipeline fails there. */
+static void refuse_parse(struct link *l, struct span name, const char *words, struct actions *out)
+{
     struct buffer made = { 0 };
     message_add_describe(&made, 'S', span_of("pgatomic_none"));
     link_say(out, &made);
-    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->change = c;
+    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->change = change_refused(name, "54000", words);
     l->unsynced++;
 }
 
@@ -142,13 +162,21 @@ static void parse_shared(struct link *l, struct span name, struct span body, str
         prepare_there(l, s, FOR_CLIENT, out)->change = change;
 }
 
+/* When `entry` is answered, the server has the unnamed statement of `owner`. */
+static void replace_unnamed(struct link *l, struct owed *entry, uint64_t owner)
+{
+    entry->unnamed = true;
+    entry->replaces = l->server->unnamed_owner == l->serial;
+    l->server->unnamed_owner = owner;
+    l->has_unnamed = l->has_unnamed && owner != 0;
+}
+
 static void keep_unnamed(struct link *l, struct span body)
 {
     buffer_clear(&l->unnamed);
     l->has_unnamed = body.size <= KEPT_TEXT_MAX;
     if (l->has_unnamed)
         buffer_append_span(&l->unnamed, body);
-    l->server->unnamed_owner = l->serial;
 }
 
 /* False: it was replaced. */
@@ -160,6 +188,7 @@ static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
     if (leaves_state && listens_hold(l, span_of(body.data)))
         return false;
     bool replaced = rewrite_parse(l, body, &made, &changes, out);
+    l->unnamed_leaves_state = leaves_state && body.size <= KEPT_TEXT_MAX;
     if (leaves_state)
         traces_note(l, span_of(body.data));
     keep_unnamed(l, replaced ? buffer_span(&made) : body);
@@ -167,7 +196,7 @@ static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
         say_parse((struct span){ 0 }, buffer_span(&made), out);
     buffer_free(&made);
     struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_CLIENT);
-    entry->unnamed = true;
+    replace_unnamed(l, entry, l->serial);
     entry->change = changes;
     l->unsynced++;
     return !replaced;
@@ -187,12 +216,11 @@ static bool on_parse(struct link *l, const struct frame *f, struct actions *out)
     if (m.name.size == 0 && !l->prepares_unnamed)
         return parse_unnamed(l, body, out);
     if (m.name.size > 0 && handles_find(&l->handles, m.name) != NULL)
-        refuse_parse(l, m.name, "42P05", "prepared statement \"%.*s\" already exists", out);
+        parse_again(l, m.name, body, out);
     else if (l->handles.count >= HANDLES_MAX)
-        refuse_parse(l, m.name, "54000", "too many prepared statements: \"%.*s\" is one more than a client may have",
-                     out);
+        refuse_parse(l, m.name, "is one more than a client may have", out);
     else if (body.size > KEPT_TEXT_MAX)
-        refuse_parse(l, m.name, "54000", "prepared statement \"%.*s\" is too long", out);
+        refuse_parse(l, m.name, "is too long", out);
     else
         parse_shared(l, m.name, body, out);
     return false;
@@ -216,7 +244,7 @@ static void say_bind(const struct frame *f, const struct message_bind *m, struct
 /* False: it was replaced. */
 static bool on_bind(struct link *l, const struct frame *f, struct actions *out)
 {
-    struct message_bind m;
+    struct message_bind m = { 0 };
     struct target t = { 0 };
     bool readable = message_read_bind(frame_body(f), &m);
     if (readable)
@@ -257,16 +285,17 @@ static bool on_describe(struct link *l, const struct frame *f, struct actions *o
 /* False: it was answered here. A statement stays on the server, for who comes next. */
 static bool on_close(struct link *l, const struct frame *f)
 {
-    struct message_named m;
+    struct message_named m = { 0 };
     bool readable = message_read_named(frame_body(f), &m);
-    if (readable && m.kind == 'S' && (m.name.size > 0 || l->prepares_unnamed)) {
+    bool ours = !l->pinned || handles_find(&l->handles, m.name) != NULL; /* else it may come from PREPARE */
+    if (readable && m.kind == 'S' && ours && (m.name.size > 0 || l->prepares_unnamed)) {
         struct change *c = change_handle(l, m.name, NULL);
         answer_here(l, '3', c);
         return false;
     }
-    if (readable && m.kind == 'S')
-        l->has_unnamed = false;
-    owed_push(&l->owed, OWED_CLOSE, FOR_CLIENT);
+    struct owed *entry = owed_push(&l->owed, OWED_CLOSE, FOR_CLIENT);
+    if (readable && m.kind == 'S' && m.name.size == 0)
+        replace_unnamed(l, entry, 0);
     l->unsynced++;
     return true;
 }
@@ -368,7 +397,7 @@ static bool is_rewritten(char type)
 static size_t take_messages(struct link *l, struct span bytes, struct actions *out)
 {
     size_t at = 0, run = 0;
-    for (;;) {
+    while (!l->holds) {
         struct frame f;
         enum frame_result result =
             frame_next(frontend_messages, span_make(bytes.data + at, bytes.size - at), LENGTH_MAX, &f, NULL);
@@ -382,6 +411,7 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         bool as_it_is = take_message(l, &f, out);
         if (link_is_held(l)) /* it will be looked at again */
             break;
+        l->holds = l->forgets && (f.type == 'Q' || f.type == 'S');
         at += f.bytes.size;
         l->client_left = f.left;
         if (!as_it_is)
@@ -425,7 +455,7 @@ static void complete_partial(struct link *l, struct span bytes, struct actions *
 
 void link_on_client(struct link *l, struct span bytes, struct actions *out)
 {
-    if (link_is_held(l)) {
+    if (l->holds || link_is_held(l)) {
         buffer_append_span(&l->partial, bytes);
         return;
     }
@@ -440,6 +470,17 @@ void link_on_client(struct link *l, struct span bytes, struct actions *out)
     used = take_messages(l, bytes, out);
     if (used < bytes.size)
         buffer_append_span(&l->partial, span_make(bytes.data + used, bytes.size - used));
+}
+
+void requests_resume(struct link *l, struct actions *out)
+{
+    struct span kept = actions_keep(out, buffer_span(&l->partial));
+    buffer_free(&l->partial);
+    l->holds = l->forgets = false;
+    if (kept.size > 0)
+        link_on_client(l, kept, out);
+    if (l->ending && !l->holds)
+        link_close_unit(l, out);
 }
 
 /* --- refusing --------------------------------------------------------------------------------------------------------- */

@@ -37,12 +37,7 @@ static void replace(struct rewriting *r, const struct statement_state *state, co
 static void prepare_again(struct rewriting *r, const struct statement_state *state, struct span name,
                           const struct shared_statement *known)
 {
-    struct change *c = change_new((struct span){ 0 });
-    struct buffer words = { 0 };
-    buffer_format(&words, "prepared statement \"%.*s\" already exists", (int)name.size, name.data);
-    c->refusal = memory_copy_span(buffer_span(&words));
-    c->sqlstate = "42P05";
-    buffer_free(&words);
+    struct change *c = change_refused(name, "42P05", "already exists");
     ensure_there(r->l, known, r->out);
     replace(r, state, known->name, c);
 }

@@ -113,25 +113,23 @@ static struct change *refuse_name(struct span name, struct span *there)
     static const char prefix[] = "pgatomic_";
     bool unnamed = name.size == 0, ours = name.size >= strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0;
     *there = unnamed || ours ? span_of("pgatomic_none") : name;
-    if (!unnamed && !ours)
-        return NULL;
-    struct change *c = change_new((struct span){ 0 });
-    struct buffer words = { 0 };
-    if (unnamed)
-        buffer_append_text(&words, "unnamed prepared statement does not exist");
-    else
-        buffer_format(&words, "prepared statement \"%.*s\" does not exist", (int)name.size, name.data);
-    c->refusal = memory_copy_span(buffer_span(&words));
-    c->sqlstate = "26000";
-    buffer_free(&words);
-    return c;
+    return !unnamed && !ours ? NULL : change_refused(name, "26000", "does not exist");
+}
+
+/* Also when its text is not known here: it was too long, or one that took its place was skipped by the server. */
+static bool has_unnamed(const struct link *l)
+{
+    return l->has_unnamed || l->server->unnamed_owner == l->serial;
 }
 
 struct target find_target(struct link *l, struct span name, struct actions *out)
 {
     struct target t = { .name = name };
     struct shared_statement *s = handles_find(&l->handles, name);
-    if (s != NULL && s->leaves_state && listens_hold(l, span_make(s->body, strlen(s->body))))
+    bool unnamed = s == NULL && name.size == 0 && has_unnamed(l);
+    if (s != NULL && s->leaves_state && listens_hold(l, span_of(s->body)))
+        return t;
+    if (unnamed && l->unnamed_leaves_state && listens_hold(l, span_of(l->unnamed.data)))
         return t;
     if (s != NULL) {
         ensure_there(l, s, out);
@@ -139,8 +137,10 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
         t.id = s->id;
         if (s->leaves_state)
             traces_note(l, span_make(s->body, strlen(s->body)));
-    } else if (name.size == 0 && l->has_unnamed) {
+    } else if (unnamed) {
         ensure_unnamed(l, out);
+        if (l->unnamed_leaves_state)
+            traces_note(l, span_of(l->unnamed.data));
     } else {
         t.refusal = refuse_name(name, &t.name);
     }

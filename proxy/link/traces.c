@@ -79,7 +79,7 @@ static void on_state(void *owner, const struct statement_state *state)
         return;
     case STATE_DISCARD_ALL:
     case STATE_DEALLOCATE_ALL:
-        l->tags_matter = true;
+        l->tags_matter = l->forgets = true;
         return;
     case STATE_LISTEN:
     case STATE_UNLISTEN:
@@ -156,7 +156,7 @@ static void say_query(struct link *l, struct buffer *sql_take, enum owed_purpose
     link_say(out, &made);
     owed_push(&l->owed, OWED_QUERY, purpose);
     l->settling++;
-    l->has_unnamed = l->has_unnamed && l->server->unnamed_owner != l->serial; /* a Query destroys it */
+    l->server->unnamed_owner = 0; /* a Query destroys it */
 }
 
 static bool is_told(const struct link *l, const struct parameter *p)
@@ -222,11 +222,19 @@ void traces_tell(struct link *l, struct actions *out)
 
 /* --- asking --------------------------------------------------------------------------------------------- */
 
+/* What is reset goes back to what the client's startup packet says, which the server knows nothing of. It has to be told before the client's
+ * next statement. */
+static bool may_need_telling(const struct link *l, const struct touched *t)
+{
+    return t->reset && parameters_value(l->base, span_of(t->name)) != NULL;
+}
+
 void traces_ask(struct link *l, struct actions *out)
 {
     struct buffer sql = { 0 };
     const char *between = "SELECT ";
     for (size_t i = 0; i < l->touched_count; i++) {
+        l->holds |= may_need_telling(l, &l->touched[i]);
         buffer_append_text(&sql, between);
         buffer_append_text(&sql, "pg_catalog.current_setting(");
         append_literal(&sql, span_of(l->touched[i].name), l->sql.encoding);
@@ -272,7 +280,7 @@ void traces_answer(struct link *l, const struct frame *row)
     for (size_t i = 0; i < l->asked_count; i++) {
         int32_t size = wire_i32(&w);
         struct span value = size < 0 ? (struct span){ 0 } : wire_bytes(&w, (size_t)size);
-        if (w.failed || row->left > 0) {
+        if (w.failed) {
             link_fail(l, "08P01", "the server's answer about settings is malformed");
             return;
         }
@@ -307,7 +315,7 @@ void traces_on_parameter(struct link *l, struct span name, struct span value, bo
 {
     link_server_on_parameter(l->server, name, value);
     traces_follow_sql(l, name, value);
-    if (!for_client || is_fixed(name) || find_touched(l, name, 0) != NULL)
+    if (!for_client || l->discarded || is_fixed(name) || find_touched(l, name, 0) != NULL)
         return;
     l->wanted = parameters_with(l->wanted, name, value);
     l->server->told = parameters_with(l->server->told, name, value);
