@@ -125,6 +125,7 @@ static enum verdict on_complete(struct link *l, const struct frame *f)
 
 static void on_nothing_owed(struct link *l, struct actions *out)
 {
+    l->unsynced = 0; /* of a COPY that has read past its Sync */
     l->tags_matter = l->tags_matter && l->status != 'I';
     if (l->holds)
         requests_resume(l, out);

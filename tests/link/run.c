@@ -57,7 +57,7 @@ static void put_names(const struct telling *t, const char *text, char out[LINE_M
 {
     size_t size = 0;
     for (; *text != '\0' && size + STATEMENT_NAME_SIZE < LINE_MAX_SIZE; text++) {
-        if (*text == '$' && isdigit((unsigned char)text[1]) && (text[-1] == ' ')) {
+        if (*text == '$' && isdigit((unsigned char)text[1]) && text[-1] == ' ') {
             char *end;
             unsigned long number = strtoul(text + 1, &end, 10);
             statement_server_name(t->first_id + number - 1, out + size);
@@ -275,7 +275,8 @@ struct story {
 static void open_telling(struct telling *t, size_t cut)
 {
     stage_open(&t->stage, cut);
-    struct shared_statement *last = statements_share(t->stage.statements, span_of("none"), &(struct sql_options){ 0 });
+    struct shared_statement *last =
+        statements_share(t->stage.statements, span_of("none"), false, &(struct sql_options){ 0 });
     t->first_id = last->id + 1;
     statements_release(t->stage.statements, last);
 }
