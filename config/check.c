@@ -6,6 +6,7 @@
 #include "config/address.h"
 #include "config/check_delivery.h"
 #include "config/check_login.h"
+#include "config/check_upstream.h"
 
 static void check_listen(struct config_storage *s, struct tree *file, struct config_errors *errors)
 {
@@ -30,16 +31,10 @@ static void check_listen(struct config_storage *s, struct tree *file, struct con
 
 static void check_databases(struct config_storage *s, struct tree *file, struct config_errors *errors)
 {
-    /* The list was made by this reader, and nobody else has seen it yet. */
-    struct database *list = (struct database *)s->config.databases;
-
     if (s->config.database_count == 0)
         errors_add(errors, tree_line(file, ""),
                    "there is no database block: expected at least database \"*\" { upstream = \"host=127.0.0.1\" }");
-    for (size_t i = 0; i < s->config.database_count; i++)
-        if (list[i].upstream != NULL)
-            address_parse_upstream(&list[i], &s->memory, tree_line(tree_block(file, "database", i), "upstream"),
-                                   errors);
+    check_upstreams(s, file, errors);
 }
 
 static void check_routes(const struct config *c, struct tree *file, struct config_errors *errors)

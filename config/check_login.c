@@ -89,7 +89,7 @@ static void check_client_tls(const struct config *c, struct tree *file, struct c
         errors_add(errors, line, "client_tls: expected the ca that clients' certificates come from");
 }
 
-static bool passes_through(const struct config *c)
+bool check_login_passes_through(const struct config *c)
 {
     bool any = c->auth == AUTH_PASSTHROUGH;
 
@@ -104,7 +104,7 @@ static void check_pools(const struct config *c, struct tree *file, struct config
         const struct database *d = &c->databases[i];
         struct tree *block = tree_block(file, "database", i);
 
-        if (d->pool != POOL_DEDICATED && passes_through(c))
+        if (d->pool != POOL_DEDICATED && check_login_passes_through(c))
             errors_add(errors, tree_line(block, "pool"),
                        "pool: expected dedicated with auth method passthrough, for a client's login is good for one "
                        "connection only");

@@ -8,5 +8,7 @@
 
 /* Refuses logins that could never succeed, or would not be what they seem. */
 void check_login(struct config_storage *s, struct tree *file, struct config_errors *errors);
+/* PostgreSQL itself authenticates some of the clients. */
+bool check_login_passes_through(const struct config *c);
 
 #endif

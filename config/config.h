@@ -130,13 +130,32 @@ struct tls_options {
     const char *certificate, *key, *ca; /* files; "" when they are not said */
 };
 
+enum channel_binding { CHANNEL_BINDING_PREFER, CHANNEL_BINDING_DISABLE, CHANNEL_BINDING_REQUIRE };
+/* libpq's target_session_attrs. */
+enum target_session {
+    TARGET_ANY,
+    TARGET_READ_WRITE,
+    TARGET_READ_ONLY,
+    TARGET_PRIMARY,
+    TARGET_STANDBY,
+    TARGET_PREFER_STANDBY
+};
+
 struct database {
     const char *name;     /* "*" matches any */
-    const char *upstream; /* libpq conninfo as written */
-    /* From `upstream`; several hosts are tried in order. */
+    const char *upstream; /* libpq conninfo as written; secret */
+    /* From `upstream`; several hosts are tried in order, or, if it shuffles them, in any. */
     const char *const *hosts; /* NULL-terminated; one that begins with '/' is a directory of unix sockets */
+    const char *const *names; /* one a host: whom its certificate has to be for */
     const uint16_t *ports;    /* one a host */
-    const char *dbname;       /* NULL: the name that the client asked for */
+    bool shuffles_hosts;
+    const char *dbname;     /* NULL: the name that the client asked for */
+    const char *user;       /* of pooled servers; NULL: the client's */
+    const char *password;   /* of `user`; NULL: none; secret */
+    struct tls_options tls; /* with hosts that are no unix sockets; `ca` "": the system's */
+    bool direct_tls;        /* without asking first (sslnegotiation) */
+    enum channel_binding channel_binding;
+    enum target_session target_session;
     const char *control; /* libpq conninfo of pgatomic's own connections (E9, capture = listen); NULL: none; secret */
     enum pool_mode pool;
     uint64_t connect_timeout_ms;

@@ -110,6 +110,7 @@ enum option_result option_parse(const struct option *o, const char *text, uint64
     case OPTION_SECRET:
     case OPTION_URL:
     case OPTION_CONNINFO:
+    case OPTION_UPSTREAM:
     case OPTION_LIST:
     case OPTION_BLOCK:
         break;
@@ -179,6 +180,7 @@ char *option_expectation(const struct option *o)
     case OPTION_SECRET:
     case OPTION_URL:
     case OPTION_CONNINFO:
+    case OPTION_UPSTREAM:
     case OPTION_LIST:
     case OPTION_BLOCK:
         abort();

@@ -15,6 +15,7 @@ enum option_kind {
     OPTION_SECRET,   /* the same, of which nothing is printed */
     OPTION_URL,      /* the same, of which passwords are not printed; what it may be depends on the type of sink */
     OPTION_CONNINFO, /* a connection string with all that libpq takes; passwords are not printed; NULL when it is empty */
+    OPTION_UPSTREAM, /* a connection string that pgatomic reads itself; passwords are not printed */
     OPTION_LIST,     /* const char *const *, NULL-terminated */
     OPTION_WORD,     /* an enum: the place of one of `words` */
     OPTION_SWITCH,   /* bool */

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/address.h"
 #include "config/schema.h"
 #include "config/source.h"
 
@@ -47,7 +46,7 @@ static bool print_text(const struct option *o, const void *from, const struct co
         return secret_print(text, variables_of(c), out);
     if (o->kind == OPTION_URL)
         return secret_print_url(text, hides_query(from), variables_of(c), out);
-    if (o->kind == OPTION_CONNINFO)
+    if (o->kind == OPTION_CONNINFO || o->kind == OPTION_UPSTREAM)
         return secret_print_conninfo(text, variables_of(c), out);
     source_print_string(text, out);
     return false;
@@ -55,7 +54,8 @@ static bool print_text(const struct option *o, const void *from, const struct co
 
 static bool is_text(const struct option *o)
 {
-    return o->kind == OPTION_TEXT || o->kind == OPTION_SECRET || o->kind == OPTION_URL || o->kind == OPTION_CONNINFO;
+    return o->kind == OPTION_TEXT || o->kind == OPTION_SECRET || o->kind == OPTION_URL || o->kind == OPTION_CONNINFO ||
+           o->kind == OPTION_UPSTREAM;
 }
 
 static void print_options(const struct option *options, const void *from, const char *indent, const struct config *c,
@@ -114,14 +114,10 @@ static void print_channel_remarks(const struct database *d, const struct config 
         fputs("    # no control: here nothing is heard on channels with capture = listen\n", out);
 }
 
-/* So does what a connection string asks for only if it can be had. */
 static void print_remarks(const struct block *b, const void *item, const struct config *c, FILE *out)
 {
-    if (strcmp(b->name, "database") != 0)
-        return;
-    if (address_prefers_tls(((const struct database *)item)->upstream))
-        fputs("    # no TLS to the upstream in this version: sslmode=prefer acts as disable\n", out);
-    print_channel_remarks(item, c, out);
+    if (strcmp(b->name, "database") == 0)
+        print_channel_remarks(item, c, out);
 }
 
 static void print_titled_blocks(const struct block *b, const struct config *c, FILE *out)

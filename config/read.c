@@ -120,6 +120,7 @@ static void read_value(struct reader *r, const struct option *o, struct tree *sa
     case OPTION_TEXT:
     case OPTION_SECRET:
     case OPTION_URL:
+    case OPTION_UPSTREAM:
         read_text_value(r, o, line, text, into);
         return;
     case OPTION_CONNINFO:

@@ -101,7 +101,7 @@ static const struct option login_options[] = {
 };
 
 static const struct option database_options[] = {
-    { "upstream", OPTION_TEXT, INTO(struct database, upstream), .required = true },
+    { "upstream", OPTION_UPSTREAM, INTO(struct database, upstream), .required = true },
     { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .words = pools },
     { "connect_timeout", OPTION_DURATION, INTO(struct database, connect_timeout_ms), .fallback = "5s", .least = 1,
       .most = LONGEST },

@@ -5,10 +5,10 @@
  * no quoting can get a password past us. */
 #include "config/secret.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#include <libpq-fe.h>
-
+#include "config/conninfo.h"
 #include "config/source.h"
 #include "config/url.h"
 
@@ -155,19 +155,21 @@ bool secret_print_conninfo(const char *text, const struct variables *v, FILE *ou
         print_variable_string(whole, out);
         return false;
     }
-    PQconninfoOption *parameters = PQconninfoParse(text, NULL);
+    struct conninfo said;
+    char *words;
+    conninfo_parse(text, &said, &words);
+    free(words);
     putc('"', out);
-    for (const PQconninfoOption *p = parameters; p != NULL && p->keyword != NULL; p++) {
-        if (p->val == NULL)
-            continue;
-        fprintf(out, "%s%s=", between, p->keyword);
+    for (size_t i = 0; i < said.count; i++) {
+        const struct conninfo_parameter *p = &said.list[i];
+        fprintf(out, "%s%s=", between, p->name);
         between = " ";
-        if (strcmp(p->dispchar, "*") == 0) /* libpq's own mark of a password */
-            hides |= print_secret_parameter(p->val, v, out);
+        if (p->is_secret)
+            hides |= print_secret_parameter(p->value, v, out);
         else
-            print_parameter(p->val, out);
+            print_parameter(p->value, out);
     }
     putc('"', out);
-    PQconninfoFree(parameters);
+    conninfo_free(&said);
     return hides;
 }

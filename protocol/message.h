@@ -157,6 +157,7 @@ bool startup_find(struct span parameters, const char *name, struct span *value);
 /* Starts and ends a StartupMessage that is built parameter by parameter (buffer_append_string twice each). */
 size_t message_begin_startup(struct buffer *b, uint16_t major, uint16_t minor);
 void message_end_startup(struct buffer *b, size_t start);
+void message_add_ssl_request(struct buffer *b);
 void message_add_cancel(struct buffer *b, uint32_t process_id, struct span secret); /* 4 to 256 bytes */
 
 #endif

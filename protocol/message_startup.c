@@ -138,6 +138,13 @@ void message_end_startup(struct buffer *b, size_t start)
     wire_put_u32(b->data + start, (uint32_t)(b->size - start));
 }
 
+void message_add_ssl_request(struct buffer *b)
+{
+    buffer_append_u32(b, PACKET_HEADER_SIZE);
+    buffer_append_u16(b, REQUEST_MAJOR);
+    buffer_append_u16(b, SSL_MINOR);
+}
+
 void message_add_cancel(struct buffer *b, uint32_t process_id, struct span secret)
 {
     assert(secret.size >= MESSAGE_SECRET_MIN && secret.size <= MESSAGE_SECRET_MAX);

@@ -282,7 +282,7 @@ static void dial(struct redis_connection *c)
     if (strcmp(url->scheme, "unix") != 0) {
         c->hosts[0] = url->host;
         c->ports[0] = url->port;
-        struct dial_targets targets = { c->hosts, c->ports, c->config->timeout_ms };
+        struct dial_targets targets = { .hosts = c->hosts, .ports = c->ports, .timeout_ms = c->config->timeout_ms };
         c->dial = dial_hosts(c->host.loop, c->host.resolver, &targets, on_dialed, c);
     } else if (address_set_path(&path, url->host)) {
         c->dial = dial_address(c->host.loop, &path, c->config->timeout_ms, on_dialed, c);

@@ -354,7 +354,8 @@ void conn_continue_tls(struct conn *c, struct tls *tls_take)
 {
     assert(c->tls == NULL && c->in.size == 0);
     c->tls = tls_take;
-    tls_set_transport(c->tls, transport_of(c));
+    if (c->tls != NULL)
+        tls_set_transport(c->tls, transport_of(c));
 }
 
 const char *conn_tls_error(const struct conn *c)

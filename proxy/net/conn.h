@@ -36,7 +36,7 @@ void conn_open(struct conn *c, struct loop *l, int fd, void (*on_ready)(void *ow
 /* Goes on with TLS, whose handshake is looked after here; input must be wanted for it. Nothing may have been kept: what came before
  * must not be taken for what came over TLS. */
 void conn_start_tls(struct conn *c, struct tls *tls_take);
-/* The same with TLS that another connection has established on this socket; see conn_release(). */
+/* Goes on with what another connection has established on this socket (conn_release()); NULL: plain. */
 void conn_continue_tls(struct conn *c, struct tls *tls_take);
 /* Why TLS has failed, and with it the connection: CONN_LOST. "": it has not. */
 const char *conn_tls_error(const struct conn *c);

@@ -5,12 +5,13 @@
  *         |                                         +--|---- refused, too late -+
  *         +---------------- no more addresses ---------+
  *
- * A dial ends exactly once: by calling `done`, or by dial_cancel(). What is known at once is told a moment later, from the
+ * A dial ends exactly once: by calling `done` without its being kept, or by dial_cancel(). What is known at once is told a moment later, from the
  * loop, so that whoever dials never meets its own callback on the way. */
 #include "proxy/net/dial.h"
 
 #include <errno.h>
 #include <event2/event.h>
+#include <event2/util.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,10 @@ struct dial {
     dial_done *done;
     void *context;
 
-    size_t host; /* the one whose addresses are in `list` is host - 1 */
+    size_t *order;   /* of the hosts; NULL: as they stand */
+    size_t turn;     /* the host whose addresses are in `list` is the one of the turn before this */
+    bool is_telling; /* `done` is being called */
+    bool kept;
     struct resolver_wait *wait;
     struct address *list;
     size_t count, at; /* list[at] is the next to try */
@@ -54,13 +58,16 @@ static void dial_free(struct dial *d)
     if (d->wait != NULL)
         resolver_forget(d->wait);
     buffer_free(&d->errors);
+    free(d->order);
     free(d->list);
     free(d);
 }
 
 void dial_cancel(struct dial *d)
 {
-    if (d != NULL)
+    if (d != NULL && d->is_telling)
+        d->kept = false;
+    else if (d != NULL)
         dial_free(d);
 }
 
@@ -112,8 +119,25 @@ static void connected(struct dial *d)
     int fd = d->fd;
     d->fd = -1; /* the callee's now */
     stop_connecting(d);
+    d->is_telling = true;
+    d->kept = false;
     d->done(d->context, fd, &d->trying, NULL);
-    dial_free(d);
+    d->is_telling = false;
+    if (!d->kept)
+        dial_free(d);
+}
+
+void dial_keep(struct dial *d)
+{
+    d->kept = true;
+}
+
+/* Of one address there is one host. */
+size_t dial_host(const struct dial *d)
+{
+    if (d->turn == 0)
+        return 0;
+    return d->order != NULL ? d->order[d->turn - 1] : d->turn - 1;
 }
 
 static void failed(struct dial *d, const char *why)
@@ -182,10 +206,10 @@ static void on_found(void *context, const struct address *list, size_t count, co
 {
     struct dial *d = context;
     d->wait = NULL;
-    uint16_t port = d->targets.ports[d->host - 1];
+    uint16_t port = d->targets.ports[dial_host(d)];
     if (count == 0) {
         buffer_format(&d->errors, "%scould not translate host name \"%s\" to address: %s",
-                      d->errors.size > 0 ? "\n" : "", d->targets.hosts[d->host - 1], error);
+                      d->errors.size > 0 ? "\n" : "", d->targets.hosts[dial_host(d)], error);
     } else {
         set_list(d, list, count);
         for (size_t i = 0; i < count; i++)
@@ -215,12 +239,39 @@ static void try_next(struct dial *d)
 {
     if (d->at < d->count) {
         try_address(d, &d->list[d->at++]);
-    } else if (d->targets.hosts != NULL && d->targets.hosts[d->host] != NULL) {
-        d->host++;
-        look_up_host(d, d->targets.hosts[d->host - 1], d->targets.ports[d->host - 1]);
+    } else if (d->targets.hosts != NULL && d->targets.hosts[d->turn] != NULL) {
+        d->turn++;
+        look_up_host(d, d->targets.hosts[dial_host(d)], d->targets.ports[dial_host(d)]);
     } else {
         watch(d, 0, on_exhausted);
         event_active(d->event, 0, 1);
+    }
+}
+
+void dial_next(struct dial *d, const char *why)
+{
+    add_connect_error(d, why);
+    try_next(d);
+}
+
+void dial_again(struct dial *d)
+{
+    struct address same = d->trying;
+    try_address(d, &same);
+}
+
+static void shuffle(struct dial *d)
+{
+    size_t count = 0;
+    while (d->targets.hosts[count] != NULL)
+        count++;
+    d->order = or_abort(calloc(count + 1, sizeof *d->order));
+    for (size_t i = 0; i < count; i++) { /* each takes the place of one that came before it, or its own */
+        size_t random;
+        evutil_secure_rng_get_bytes(&random, sizeof random);
+        size_t place = random % (i + 1);
+        d->order[i] = d->order[place];
+        d->order[place] = i;
     }
 }
 
@@ -240,6 +291,8 @@ struct dial *dial_hosts(struct loop *l, struct resolver *r, const struct dial_ta
     struct dial *d = dial_new(l, done, context);
     d->resolver = r;
     d->targets = *targets;
+    if (targets->shuffled)
+        shuffle(d);
     try_next(d);
     return d;
 }

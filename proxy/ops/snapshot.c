@@ -55,7 +55,7 @@ static const char *server_name(struct snapshot *s, const struct client *c)
     char text[ADDRESS_TEXT_SIZE];
     if (c->server == NULL || !server_is_open(c->server))
         return "";
-    return memory_copy(&s->memory, address_format(&c->server->address, text));
+    return memory_copy(&s->memory, address_format(&c->server->way.address, text));
 }
 
 static void describe_session(struct snapshot *s, struct snapshot_client *to, const struct session_facts *f)

@@ -42,7 +42,7 @@ struct cancel_request {
     struct cancel_request *next, **link;
     uint64_t id;
     struct cancel_target target;
-    struct dial *dial;
+    struct secure_dial *dial;
     struct conn conn; /* closed until the dial is done */
     struct timer *timer;
     bool sent;
@@ -85,7 +85,7 @@ static void request_free(struct cancel_request *r)
     *r->link = r->next;
     if (r->next != NULL)
         r->next->link = r->link;
-    dial_cancel(r->dial);
+    secure_dial_cancel(r->dial);
     conn_close(&r->conn);
     timer_free(r->timer);
     leave_guard(r);
@@ -145,22 +145,21 @@ static bool is_trusted(const struct cancel_request *r, int fd)
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &owner, &size) == 0 && owner.uid == geteuid();
 }
 
-static void on_dialed(void *context, int fd, const struct address *to, const char *error)
+static void on_dialed(void *context, const struct secure_connection *made, const char *error)
 {
-    (void)to, (void)error;
+    (void)error;
     struct cancel_request *r = context;
     r->dial = NULL;
-    if (fd >= 0 && !is_trusted(r, fd)) {
-        close(fd);
-        fd = -1;
+    if (made != NULL) {
+        conn_open(&r->conn, r->all->loop, made->fd, on_upstream_ready, r);
+        conn_continue_tls(&r->conn, made->tls);
     }
-    if (fd < 0) {
+    if (made == NULL || !is_trusted(r, made->fd)) {
         if (r->peers != NULL)
-            cancel_peer_remove(&r->target.address);
+            cancel_peer_remove(&r->target.way.address);
         finish(r, "the upstream could not be reached");
         return;
     }
-    conn_open(&r->conn, r->all->loop, fd, on_upstream_ready, r);
     struct buffer packet = { 0 };
     message_add_cancel(&packet, r->target.process_id, span_make(r->target.secret, r->target.secret_size));
     conn_send_span(&r->conn, buffer_span(&packet));
@@ -174,7 +173,7 @@ static void begin(struct cancel_request *r, uint64_t timeout_ms)
 {
     if (r->timer == NULL)
         r->timer = timer_new(r->all->loop, on_timeout, r);
-    r->dial = dial_address(r->all->loop, &r->target.address, timeout_ms, on_dialed, r);
+    r->dial = secure_dial_way(r->all->loop, &r->target.way, timeout_ms, on_dialed, r);
 }
 
 struct cancel_request *cancel_send(struct cancel_requests *all, const struct cancel_target *target, uint64_t timeout_ms,
@@ -332,7 +331,7 @@ size_t cancel_peers(struct address out[CANCEL_PEERS_MAX])
 static void ask_next_peer(struct cancel_request *r)
 {
     conn_close(&r->conn);
-    r->target.address = r->peers[--r->peer_count];
+    r->target.way.address = r->peers[--r->peer_count];
     begin(r, CONNECT_MS);
 }
 

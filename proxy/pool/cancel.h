@@ -12,6 +12,7 @@
 #include "protocol/span.h"
 #include "proxy/net/address.h"
 #include "proxy/net/loop.h"
+#include "proxy/net/secure_dial.h"
 
 enum { CANCEL_SECRET_MAX = 256 };
 
@@ -28,7 +29,7 @@ struct cancel_requests {
 
 /* Where a request has to go, and what it has to say. */
 struct cancel_target {
-    struct address address;
+    struct secure_way way;
     uint32_t process_id;
     size_t secret_size;
     char secret[CANCEL_SECRET_MAX];
@@ -37,7 +38,7 @@ struct cancel_target {
 /* --- a server's own key ---------------------------------------------------------------------------- */
 
 /* Enters a server's key. `secret` has 4 to 256 bytes. From any thread, as all of these. */
-struct cancel_key *cancel_key_add(uint32_t process_id, struct span secret, const struct address *address);
+struct cancel_key *cancel_key_add(uint32_t process_id, struct span secret, const struct secure_way *way);
 /* NULL: nothing. A minted one is removed on its holder's thread. */
 void cancel_key_remove(struct cancel_key *key);
 /* Of a server's own key. */

@@ -16,7 +16,7 @@ enum { FIRST_BUCKETS = 256, SHORT_SECRET = 4, LONG_SECRET = 32, LONG_SECRETS_SIN
 
 struct cancel_key {
     struct cancel_key *next;      /* in its bucket */
-    struct address address;       /* of a server's own key */
+    struct secure_way way;        /* of a server's own key */
     struct cancel_requests *home; /* of a minted key; NULL: it is a server's own */
     cancel_aim *aim;
     void *holder;
@@ -77,10 +77,10 @@ static struct cancel_key *key_new(size_t secret_size)
     return key;
 }
 
-struct cancel_key *cancel_key_add(uint32_t process_id, struct span secret, const struct address *address)
+struct cancel_key *cancel_key_add(uint32_t process_id, struct span secret, const struct secure_way *way)
 {
     struct cancel_key *key = key_new(secret.size);
-    key->address = *address;
+    key->way = *way;
     key->process_id = process_id;
     memcpy(key->secret, secret.data, secret.size);
 
@@ -161,7 +161,7 @@ struct span cancel_key_secret(const struct cancel_key *key)
 
 void cancel_key_target(const struct cancel_key *key, struct cancel_target *out)
 {
-    out->address = key->address;
+    out->way = key->way;
     out->process_id = key->process_id;
     out->secret_size = key->secret_size;
     memcpy(out->secret, key->secret, key->secret_size);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "protocol/memory.h"
+#include "proxy/net/tls_source.h"
 #include "proxy/ops/log.h"
 
 static struct {
@@ -21,7 +22,7 @@ static void replace(struct tls_context *take)
     tls_context_release(old);
 }
 
-bool encryption_load(const struct config *c)
+static bool load_for_clients(const struct config *c)
 {
     char error[TLS_ERROR_SIZE];
     struct tls_context *clients = NULL;
@@ -34,6 +35,24 @@ bool encryption_load(const struct config *c)
     }
     replace(clients);
     return true;
+}
+
+static bool load_for_upstream(const struct database *d)
+{
+    char error[TLS_ERROR_SIZE];
+    if (d->tls.mode == TLS_DISABLE || tls_source_read(tls_source_find(&d->tls), error))
+        return true;
+    LOG(LOG_ERROR, "cannot use the files of an upstream's TLS", log_text("database", d->name),
+        log_text("error", error));
+    return false;
+}
+
+bool encryption_load(const struct config *c)
+{
+    bool all = load_for_clients(c);
+    for (size_t i = 0; i < c->database_count; i++)
+        all = load_for_upstream(&c->databases[i]) && all;
+    return all;
 }
 
 void encryption_free(void)

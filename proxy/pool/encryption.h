@@ -1,4 +1,4 @@
-/* TLS with clients (P10): the certificate that they are shown, and what is asked of theirs.
+/* TLS (P10): the certificate that clients are shown, and what is asked of theirs; and the files with which upstreams are met.
  *
  * The files are read at the start and at each reload, and shared by all workers. */
 #ifndef PROXY_POOL_ENCRYPTION_H
@@ -7,7 +7,8 @@
 #include "config/config.h"
 #include "proxy/net/conn.h"
 
-/* Reads the files that client_tls names. False, and it is logged, when they cannot be used: then what was in use before stays. */
+/* Reads the files that client_tls and the upstreams name. False, and it is logged, when some cannot be used: then what was in use before
+ * stays in their place. */
 bool encryption_load(const struct config *c);
 void encryption_free(void);
 

@@ -55,7 +55,7 @@ void pools_tell_servers(struct worker *w, void (*tell)(void *context, const stru
                 .database = p->shared->name,
                 .user = p->shared->user,
                 .state = state_of(s),
-                .address = &s->server.address,
+                .address = &s->server.way.address,
                 .process_id = s->process_id,
                 .connected_us = s->connected_us,
                 .idle_since_us = s->idle_link != NULL ? s->idle_since_us : 0,

@@ -25,28 +25,29 @@ void server_free(struct server *s)
     free(s);
 }
 
-static void on_dialed(void *context, int fd, const struct address *to, const char *error)
+static void on_dialed(void *context, const struct secure_connection *made, const char *error)
 {
     struct server *s = context;
     s->dial = NULL;
-    if (fd >= 0) {
-        s->address = *to;
-        conn_open(&s->conn, s->loop, fd, s->on_ready, s->owner);
+    if (made != NULL) {
+        s->way = made->way;
+        conn_open(&s->conn, s->loop, made->fd, s->on_ready, s->owner);
+        conn_continue_tls(&s->conn, made->tls);
     }
-    s->on_connected(s->owner, fd >= 0 ? NULL : error);
+    s->on_connected(s->owner, error);
 }
 
 void server_connect(struct server *s, struct resolver *r, const struct database *database,
                     void (*on_connected)(void *owner, const char *error))
 {
-    struct dial_targets targets = { database->hosts, database->ports, database->connect_timeout_ms };
+    struct secure_targets targets = secure_targets_of(database);
     s->on_connected = on_connected;
-    s->dial = dial_hosts(s->loop, r, &targets, on_dialed, s);
+    s->dial = secure_dial_hosts(s->loop, r, &targets, on_dialed, s);
 }
 
 void server_close(struct server *s)
 {
-    dial_cancel(s->dial);
+    secure_dial_cancel(s->dial);
     s->dial = NULL;
     cancel_key_remove(s->key);
     s->key = NULL;
@@ -56,7 +57,7 @@ void server_close(struct server *s)
 void server_set_key(struct server *s, uint32_t process_id, struct span secret)
 {
     cancel_key_remove(s->key);
-    s->key = cancel_key_add(process_id, secret, &s->address);
+    s->key = cancel_key_add(process_id, secret, &s->way);
 }
 
 size_t server_certificate_hash(const struct server *s, unsigned char hash[TLS_HASH_MAX])

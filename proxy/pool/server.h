@@ -4,14 +4,14 @@
 
 #include "config/config.h"
 #include "proxy/net/conn.h"
-#include "proxy/net/dial.h"
+#include "proxy/net/secure_dial.h"
 #include "proxy/pool/cancel.h"
 
 struct server {
-    struct conn conn;       /* closed until it is connected */
-    struct dial *dial;      /* NULL: not connecting */
-    struct address address; /* where it is connected to */
-    struct cancel_key *key; /* NULL: the upstream gave none */
+    struct conn conn;         /* closed until it is connected */
+    struct secure_dial *dial; /* NULL: not connecting */
+    struct secure_way way;    /* how it is connected */
+    struct cancel_key *key;   /* NULL: the upstream gave none */
     struct loop *loop;
     void (*on_connected)(void *owner, const char *error); /* `error` NULL: it is */
     void (*on_ready)(void *owner, bool readable);

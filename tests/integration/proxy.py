@@ -26,7 +26,7 @@ class Proxy(Pgatomic):
     def __init__(self, upstream, blocks="", workers=1, listen=None, database=True, http=False):
         super().__init__(None, blocks)
         if isinstance(upstream, int):
-            upstream = f"host=127.0.0.1 port={upstream}"
+            upstream = f"host=127.0.0.1 port={upstream} sslmode=disable"
         elif not isinstance(upstream, str):
             upstream = f"host={upstream.directory} port={upstream.port}"
         self.upstream = upstream

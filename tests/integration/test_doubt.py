@@ -38,7 +38,7 @@ class Shop(Outbox):
         return self
 
     def proxy_behind(self, relay=None, more="", workers=1, lease="30s"):
-        upstream = f"host=127.0.0.1 port={relay.port}" if relay else self.conninfo
+        upstream = f"host=127.0.0.1 port={relay.port} sslmode=disable" if relay else self.conninfo
         blocks = BLOCKS.format(upstream=upstream, conninfo=self.conninfo, database=self.name, lease=lease) + more
         return Proxy(self.conninfo, blocks, workers=workers, database=False)
 
@@ -258,7 +258,7 @@ def E9_a_server_that_crashes_at_a_commit_is_asked_when_it_is_back(server):
 
 def E9_without_anybody_to_ask_the_client_is_told_that_nothing_is_known(server):
     with Shop(server) as shop, Relay(server) as relay:
-        blocks = BLOCKS.format(upstream=f"host=127.0.0.1 port={relay.port}", conninfo=shop.conninfo, database=shop.name, lease="30s")
+        blocks = BLOCKS.format(upstream=f"host=127.0.0.1 port={relay.port} sslmode=disable", conninfo=shop.conninfo, database=shop.name, lease="30s")
         blocks = blocks.replace(f'  control = "{shop.conninfo} user=postgres dbname={shop.name}"', "")
         assert "control" not in blocks
         with Proxy(shop.conninfo, blocks, database=False) as proxy, log_in(proxy) as client:

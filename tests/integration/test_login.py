@@ -54,7 +54,7 @@ class LoginProxy(Proxy):
 
     def __init__(self, server, auth, users=None, more="", control_user="postgres", pool="transaction", **options):
         control = f'control = "host={server.directory} port={server.port} user={control_user} dbname=postgres"' if control_user else ""
-        upstream = f"host=127.0.0.1 port={server.port}"
+        upstream = f"host=127.0.0.1 port={server.port} sslmode=disable"
         super().__init__(server, "", database=False, **options)
         self.users = users or {}
         self.blocks = f'auth {{ {auth} }}\ndatabase "postgres" {{ upstream = "{upstream}"  {control}  pool = {pool} }}\n{more}'

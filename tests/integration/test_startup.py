@@ -199,7 +199,7 @@ def shell_hosts_are_tried_in_order(server):
 
 def shell_names_are_resolved(server):
     with Upstream(lambda wire: (welcome(wire), wire.read_to_end())) as upstream:
-        with Proxy(f"host=localhost port={upstream.port}") as proxy:
+        with Proxy(f"host=localhost port={upstream.port} sslmode=disable") as proxy:
             for _ in range(3):
                 proxy.log_in().close()
     with Proxy("host=no-such-host.invalid port=1") as proxy, proxy.connect() as client:

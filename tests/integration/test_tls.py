@@ -12,7 +12,7 @@ import warnings
 import psycopg
 from certificates import Certificates
 from proxy import Proxy, wait_until
-from wire import (GSSENC_REQUEST, SSL_REQUEST, Client, Wire, cancel_request, fields, query, startup)
+from wire import (GSSENC_REQUEST, SSL_REQUEST, Client, cancel_request, fields, query, startup)
 
 SLEEP = "SELECT pg_sleep(600)"
 

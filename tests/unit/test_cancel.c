@@ -14,6 +14,11 @@ static struct address address_of(uint16_t port)
     return a;
 }
 
+static struct secure_way way_to(uint16_t port)
+{
+    return (struct secure_way){ .address = address_of(port) };
+}
+
 static bool leads_to(uint32_t process_id, struct span secret, uint16_t port)
 {
     struct cancel_target target;
@@ -21,12 +26,12 @@ static bool leads_to(uint32_t process_id, struct span secret, uint16_t port)
         return false;
     cr_assert_eq(target.process_id, process_id);
     cr_assert(span_equal(span_make(target.secret, target.secret_size), secret));
-    return ntohs(target.address.in.sin_port) == port;
+    return ntohs(target.way.address.in.sin_port) == port;
 }
 
 Test(cancel, P7_a_key_leads_to_its_server_until_that_is_gone)
 {
-    struct address a = address_of(1), b = address_of(2);
+    struct secure_way a = way_to(1), b = way_to(2);
     struct cancel_key *first = cancel_key_add(7, span_make("\0\0\0\1", 4), &a);
     struct cancel_key *second = cancel_key_add(7, span_make("\0\0\0\2", 4), &b);
     cr_assert(leads_to(7, span_make("\0\0\0\1", 4), 1));
@@ -40,7 +45,7 @@ Test(cancel, P7_a_key_leads_to_its_server_until_that_is_gone)
 
 Test(cancel, P7_nothing_but_the_whole_key_will_do)
 {
-    struct address a = address_of(1);
+    struct secure_way a = way_to(1);
     struct cancel_key *key = cancel_key_add(7, span_of("secret"), &a);
     cr_assert_not(leads_to(8, span_of("secret"), 1));
     cr_assert_not(leads_to(7, span_of("secre"), 1));
@@ -56,7 +61,7 @@ Test(cancel, P7_thousands_of_keys_are_told_apart)
     enum { COUNT = 3000 };
     static struct cancel_key *keys[COUNT];
     for (uint32_t i = 0; i < COUNT; i++) {
-        struct address a = address_of((uint16_t)(i + 1));
+        struct secure_way a = way_to((uint16_t)(i + 1));
         keys[i] = cancel_key_add(i / 2, span_make((const char *)&i, sizeof i), &a);
     }
     for (uint32_t i = 0; i < COUNT; i += 3)
@@ -94,7 +99,7 @@ static struct cancel_guard *aim(void *holder, struct cancel_target *out)
     s->asked++;
     if (!s->holds_server)
         return NULL;
-    *out = (struct cancel_target){ .address = s->address, .process_id = 7, .secret_size = 4, .secret = "abcd" };
+    *out = (struct cancel_target){ .way.address = s->address, .process_id = 7, .secret_size = 4, .secret = "abcd" };
     return &s->guard;
 }
 

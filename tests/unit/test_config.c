@@ -73,7 +73,7 @@ static const char everything[] =
     "client_tls { mode = verify-ca  certificate = \"c.pem\"  key = \"k.pem\"  ca = \"ca.pem\" }\n"
     "database \"shop\" { upstream = \"host=db1,/tmp port=5433,5434 dbname='my shop' sslmode=disable\"\n"
     "                  pool = dedicated  connect_timeout = 1min }\n"
-    "database \"uri\" { upstream = \"postgresql://[::1]:5435,db2/other\" }\n"
+    "database \"uri\" { upstream = \"postgresql://[::1]:5435,db2/other?sslmode=disable\" }\n"
     "route \"checkout\" { match = \"/checkout/*\" application = \"shop-*\" database = shop user = \"a\\\"b\\\\c\"\n"
     "    mode = atomic nested = refuse on_error = rollback_statement end = commit timeout = 1h idle_timeout = 250ms\n"
     "    isolation = \"repeatable read\" access = read_only sandbox_sinks = {audit} }\n"
@@ -155,18 +155,6 @@ Test(config, an_upstream_is_written_as_for_psql)
     cr_expect_eq(uri->ports[0], 5435);
     cr_expect_eq(uri->ports[1], 5432);
     cr_expect_str_eq(uri->dbname, "other");
-    config_release(c);
-}
-
-Test(config, hostaddr_goes_before_host_and_one_port_is_for_all)
-{
-    struct config *c = config_of("database x { upstream = \"host=a,b,c hostaddr=10.0.0.1,,::2 port=6000\" }");
-    const struct database *d = &c->databases[0];
-
-    cr_expect_str_eq(d->hosts[0], "10.0.0.1");
-    cr_expect_str_eq(d->hosts[1], "b");
-    cr_expect_str_eq(d->hosts[2], "::2");
-    cr_expect_eq(d->ports[2], 6000);
     config_release(c);
 }
 
@@ -329,17 +317,6 @@ static const struct {
     { "database x { upstream = \"host=a bogus=1\" }", "FILE:2: upstream: invalid connection option \"bogus\"" },
     { "database x { upstream = \"host\" }",
       "FILE:2: upstream: missing \"=\" after \"host\" in connection info string" },
-    { "database x { upstream = \"host=a user=me\" }",
-      "FILE:2: upstream: user= is not used with auth method passthrough: every client logs in as itself" },
-    { "database x { upstream = \"host=a sslmode=require\" }",
-      "FILE:2: upstream: TLS to the upstream" LATER ": expected sslmode=disable" },
-    { "database x { upstream = \"host=a sslmode=verify-full\" }",
-      "FILE:2: upstream: TLS to the upstream" LATER ": expected sslmode=disable" },
-    { "database x { upstream = \"host=a target_session_attrs=read-write\" }",
-      "FILE:2: upstream: target_session_attrs=" LATER ": expected host, hostaddr, port and dbname" },
-    { "database x { upstream = \"host=a connect_timeout=3\" }",
-      "FILE:2: upstream: connect_timeout is an option of the database block: write connect_timeout = 5s there" },
-    /* what would surprise */
     { "route x {\n\nmode = atomic }", "FILE:4: an atomic route without match must say how an unmarked request ends: "
                                       "expected end = commit or end = rollback" },
 };
@@ -484,18 +461,6 @@ Test(config, strings_of_any_bytes_survive_printing)
         config_release(c);
         config_release(again);
     }
-}
-
-Test(config, the_default_sslmode_is_printed_as_what_it_does)
-{
-    struct config *c =
-        config_of("database a { upstream = \"host=x\" } database b { upstream = \"host=x sslmode=disable\" }");
-    char *text = printed(c), *remark = strstr(text, "sslmode=prefer acts as disable");
-
-    cr_assert_not_null(remark);
-    cr_expect_null(strstr(remark + 1, "sslmode=prefer acts as disable"));
-    free(text);
-    config_release(c);
 }
 
 /* --- robustness ---------------------------------------------------------------------------------- */

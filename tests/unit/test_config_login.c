@@ -155,7 +155,7 @@ Test(config_login, nothing_that_is_documented_is_called_unknown)
 
     for (char *line = strtok(errors, "\n"); line != NULL; line = strtok(NULL, "\n"), count++)
         cr_expect_not_null(strstr(line, "not supported by this version of pgatomic"), "%s", line);
-    cr_expect_gt(count, 2);
+    cr_expect_gt(count, 0);
     free(errors);
 }
 

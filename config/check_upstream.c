@@ -1,0 +1,65 @@
+/* With passthrough it is the client that logs in: what an upstream string says of logins cannot be kept, and SCRAM cannot be relayed from
+ * one TLS connection to another, for a client that knows of channel binding tells the server that it has been offered none, which that
+ * has to take for an attack. */
+#include "config/check_upstream.h"
+
+#include "config/check_login.h"
+#include "config/upstream.h"
+
+static void check_passthrough(const struct config *c, const struct database *d, int line, struct config_errors *errors)
+{
+    if (d->user != NULL || d->password != NULL)
+        errors_add(errors, line,
+                   "upstream: %s= is not used with auth method passthrough: every client logs in as itself",
+                   d->user != NULL ? "user" : "password");
+    if (d->channel_binding == CHANNEL_BINDING_REQUIRE)
+        errors_add(
+            errors, line,
+            "upstream: channel_binding=require cannot be kept with auth method passthrough: every client logs in "
+            "itself, over a connection of its own");
+    if (d->target_session != TARGET_ANY)
+        errors_add(errors, line,
+                   "upstream: target_session_attrs= is not used with auth method passthrough: a client's login is good "
+                   "for one server only");
+    if (c->client_tls.mode != TLS_DISABLE && d->tls.mode != TLS_DISABLE)
+        errors_add(errors, line,
+                   "upstream: with auth method passthrough, SCRAM cannot be relayed between TLS to clients and TLS to "
+                   "the upstream: expected sslmode=disable here, or another auth method");
+}
+
+/* What is read, but not kept to yet. */
+static void check_login_words(const struct database *d, int line, struct config_errors *errors)
+{
+    const char *word = d->user != NULL                                 ? "user"
+                       : d->password != NULL                           ? "password"
+                       : d->target_session != TARGET_ANY               ? "target_session_attrs"
+                       : d->channel_binding == CHANNEL_BINDING_REQUIRE ? "channel_binding"
+                                                                       : NULL;
+
+    if (word != NULL)
+        errors_add(errors, line, "upstream: %s= is not supported by this version of pgatomic", word);
+}
+
+static void check_database(const struct config *c, struct database *d, struct memory *memory, struct tree *block,
+                           struct config_errors *errors)
+{
+    int line = tree_line(block, "upstream");
+    bool is_said = tree_is_said(block, "connect_timeout");
+
+    if (!upstream_parse(d, is_said ? d->connect_timeout_ms : 0, memory, line, errors))
+        return;
+    if (check_login_passes_through(c))
+        check_passthrough(c, d, line, errors);
+    else
+        check_login_words(d, line, errors);
+}
+
+void check_upstreams(struct config_storage *s, struct tree *file, struct config_errors *errors)
+{
+    /* The list was made by this reader, and nobody else has seen it yet. */
+    struct database *list = (struct database *)s->config.databases;
+
+    for (size_t i = 0; i < s->config.database_count; i++)
+        if (list[i].upstream != NULL)
+            check_database(&s->config, &list[i], &s->memory, tree_block(file, "database", i), errors);
+}
