@@ -40,7 +40,26 @@ void config_release(struct config *c)
         return;
     users_free(s->users);
     memory_free(&s->memory);
+    if (s->base != NULL)
+        config_release(s->base);
     free(s);
+}
+
+struct config *config_with_route_mode(struct config *c, const char *route, enum route_mode mode)
+{
+    const struct route *found = config_route_named(c, route);
+    if (found == NULL)
+        return NULL;
+    struct config_storage *s = config_storage_new();
+    struct route *routes = memory_take(&s->memory, c->route_count * sizeof *routes);
+    memcpy(routes, c->routes, c->route_count * sizeof *routes);
+    routes[found - c->routes].mode = mode;
+    s->config = *c;
+    s->config.routes = routes;
+    s->variables = storage_of(c)->variables;
+    s->listen = storage_of(c)->listen;
+    s->base = config_retain(c);
+    return &s->config;
 }
 
 /* Past the character at `at`: a byte, and the UTF-8 continuation bytes behind it. */

@@ -231,6 +231,8 @@ struct config *config_read(const char *file, FILE *errors);
 /* The config of `pgatomic run --upstream …`: one database "*", one route. Any of `listen`, `mode`, `end` may be NULL. */
 struct config *config_from_options(const char *upstream, const char *listen, const char *mode, const char *end,
                                    FILE *errors);
+/* The same as `c`, but for this route's mode; it shares the rest. NULL: there is no such route block. */
+struct config *config_with_route_mode(struct config *c, const char *route, enum route_mode mode);
 /* Prints it as understood, every default filled in, so that it reads back as the same. A secret is printed as the ${VAR} that it came
  * from; one that was written in the file is printed as ***, which is not read back. */
 void config_print(const struct config *c, FILE *out);

@@ -50,7 +50,7 @@ static const struct option file_options[] = {
     { "workers", OPTION_COUNT, INTO(struct config, workers), .fallback = "0", .most = 1024 },
     { "drain_timeout", OPTION_DURATION, INTO(struct config, drain_timeout_ms), .fallback = "30s", .most = LONGEST },
     { "http", OPTION_TEXT, INTO(struct config, http.text), .fallback = "" },
-    { "admin_users", OPTION_LIST, INTO(struct config, admin_users), .later = true },
+    { "admin_users", OPTION_LIST, INTO(struct config, admin_users) },
     { .name = NULL },
 };
 

@@ -23,6 +23,8 @@
 #include "proxy/net/dial.h"
 #include "proxy/ops/http.h"
 #include "proxy/ops/log.h"
+#include "proxy/ops/process.h"
+#include "proxy/ops/recent.h"
 #include "proxy/ops/systemd.h"
 #include "proxy/pool/encryption.h"
 #include "proxy/version.h"
@@ -35,10 +37,11 @@ static struct {
     uint64_t drained_ms; /* on the monotonic clock, when draining is over; 0: nobody asked for it */
 } process;
 
-/* False, and it is logged, when the address cannot be had. */
+/* Events are kept for whoever may want to see them. False, and it is logged, when the address cannot be had. */
 static bool open_http(struct config *c)
 {
     char error[256];
+    recent_keep(c->http.text[0] != '\0' || c->admin_users[0] != NULL);
     if (http_open(workers_first_loop(), c, error, sizeof error))
         return true;
     LOG(LOG_ERROR, "cannot listen for HTTP", log_text("address", c->http.text), log_text("error", error));
@@ -47,23 +50,22 @@ static bool open_http(struct config *c)
 
 /* --- reload -------------------------------------------------------------------------------------------- */
 
-static void log_errors(char *text)
+static void log_errors(const char *text)
 {
-    for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;)
+    char *copy = memory_copy_text(text);
+    for (char *rest = copy, *line; (line = strsep(&rest, "\n")) != NULL;)
         if (line[0] != '\0')
             LOG(LOG_ERROR, "config refused", log_text("error", line));
+    free(copy);
 }
 
-static struct config *read_again(const char *file)
+/* NULL: it has mistakes, which `*text` lists, to be freed. */
+static struct config *read_again(const char *file, char **text)
 {
-    char *text = NULL;
     size_t size = 0;
-    FILE *errors = or_abort(open_memstream(&text, &size));
+    FILE *errors = or_abort(open_memstream(text, &size));
     struct config *c = config_read(file, errors);
     fclose(errors);
-    if (c == NULL)
-        log_errors(text);
-    free(text);
     return c;
 }
 
@@ -85,21 +87,48 @@ static void take_config(struct config *c)
     LOG(LOG_INFO, "config reloaded", log_text("file", c->file));
 }
 
-static void on_hangup(void *context)
+/* NULL, or why not, to be freed. */
+static char *reload(void)
 {
-    (void)context;
     if (process.stopping || process.drained_ms > 0) /* doors that have closed stay closed */
-        return;
+        return memory_copy_text("the process is about to end");
     if (process.config->file[0] == '\0') {
         if (!log_open(process.config))
             LOG(LOG_ERROR, "cannot open the log file, the old one stays", log_text("error", strerror(errno)));
-        return;
+        return NULL;
     }
     systemd_reloading();
-    struct config *c = read_again(process.config->file);
-    if (c != NULL)
-        take_config(c);
-    systemd_reloaded(c != NULL ? NULL : "the new config was refused: the old one is in force");
+    char *errors = NULL;
+    struct config *c = read_again(process.config->file, &errors);
+    if (c == NULL) {
+        log_errors(errors);
+        systemd_reloaded("the new config was refused: the old one is in force");
+        return errors;
+    }
+    free(errors);
+    take_config(c);
+    systemd_reloaded(NULL);
+    return NULL;
+}
+
+static void on_hangup(void *context)
+{
+    (void)context;
+    free(reload());
+}
+
+/* Until the next reload. NULL, or why not, to be freed. */
+static char *set_route_mode(const char *route, enum route_mode mode)
+{
+    struct config *c = config_with_route_mode(process.config, route, mode);
+    if (c == NULL)
+        return memory_copy_text("there is no route block of that name");
+    workers_reload(c);
+    open_http(c);
+    config_release(process.config);
+    process.config = c;
+    LOG(LOG_INFO, "route set", log_text("route", route), log_text("mode", route_mode_name(mode)));
+    return NULL;
 }
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
@@ -166,13 +195,8 @@ static void on_replaced(void)
         drain(true);
 }
 
-static void on_interrupt(void *context)
+static void stop(void)
 {
-    (void)context;
-    if (process.stopping) {
-        log_flush();
-        _exit(EXIT_FAILURE);
-    }
     process.stopping = true;
     LOG(LOG_INFO, "stopping");
     systemd_stopping("stopping", END_MS);
@@ -182,6 +206,31 @@ static void on_interrupt(void *context)
     else
         workers_stop();
 }
+
+static void on_interrupt(void *context)
+{
+    (void)context;
+    if (process.stopping) {
+        log_flush();
+        _exit(EXIT_FAILURE);
+    }
+    stop();
+}
+
+/* What the console may ask for; the workers have not ended then. */
+static void drain_by_order(void)
+{
+    if (!process.stopping && process.drained_ms == 0)
+        drain(false);
+}
+
+static void stop_by_order(void)
+{
+    if (!process.stopping)
+        stop();
+}
+
+static const struct process_orders orders = { reload, set_route_mode, drain_by_order, stop_by_order };
 
 /* --- the beginning ---------------------------------------------------------------------------------------- */
 
@@ -264,11 +313,13 @@ static void run_workers(void)
     LOG(LOG_INFO, "started", log_text("version", PGATOMIC_VERSION), log_number("pid", (uint64_t)getpid()));
     log_flush();
     dispatch_start(process.config);
+    process_set_orders(&orders);
     systemd_ready(workers_first_loop());
     workers_run();
     http_close();
     doors_end();
     finish_deliveries();
+    recent_keep(false);
     LOG(LOG_INFO, "stopped");
 }
 

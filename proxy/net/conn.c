@@ -120,6 +120,16 @@ static void set_broken(struct conn *c)
     drop_queue(c);
 }
 
+bool conn_peer_uid(const struct conn *c, uid_t *uid)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (!conn_is_open(c) || getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid == 0)
+        return false;
+    *uid = peer.uid;
+    return true;
+}
+
 /* --- input --------------------------------------------------------------------------------------- */
 
 static enum conn_result result_of(ssize_t n)

@@ -6,6 +6,7 @@
 #ifndef PROXY_NET_CONN_H
 #define PROXY_NET_CONN_H
 
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include "protocol/buffer.h"
@@ -50,6 +51,9 @@ static inline bool conn_is_open(const struct conn *c)
 {
     return c->fd >= 0;
 }
+
+/* The user whose process is at the other end of a unix socket. False: nobody can tell. */
+bool conn_peer_uid(const struct conn *c, uid_t *uid);
 
 /* Reads once. CONN_INPUT: *input holds what was kept and what has come now, until conn_keep(), which must follow before the
  * loop's scratch memory is used again. CONN_LOST: the peer has closed its side, or the connection is broken. */

@@ -318,7 +318,6 @@ static void take_config(struct config *config)
     server.config = config_retain(config);
     if (before != NULL)
         config_release(before);
-    recent_keep(server.http != NULL);
 }
 
 bool http_open(struct loop *l, struct config *config, char *error, size_t error_size)
@@ -354,5 +353,4 @@ void http_close(void)
     if (server.config != NULL)
         config_release(server.config);
     server.config = NULL;
-    recent_keep(false);
 }

@@ -66,6 +66,19 @@ bool utf8_is_valid(struct span s)
     return true;
 }
 
+void utf8_append_clean(struct buffer *b, struct span s)
+{
+    while (s.size > 0) {
+        size_t size = utf8_character_size(s);
+        if (size > 0)
+            buffer_append(b, s.data, size);
+        else
+            buffer_append_text(b, replacement);
+        size = size > 0 ? size : 1;
+        s = span_make(s.data + size, s.size - size);
+    }
+}
+
 void utf8_append(struct buffer *b, uint32_t character)
 {
     static const unsigned char leads[] = { 0, 0xc0, 0xe0, 0xf0 };

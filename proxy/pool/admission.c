@@ -11,6 +11,7 @@
 #include "protocol/message.h"
 #include "proxy/auth/client_auth.h"
 #include "proxy/auth/random.h"
+#include "proxy/ops/admin.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/login.h"
@@ -156,7 +157,8 @@ void admission_start(struct client *c, struct buffer *out, void (*admitted)(stru
     a->out = out;
     a->admitted = admitted;
     l->admission = a;
-    struct secret_question *question = secrets_find(&c->worker->secrets, l->config, l->upstream, l->user, on_secret, c);
+    const struct database *d = l->upstream != NULL ? l->upstream : admin_database(l->config);
+    struct secret_question *question = secrets_find(&c->worker->secrets, l->config, d, l->user, on_secret, c);
     if (question != NULL)
         a->question = question;
 }

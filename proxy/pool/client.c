@@ -14,6 +14,7 @@
 
 #include "protocol/memory.h"
 #include "protocol/message.h"
+#include "proxy/ops/admin.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/login.h"
 #include "proxy/pool/pooled.h"
@@ -51,9 +52,13 @@ struct client *client_new(struct worker *w, int fd, const struct address *peer)
 }
 
 static const char *const state_names[CLIENT_STATES] = {
-    [CLIENT_STARTUP] = "startup", [CLIENT_CONNECTING] = "connecting",
-    [CLIENT_LOGIN] = "login",     [CLIENT_SESSION] = "session",
-    [CLIENT_RAW] = "raw",         [CLIENT_CANCELLING] = "cancelling",
+    [CLIENT_STARTUP] = "startup",
+    [CLIENT_CONNECTING] = "connecting",
+    [CLIENT_LOGIN] = "login",
+    [CLIENT_SESSION] = "session",
+    [CLIENT_RAW] = "raw",
+    [CLIENT_ADMIN] = "admin",
+    [CLIENT_CANCELLING] = "cancelling",
     [CLIENT_CLOSING] = "closing",
 };
 
@@ -87,6 +92,7 @@ static void on_deadline(struct client *c, uint64_t deadline_us)
         traffic_on_deadline(c, deadline_us);
         return;
     case CLIENT_RAW:
+    case CLIENT_ADMIN:
     case CLIENT_CANCELLING:
         return;
     case CLIENT_CLOSING:
@@ -193,6 +199,9 @@ static void on_client_ready(void *owner, bool readable)
         case CLIENT_RAW:
             traffic_pass_client_input(c);
             break;
+        case CLIENT_ADMIN:
+            admin_on_client_input(c);
+            break;
         case CLIENT_CANCELLING:
             break;
         case CLIENT_CLOSING:
@@ -225,6 +234,7 @@ void client_on_server_ready(void *owner, bool readable)
             break;
         case CLIENT_STARTUP:
         case CLIENT_CONNECTING:
+        case CLIENT_ADMIN:
         case CLIENT_CANCELLING:
             break;
         }
@@ -277,6 +287,9 @@ void client_drain(struct client *c)
         if (!c->worker->patient)
             client_shut_down(c);
         return;
+    case CLIENT_ADMIN:
+        client_shut_down(c);
+        return;
     case CLIENT_SESSION:
         client_settle(c);
         return;
@@ -295,6 +308,7 @@ void client_shut_down(struct client *c)
         break;
     case CLIENT_CONNECTING:
     case CLIENT_LOGIN:
+    case CLIENT_ADMIN:
         client_refuse(c, "57P01", "terminating connection due to administrator command");
         break;
     case CLIENT_SESSION:
@@ -345,6 +359,7 @@ static void client_free(struct client *c)
     pooled_free(c);
     server_free(c->server);
     login_free(c->login);
+    admin_free(c->admin);
     if (c->session != NULL)
         session_free(c->session);
     buffer_free(&c->deferred);
@@ -381,6 +396,8 @@ static bool wants_client_input(const struct client *c, bool client_full, bool se
         return c->conn.in.size == 0;
     case CLIENT_LOGIN:
         return !server_full && (c->conn.in.size == 0 || c->login->answer_wanted);
+    case CLIENT_ADMIN:
+        return !client_full && !admin_is_busy(c->admin);
     case CLIENT_CANCELLING:
         return false;
     case CLIENT_CLOSING:
@@ -401,6 +418,7 @@ static bool wants_server_input(const struct client *c, bool client_full)
         return c->server_lingering;
     case CLIENT_STARTUP:
     case CLIENT_CONNECTING:
+    case CLIENT_ADMIN:
     case CLIENT_CANCELLING:
         return false;
     }

@@ -15,6 +15,7 @@
 struct session;
 struct login;
 struct pooled;
+struct admin;
 
 enum client_state {
     CLIENT_STARTUP,    /* its first packets */
@@ -22,6 +23,7 @@ enum client_state {
     CLIENT_LOGIN,      /* authentication is relayed, until the first ReadyForQuery */
     CLIENT_SESSION,    /* the session decides */
     CLIENT_RAW,        /* replication: bytes are passed on as they are */
+    CLIENT_ADMIN,      /* the console (ops/admin.h) */
     CLIENT_CANCELLING, /* it brought a cancel request, which is on its way */
     CLIENT_CLOSING     /* what is queued leaves, then it is over */
 };
@@ -44,6 +46,7 @@ struct client {
     struct pooled *pooled;             /* NULL: pool = dedicated, or not logged in yet */
     struct login *login;               /* CLIENT_STARTUP to CLIENT_LOGIN; NULL later */
     struct session *session;           /* from CLIENT_SESSION on */
+    struct admin *admin;               /* in CLIENT_ADMIN */
     struct cancel_request *cancel;     /* NULL: none is on its way */
     struct control_question *question; /* NULL: no COMMIT is in doubt */
     struct timer *timer;               /* NULL until one is needed */

@@ -159,6 +159,7 @@ static void on_refused(struct client *c, const struct pool_refusal *why)
     case CLIENT_STARTUP:
     case CLIENT_CONNECTING:
     case CLIENT_RAW:
+    case CLIENT_ADMIN:
     case CLIENT_CANCELLING:
         return;
     }

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "protocol/memory.h"
+#include "proxy/ops/admin.h"
 #include "proxy/pool/admission.h"
 #include "proxy/pool/login.h"
 #include "proxy/pool/pooled.h"
@@ -246,6 +247,10 @@ static void get_server(struct client *c)
 static void join(struct client *c)
 {
     struct login *l = c->login;
+    if (l->upstream == NULL) {
+        admin_begin(c, &l->pooled->out);
+        return;
+    }
     struct pool_key key = { l->upstream, l->config, l->database, l->user };
     struct pool *pool = pool_join(c->worker, &key, admission_credentials(l->admission));
     message_add_authentication(&l->pooled->out, AUTHENTICATION_OK, (struct span){ 0 });
@@ -277,5 +282,13 @@ void pooled_login_begin(struct client *c, const struct message_startup *m)
 
 void pooled_login_start(struct client *c)
 {
-    admission_start(c, &c->login->pooled->out, join);
+    struct login *l = c->login;
+    if (l->upstream != NULL || admission_method(c) != AUTH_PASSTHROUGH)
+        admission_start(c, &l->pooled->out, join);
+    else if (admin_is_vouched_for(c))
+        join(c);
+    else
+        client_refuse(
+            c, "28000",
+            "the console takes only connections over a unix socket, of the user that runs pgatomic or of root");
 }

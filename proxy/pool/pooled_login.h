@@ -16,7 +16,7 @@
 struct client;
 struct pooled_login;
 
-/* The client's StartupMessage has been read, and its database has a pool. pooled_login_start() follows when the client's input has been
+/* The client's StartupMessage has been read, and its database has a pool, or is the console. pooled_login_start() follows when the client's input has been
  * kept, unless it was refused. */
 void pooled_login_begin(struct client *c, const struct message_startup *m);
 void pooled_login_start(struct client *c);

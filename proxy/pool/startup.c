@@ -16,6 +16,7 @@
 #include "protocol/memory.h"
 #include "protocol/message.h"
 #include "proxy/auth/server_auth.h"
+#include "proxy/ops/admin.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/encryption.h"
 #include "proxy/pool/admission.h"
@@ -227,6 +228,10 @@ static void begin_session(struct client *c, const struct message_startup *m)
     l->config = config_retain(c->worker->config);
     if (!read_parameters(c, m->parameters) || !is_encrypted_enough(c))
         return;
+    if (admin_is_console(l->config, l->database)) {
+        pooled_login_begin(c, m);
+        return;
+    }
     if (!workers_admit(l->config->limits.clients)) {
         client_refuse(c, "53300", "too many clients: limits.clients is reached");
         return;

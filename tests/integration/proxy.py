@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -52,6 +53,11 @@ class Proxy(Pgatomic):
             text += f'\ndatabase "*" {{ upstream = "{self.upstream}" }}\n'
         with open(self.config, "w") as file:
             file.write(text)
+
+    def start(self):
+        super().start()
+        if self.http_port:
+            wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", self.http_port)) == 0, "pgatomic to listen for HTTP")
 
     def connect(self, **options):
         return Client(self.port, **options)

@@ -2,8 +2,6 @@
 #include "config/users.h"
 #include "tests/unit/with_config.h"
 
-#define LATER " is not supported by this version of pgatomic"
-
 Test(config_login, pools_have_the_documented_defaults)
 {
     struct config *c = config_of(ANY_DATABASE);
@@ -29,7 +27,6 @@ Test(config_login, pools_have_the_documented_defaults)
 static const struct {
     const char *text, *want;
 } mistakes[] = {
-    { "admin_users = {\"postgres\"}", "FILE:2: admin_users" LATER },
     { "auth { method = scram-sha-256 }",
       "FILE:2: method: there is nothing to compare a password with: expected users = \"users.conf\" or a query" },
     { "auth { method = simple }",
@@ -151,11 +148,9 @@ static const char documented[] =
 Test(config_login, nothing_that_is_documented_is_called_unknown)
 {
     char *errors = errors_of(documented);
-    size_t count = 0;
 
-    for (char *line = strtok(errors, "\n"); line != NULL; line = strtok(NULL, "\n"), count++)
+    for (char *line = strtok(errors, "\n"); line != NULL; line = strtok(NULL, "\n"))
         cr_expect_not_null(strstr(line, "not supported by this version of pgatomic"), "%s", line);
-    cr_expect_gt(count, 0);
     free(errors);
 }
 

@@ -1,0 +1,346 @@
+"""The admin console (DESIGN's 2.5): who may use it, what it shows, what it does, and to which clients it talks."""
+
+import asyncio
+import os
+import socket
+import subprocess
+
+import asyncpg
+import psycopg
+import psycopg2
+from proxy import Proxy, wait_until
+from wire import Wire, fields, query, startup
+
+BLOCKS = """
+admin_users = {"postgres"}
+route "checkout" { match = "/checkout/*"  mode = atomic }
+route "reports report" { match = "/reports/*"  mode = atomic }
+channel "audit" { sink = {"story"}  forward = off }
+channel "*" { sink = {"story"} }
+sink "story" { type = log }
+"""
+
+
+class Console(Proxy):
+    """A proxy that also listens on a unix socket, where its own user is trusted with the console."""
+
+    def __init__(self, server, blocks=BLOCKS, **options):
+        super().__init__(server, blocks, **options)
+        os.chmod(self.directory, 0o755)
+        self.listen.append("unix:" + self.directory)
+
+    def start(self):
+        super().start()
+        wait_until(lambda: socket.socket(socket.AF_UNIX).connect_ex(self.socket_path()) == 0, "the unix socket")
+
+    def socket_path(self):
+        return os.path.join(self.directory, ".s.PGSQL.6432")
+
+    def conninfo(self, user="postgres"):
+        return f"host={self.directory} port=6432 user={user} dbname=pgatomic"
+
+    def psql(self, *statements, conninfo=None, **options):
+        """Its exit status, and what it said: on standard output, then on standard error."""
+        commands = [argument for text in statements for argument in ("-c", text)]
+        done = subprocess.run(["psql", "-XAt", conninfo or self.conninfo(), *commands], stdout=subprocess.PIPE, check=False,
+                              stderr=subprocess.PIPE, universal_newlines=True, timeout=60, **options)
+        return done.returncode, done.stdout, done.stderr
+
+    def ask(self, statement):
+        """The rows, as dictionaries."""
+        with psycopg.connect(self.conninfo(), autocommit=True, row_factory=psycopg.rows.dict_row) as connection:
+            return connection.execute(statement).fetchall()
+
+    def do(self, statement):
+        """Its tag."""
+        with psycopg.connect(self.conninfo(), autocommit=True) as connection:
+            return connection.execute(statement).statusmessage
+
+    def connect_console(self):
+        """By hand, up to the first ReadyForQuery."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(self.socket_path())
+        wire = Wire(sock)
+        wire.send(startup(user="postgres", database="pgatomic"))
+        wire.read_until(b"Z")
+        return wire
+
+    def refused(self, statement):
+        """SQLSTATE and words of the error."""
+        try:
+            self.do(statement)
+        except psycopg.Error as error:
+            return error.sqlstate, error.diag.message_primary
+        raise AssertionError(f"{statement} was not refused")
+
+
+# --- who ---------------------------------------------------------------------------------------------------
+
+
+def shell_the_console_is_for_admin_users_only(server):
+    with Console(server) as proxy:
+        status, _, errors = proxy.psql("SHOW CLIENTS", conninfo=proxy.conninfo(user="somebody"))
+        assert status == 2 and "only admin_users may use the console" in errors, errors
+        with proxy.connect() as client:
+            client.send(startup(user="somebody", database="pgatomic"))
+            assert client.fatal()["C"] == "28000"
+
+
+def shell_passthrough_knows_no_passwords_so_the_system_has_to_vouch_for_an_admin(server):
+    with Console(server) as proxy:
+        status, _, errors = proxy.psql("SHOW CLIENTS", conninfo=f"host=127.0.0.1 port={proxy.port} user=postgres dbname=pgatomic")
+        assert status == 2 and "only connections over a unix socket" in errors, errors
+        assert proxy.psql("SHOW VERSION")[0] == 0
+        status, _, errors = proxy.psql("SHOW VERSION", user="nobody")
+        assert status == 2 and "of the user that runs pgatomic or of root" in errors, errors
+
+
+def shell_kill_without_authorization_does_nothing(server):
+    with Console(server) as proxy, proxy.log_in() as victim, proxy.log_in() as attacker:
+        (number,) = [row["id"] for row in proxy.ask("SHOW CLIENTS") if row["addr"] == "127.0.0.1:%d" % victim.socket.getsockname()[1]]
+        kind, body = attacker.ask(f"KILL {number}")[0]
+        assert kind == b"E" and fields(body)["C"] == "42601", "PostgreSQL's own words: it knows no KILL"
+        assert proxy.psql(f"KILL {number}", conninfo=proxy.conninfo(user="somebody"))[0] == 2
+        with proxy.connect() as stranger:
+            stranger.send(startup(user="somebody", database="pgatomic") + query(f"KILL {number}"))
+            assert stranger.fatal()["C"] == "28000"
+        assert victim.value("SELECT 1") == "1"
+        assert not proxy.log_where(msg="admin command")
+
+
+def shell_without_admin_users_pgatomic_is_a_database_like_any_other(server):
+    server.create_database("pgatomic")
+    try:
+        with Proxy(server) as proxy, proxy.log_in(database="pgatomic") as client:
+            assert client.value("SELECT current_database()") == "pgatomic"
+    finally:
+        server.sql("DROP DATABASE pgatomic WITH (FORCE)")
+
+
+# --- what it shows -------------------------------------------------------------------------------------------
+
+
+def shell_show_clients_servers_and_pools(server):
+    with Console(server, workers=3) as proxy:
+        with proxy.log_in(application_name="shop") as one, proxy.log_in() as other:
+            one.ask("BEGIN")
+            other.value("SELECT 1")
+            rows = [row for row in proxy.ask("SHOW CLIENTS") if row["state"] != "admin"]
+            assert [(row["application_name"], row["state"], row["database"]) for row in rows] == [
+                ("shop", "active", "postgres"), ("", "idle", "postgres")], rows
+            assert rows[0]["id"] < rows[1]["id"] and rows[1]["queries"] == 1 and rows[1]["transactions"] >= 1
+            servers = proxy.ask("SHOW SERVERS")
+            assert [row["client_id"] for row in servers] == [row["id"] for row in rows]
+            assert all(row["addr"] for row in servers)
+            (pool,) = proxy.ask("SHOW POOLS")
+            assert (pool["database"], pool["user"], pool["cl_active"], pool["sv_active"], pool["sv_idle"], pool["pool_mode"]) == (
+                "postgres", "postgres", 1, 1, 1, "dedicated"), pool
+        wait_until(lambda: proxy.ask("SHOW POOLS") == [], "the clients to be gone")
+        (stats,) = proxy.ask("SHOW STATS")
+        assert stats["database"] == "postgres" and stats["total_query_count"] >= 2 and stats["total_login_count"] == 2
+
+
+def E3_show_requests_and_events(server):
+    with Console(server) as proxy, proxy.log_in(application_name="shop") as client:
+        client.ask("SET pgatomic.request = '/checkout/5'")
+        client.ask("SELECT 1")
+        client.ask("NOTIFY audit, 'é'")
+        (request,) = proxy.ask("SHOW REQUESTS")
+        assert (request["label"], request["route"], request["state"], request["held"]) == ("/checkout/5", "checkout", "waiting", 1)
+        (event,) = proxy.ask("SHOW EVENTS")
+        assert (event["channel"], event["payload"], event["state"], event["settled"]) == ("audit", "é", "held", None)
+        assert event["request"] == request["request"]
+        client.ask("SET pgatomic.outcome = 'commit'")
+        (event,) = proxy.ask("SHOW EVENTS")
+        assert event["state"] == "delivered" and event["deliveries"] == "story delivered 1" and event["settled"]
+        assert proxy.ask("SHOW REQUESTS") == []
+        checkout, _ = proxy.ask("SHOW ROUTES")
+        assert (checkout["route"], checkout["mode"], checkout["committed"], checkout["rolled_back"]) == ("checkout", "atomic", 1, 0)
+        audit, _ = proxy.ask("SHOW CHANNELS")
+        assert (audit["channel"], audit["sinks"], audit["forward"], audit["held"], audit["delivered"]) == ("audit", "story", "no", 1, 1)
+        (sink,) = proxy.ask("SHOW SINKS")
+        assert (sink["sink"], sink["type"], sink["delivered"], sink["queued"]) == ("story", "log", 1, 0)
+
+
+def shell_every_table_can_be_shown(server):
+    with Console(server) as proxy:
+        commands = [row["command"] for row in proxy.ask("SHOW HELP")]
+        for subject in ("REQUESTS EVENTS ROUTES CHANNELS SINKS OUTBOX POOLS CLIENTS SERVERS DATABASES STATS CONFIG VERSION HELP").split():
+            assert f"SHOW {subject}" in commands
+            status, _, errors = proxy.psql(f"show {subject.lower()};")
+            assert (status, errors) == (0, ""), errors
+
+
+def shell_show_config_shows_no_secret(server):
+    blocks = BLOCKS + """
+database "other" { upstream = "host=127.0.0.1"  control = "host=127.0.0.1 dbname=postgres user=me password=hush-hush" }
+sink "hook" { type = webhook  url = "http://me:sesame@127.0.0.1:1/?token=abracadabra"  secret = "whsec_c2VjcmV0" }
+"""
+    with Console(server, blocks) as proxy:
+        text = "\n".join(row["config"] for row in proxy.ask("SHOW CONFIG"))
+        assert 'database "other"' in text and 'sink "hook"' in text and "***" in text
+        for secret in ("hush-hush", "sesame", "abracadabra", "c2VjcmV0"):
+            assert secret not in text, secret
+
+
+# --- what it does ---------------------------------------------------------------------------------------------
+
+
+def shell_kill_ends_one_client(server):
+    with Console(server, workers=2) as proxy, proxy.log_in(application_name="victim") as victim, proxy.log_in() as other:
+        victim.ask("BEGIN")
+        (number,) = [row["id"] for row in proxy.ask("SHOW CLIENTS") if row["application_name"] == "victim"]
+        assert proxy.do(f"KILL {number}") == "KILL"
+        error = victim.fatal()
+        assert (error["C"], error["M"]) == ("57P01", "terminating connection due to administrator command")
+        assert other.value("SELECT 1") == "1"
+        wait_until(lambda: proxy.refused(f"KILL {number}") == ("42704", f"there is no client with the id {number}"), "it to be gone")
+        (line, *_) = proxy.log_where(msg="admin command")
+        assert (line["user"], line["command"], line["id"]) == ("postgres", "KILL", number)
+
+
+def shell_an_admin_may_kill_his_own_connection(server):
+    with Console(server) as proxy:
+        connection = psycopg.connect(proxy.conninfo(), autocommit=True)
+        (number,) = [row["id"] for row in proxy.ask("SHOW CLIENTS")[:1]]
+        try:
+            connection.execute(f"KILL {number}")
+        except psycopg.OperationalError as error:
+            assert error.sqlstate == "57P01"
+        else:
+            raise AssertionError("it is still there")
+        assert proxy.psql("SHOW VERSION")[0] == 0
+
+
+def R11_a_route_is_switched_off_for_requests_that_begin_from_now_on(server):
+    server.sql("CREATE TABLE switched (n int)")
+    with Console(server, workers=2) as proxy, proxy.log_in() as before, proxy.log_in() as after:
+        before.ask("SET pgatomic.request = '/checkout/1'")
+        before.ask("INSERT INTO switched VALUES (1)")
+        assert proxy.do("SET route.checkout.mode = 'autocommit'") == "SET"
+        assert [row["mode"] for row in proxy.ask("SHOW ROUTES")] == ["autocommit", "atomic"]
+        after.ask("SET pgatomic.request = '/checkout/2'")
+        after.ask("INSERT INTO switched VALUES (2)")
+        after.ask("SET pgatomic.outcome = 'rollback'")
+        before.ask("INSERT INTO switched VALUES (10)")
+        before.ask("SET pgatomic.outcome = 'rollback'")
+        assert server.sql("SELECT n FROM switched") == [["2"]], "one was atomic when it began, the other was not"
+        assert proxy.do("RELOAD") == "RELOAD"
+        assert [row["mode"] for row in proxy.ask("SHOW ROUTES")] == ["atomic", "atomic"]
+        assert proxy.do("""SET route."reports report".mode TO required""") == "SET"
+        assert [row["mode"] for row in proxy.ask("SHOW ROUTES")] == ["atomic", "required"]
+        assert 'mode = required' in "\n".join(row["config"].strip() for row in proxy.ask("SHOW CONFIG"))
+        assert proxy.refused("SET route.nothing.mode = 'atomic'")[0] == "42704"
+        assert proxy.refused("SET route.checkout.mode = 'often'")[0] == "42601"
+        assert proxy.refused("SET route.checkout.timeout = '1s'")[0] == "42601"
+    server.sql("DROP TABLE switched")
+
+
+def shell_reload_tells_what_is_wrong_with_the_file(server):
+    with Console(server) as proxy:
+        assert proxy.do("RELOAD") == "RELOAD"
+        proxy.write_config(BLOCKS + 'route "x" { mode = sometimes }\n')
+        sqlstate, words = proxy.refused("RELOAD")
+        assert sqlstate == "F0000" and "mode: expected autocommit" in words and proxy.config in words, words
+        assert len(proxy.ask("SHOW ROUTES")) == 2
+
+
+def P12_shutdown_wait_lets_requests_finish(server):
+    with Console(server, workers=2) as proxy, proxy.log_in() as client:
+        client.ask("SET pgatomic.request = '/checkout/1'")
+        client.ask("SELECT 1")
+        proxy.psql("SHUTDOWN WAIT")
+        proxy.wait_for_log(msg="draining")
+        assert client.value("SELECT 2") == "2"
+        client.ask("SET pgatomic.outcome = 'commit'")
+        assert client.fatal()["C"] == "57P01"
+        wait_until(lambda: proxy.process.poll() == 0, "pgatomic to end")
+
+
+def shell_shutdown_ends_everybody_now(server):
+    with Console(server, workers=2) as proxy, proxy.log_in() as client:
+        client.ask("BEGIN")
+        proxy.psql("SHUTDOWN")
+        assert client.fatal()["C"] == "57P01"
+        wait_until(lambda: proxy.process.poll() == 0, "pgatomic to end")
+
+
+# --- to whom it talks ------------------------------------------------------------------------------------------
+
+
+def shell_what_the_console_does_not_know_is_an_error_like_postgresqls(server):
+    with Console(server) as proxy:
+        cases = {"SELECT 1": 'syntax error at or near "SELECT"', "SHOW": "syntax error at end of input",
+                 "SHOW NOTHING": 'syntax error at or near "NOTHING"', "KILL": "syntax error at end of input",
+                 "KILL all": 'syntax error at or near "all"', "KILL -1": 'syntax error at or near "-"',
+                 "KILL 1 2": 'syntax error at or near "2"', "RELOAD now": 'syntax error at or near "now"',
+                 "SET route": "syntax error at end of input", "SHUTDOWN WAIT 5": 'syntax error at or near "5"'}
+        for statement, words in cases.items():
+            assert proxy.refused(statement) == ("42601", words), statement
+        assert proxy.ask("SHOW VERSION")[0]["version"].startswith("pgatomic ")
+
+
+def shell_a_string_of_several_statements_runs_up_to_the_first_error(server):
+    with Console(server) as proxy:
+        status, out, errors = proxy.psql("SHOW VERSION; SHOW NOTHING; SHOW VERSION")
+        assert status == 1 and "NOTHING" in errors and out.count("pgatomic ") == 1, (out, errors)
+        assert proxy.psql("SHOW VERSION; /* ; */ SHOW VERSION;")[1].count("pgatomic ") == 2
+        assert proxy.psql(";")[0] == 0 and proxy.psql("-- nothing")[0] == 0
+
+
+def shell_psycopg2_in_a_transaction(server):
+    with Console(server) as proxy:
+        connection = psycopg2.connect(proxy.conninfo())
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW POOLS")
+            assert [column.name for column in cursor.description][:2] == ["database", "user"] and cursor.fetchall() == []
+        connection.commit()
+        connection.close()
+
+
+def shell_psycopg_prepared_and_in_binary(server):
+    with Console(server) as proxy, proxy.log_in(), psycopg.connect(proxy.conninfo()) as connection:
+        for _ in range(8):
+            (row,) = connection.execute("SHOW POOLS", binary=True, prepare=True).fetchall()
+            assert row[:4] == ("postgres", "postgres", 0, 1), row
+
+
+def shell_asyncpg_fetches(server):
+    async def run(conninfo):
+        connection = await asyncpg.connect(host=conninfo["host"], port=6432, user="postgres", database="pgatomic")
+        for _ in range(3):
+            (row,) = await connection.fetch("SHOW POOLS")
+            assert dict(row)["cl_idle"] == 1 and dict(row)["database"] == "postgres"
+        try:
+            await connection.fetch("SHOW NOTHING")
+        except asyncpg.PostgresSyntaxError:
+            pass
+        assert (await connection.fetchrow("SHOW VERSION"))["version"].startswith("pgatomic")
+        await connection.close()
+
+    with Console(server) as proxy, proxy.log_in():
+        asyncio.run(run({"host": proxy.directory}))
+
+
+def shell_pipelined_messages_wait_for_their_turn(server):
+    with Console(server, workers=2) as proxy:
+        with psycopg.connect(proxy.conninfo(), autocommit=True) as connection, connection.pipeline():
+            cursors = [connection.execute("SHOW VERSION") for _ in range(20)]
+            assert all(cursor.fetchone()[0].startswith("pgatomic") for cursor in cursors)
+
+
+def P2_what_the_console_does_not_take_ends_the_connection(server):
+    with Console(server) as proxy:
+        for data in (b"d\0\0\0\5x", b"\0\0\0\0\0", b"Q\0\0\0\3", b"Q\x7f\xff\xff\xff", b"p\0\0\0\5x", b"B\0\0\0\5\0", b"Q\0\0\0\7abc"):
+            with proxy.connect_console() as client:
+                client.send(data)
+                assert client.fatal()["C"] == "08P01", data
+        assert proxy.psql("SHOW VERSION")[0] == 0
+
+
+def shell_prepared_statements_have_a_limit(server):
+    with Console(server) as proxy, psycopg.connect(proxy.conninfo(), autocommit=True) as connection:
+        results = [connection.pgconn.prepare(f"s{number}".encode(), b"SHOW VERSION") for number in range(101)]
+        states = [result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) for result in results]
+        assert states == [None] * 100 + [b"54000"], states
+        assert connection.execute("SHOW VERSION").fetchone()
