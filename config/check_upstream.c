@@ -27,17 +27,22 @@ static void check_passthrough(const struct config *c, const struct database *d, 
                    "the upstream: expected sslmode=disable here, or another auth method");
 }
 
-/* What is read, but not kept to yet. */
-static void check_login_words(const struct database *d, int line, struct config_errors *errors)
+/* A server that only one client has is logged into as that client, and is the one that answers. */
+static void check_dedicated(const struct database *d, int line, struct config_errors *errors)
 {
-    const char *word = d->user != NULL                                 ? "user"
-                       : d->password != NULL                           ? "password"
-                       : d->target_session != TARGET_ANY               ? "target_session_attrs"
-                       : d->channel_binding == CHANNEL_BINDING_REQUIRE ? "channel_binding"
-                                                                       : NULL;
+    const char *word = d->user != NULL                   ? "user"
+                       : d->password != NULL             ? "password"
+                       : d->target_session != TARGET_ANY ? "target_session_attrs"
+                                                         : NULL;
 
     if (word != NULL)
-        errors_add(errors, line, "upstream: %s= is not supported by this version of pgatomic", word);
+        errors_add(errors, line, "upstream: %s= is for pools: expected pool = session or transaction", word);
+}
+
+static void check_pooled(const struct database *d, int line, struct config_errors *errors)
+{
+    if (d->password != NULL && d->user == NULL)
+        errors_add(errors, line, "upstream: password= is whose? Expected user= with it");
 }
 
 static void check_database(const struct config *c, struct database *d, struct memory *memory, struct tree *block,
@@ -50,8 +55,10 @@ static void check_database(const struct config *c, struct database *d, struct me
         return;
     if (check_login_passes_through(c))
         check_passthrough(c, d, line, errors);
+    else if (d->pool == POOL_DEDICATED)
+        check_dedicated(d, line, errors);
     else
-        check_login_words(d, line, errors);
+        check_pooled(d, line, errors);
 }
 
 void check_upstreams(struct config_storage *s, struct tree *file, struct config_errors *errors)

@@ -24,6 +24,7 @@ struct server_auth {
     struct credentials credentials;
     struct span certificate_hash;
     char hash[SCRAM_BINDING_MOST];
+    bool binding_required;
     struct auth_random random;
     struct scram_client scram;
     struct auth_fault fault;
@@ -34,6 +35,7 @@ struct server_auth *server_auth_new(const struct server_auth_start *start)
     struct server_auth *a = or_abort(calloc(1, sizeof *a));
     a->user = memory_copy_span(start->user);
     a->random = start->random;
+    a->binding_required = start->binding_required;
     credentials_copy(&a->credentials, start->credentials);
     if (start->certificate_hash.size > 0 && start->certificate_hash.size <= sizeof a->hash) {
         memcpy(a->hash, start->certificate_hash.data, start->certificate_hash.size);
@@ -218,12 +220,26 @@ static enum auth_state take_ok(struct server_auth *a)
     return fail(a, "the upstream broke off SCRAM and said Ok, without proof that it knows the user's password");
 }
 
+/* Where channel binding is required: this is a step of SCRAM-SHA-256-PLUS. */
+static bool keeps_binding(const struct server_auth *a, uint32_t kind, struct span rest)
+{
+    if (kind == AUTHENTICATION_SASL)
+        return a->certificate_hash.size > 0 && offers(rest, SCRAM_PLUS);
+    if (kind == AUTHENTICATION_OK)
+        return a->step == STEP_ANSWERED;
+    return kind == AUTHENTICATION_SASL_CONTINUE || kind == AUTHENTICATION_SASL_FINAL;
+}
+
 enum auth_state server_auth_message(struct server_auth *a, struct span body, struct buffer *out)
 {
     uint32_t kind;
     struct span rest;
     if (!message_read_authentication(body, &kind, &rest))
         return fail(a, "the upstream sent an Authentication message that is too short");
+    if (a->binding_required && !keeps_binding(a, kind, rest)) {
+        auth_fault_say(&a->fault, "28000", "channel binding is required, but the upstream logs in without it");
+        return AUTH_FAILED;
+    }
     switch (kind) {
     case AUTHENTICATION_OK:
         return take_ok(a);

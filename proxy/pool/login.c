@@ -34,10 +34,12 @@ enum { ANSWER_LIMIT = 65535 };
 static struct server_auth *new_server_auth(const struct client *c)
 {
     unsigned char hash[TLS_HASH_MAX];
-    size_t hash_size = server_certificate_hash(c->server, hash);
+    enum channel_binding binding = c->login->upstream->channel_binding;
+    size_t hash_size = binding != CHANNEL_BINDING_DISABLE ? server_certificate_hash(c->server, hash) : 0;
     struct server_auth_start start = { .user = span_of(c->login->user),
                                        .credentials = admission_credentials(c->login->admission),
                                        .certificate_hash = span_make((const char *)hash, hash_size),
+                                       .binding_required = binding == CHANNEL_BINDING_REQUIRE,
                                        .random = auth_random_kernel };
     return server_auth_new(&start);
 }

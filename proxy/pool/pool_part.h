@@ -134,9 +134,10 @@ struct pool_server {
     int fd; /* while it moves from one worker to another, as `tls` */
     struct tls *tls;
     enum pool_server_state state;
-    bool retired;   /* it goes when it comes back */
-    bool reset_due; /* before anybody else gets it */
-    bool unwell;    /* what it said while it was cleaned was not what it should */
+    bool any_will_do; /* no server that is preferred was found */
+    bool retired;     /* it goes when it comes back */
+    bool reset_due;   /* before anybody else gets it */
+    bool unwell;      /* what it said while it was cleaned was not what it should */
 };
 
 static inline unsigned pool_idle_count(const struct pool *p)

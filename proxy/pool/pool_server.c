@@ -6,6 +6,7 @@
  *
  * In each state its messages are read by one function, a frame at a time; nobody else's bytes are among them. What an idle server says is
  * recorded, logged or dropped: notices, parameters that a reload of its config has changed, and last words, which nobody waits for. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "protocol/memory.h"
@@ -16,7 +17,7 @@
 #include "proxy/pool/server_login.h"
 #include "proxy/worker.h"
 
-enum { LOGIN_US = 15 * 1000 * 1000, CLEANING_US = 15 * 1000 * 1000, MESSAGE_MOST = 1 << 20 };
+enum { LOGIN_US = 15 * 1000 * 1000, CLEANING_US = 15 * 1000 * 1000, MESSAGE_MOST = 1 << 20, WORDS_SIZE = 1000 };
 
 static void on_login_ready(void *owner, bool readable);
 static void on_cleaning_ready(void *owner, bool readable);
@@ -174,19 +175,31 @@ static void on_login_late(void *context)
     fail_to_connect(context, "08006", "the upstream took too long to log pgatomic in");
 }
 
+/* Those of the upstream string, when it names a user; else of whoever logged in as the pool's user. */
+static void find_credentials(struct pool *p, struct credentials *to)
+{
+    const struct database *d = p->database;
+    if (d->user == NULL)
+        pool_copy_credentials(p, to);
+    else if (d->password != NULL)
+        credentials_set_text(to, CREDENTIALS_PASSWORD, span_of(d->password));
+}
+
 static void begin_login(struct pool_server *s)
 {
     struct pool *p = s->pool;
+    const struct database *d = p->database;
     struct credentials credentials = { 0 };
     struct buffer out = { 0 };
     unsigned char hash[TLS_HASH_MAX];
-    size_t hash_size = server_certificate_hash(&s->server, hash);
-    pool_copy_credentials(p, &credentials);
+    size_t hash_size = d->channel_binding != CHANNEL_BINDING_DISABLE ? server_certificate_hash(&s->server, hash) : 0;
+    find_credentials(p, &credentials);
     struct server_login_start start = {
-        .user = span_of(p->shared->user),
-        .database = span_of(p->database->dbname != NULL ? p->database->dbname : p->shared->name),
+        .user = span_of(d->user != NULL ? d->user : p->shared->user),
+        .database = span_of(d->dbname != NULL ? d->dbname : p->shared->name),
         .credentials = &credentials,
         .certificate_hash = span_make((const char *)hash, hash_size),
+        .binding_required = d->channel_binding == CHANNEL_BINDING_REQUIRE,
         .minor = p->minor_refused ? 0 : 2,
         .random = auth_random_kernel,
         .record = s->record,
@@ -198,11 +211,18 @@ static void begin_login(struct pool_server *s)
     buffer_free(&out);
 }
 
+static void dial(struct pool_server *s);
+
 static void on_connected(void *owner, const char *error)
 {
     struct pool_server *s = owner;
     if (error == NULL) {
         begin_login(s);
+        return;
+    }
+    if (s->pool->database->target_session == TARGET_PREFER_STANDBY && !s->any_will_do) {
+        s->any_will_do = true;
+        dial(s);
         return;
     }
     struct buffer words = { 0 };
@@ -222,6 +242,7 @@ void pool_server_connect(struct pool *p)
 {
     struct pool_server *s = or_abort(calloc(1, sizeof *s));
     server_init(&s->server, &p->worker->loop, on_login_ready, s);
+    s->server.chooses = true;
     s->record = link_server_new();
     s->state = POOL_SERVER_CONNECTING;
     s->generation = p->generation;
@@ -243,6 +264,7 @@ static void finish_login(struct pool_server *s)
         server_set_key(&s->server, s->process_id, secret);
     server_login_free(s->login);
     s->login = NULL;
+    server_accept(&s->server);
     config_release(s->config);
     s->config = NULL;
     stop_timer(s);
@@ -254,10 +276,41 @@ static void finish_login(struct pool_server *s)
     pool_server_ready(s);
 }
 
+/* Another of the upstream's servers may be the one. */
+static void go_on_to_next(struct pool_server *s, const char *why)
+{
+    char words[WORDS_SIZE];
+    snprintf(words, sizeof words, "%s", why); /* they may be the login's */
+    server_login_free(s->login);
+    s->login = NULL;
+    link_server_free(s->record);
+    s->record = link_server_new();
+    server_reject(&s->server, words);
+}
+
+static void take_or_reject(struct pool_server *s)
+{
+    const char *why = s->any_will_do ? NULL : server_login_mismatch(s->login, s->pool->database->target_session);
+    if (why == NULL)
+        finish_login(s);
+    else
+        go_on_to_next(s, why);
+}
+
+static bool may_be_better_elsewhere(const struct pool_server *s, const char *sqlstate)
+{
+    const char *const *hosts = s->pool->database->hosts;
+    return strcmp(sqlstate, "57P03") == 0 && hosts[1] != NULL; /* it starts up, or shuts down */
+}
+
 /* A server that knows no minor versions is asked again in the words of 3.0, from then on at once. */
 static void give_up_login(struct pool_server *s)
 {
     const struct server_login_fault *fault = server_login_fault(s->login);
+    if (may_be_better_elsewhere(s, fault->sqlstate)) {
+        go_on_to_next(s, fault->message);
+        return;
+    }
     if (!fault->refuses_version) {
         fail_to_connect(s, fault->sqlstate, fault->message);
         return;
@@ -279,7 +332,7 @@ static enum heard hear_login(struct pool_server *s, const struct frame *f)
     case AUTH_MORE:
         return HEARD_MORE;
     case AUTH_OK:
-        finish_login(s);
+        take_or_reject(s);
         return HEARD_ENOUGH;
     case AUTH_FAILED:
         give_up_login(s);

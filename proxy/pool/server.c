@@ -28,7 +28,10 @@ void server_free(struct server *s)
 static void on_dialed(void *context, const struct secure_connection *made, const char *error)
 {
     struct server *s = context;
-    s->dial = NULL;
+    if (made != NULL && s->chooses)
+        secure_dial_keep(s->dial);
+    else
+        s->dial = NULL;
     if (made != NULL) {
         s->way = made->way;
         conn_open(&s->conn, s->loop, made->fd, s->on_ready, s->owner);
@@ -43,6 +46,18 @@ void server_connect(struct server *s, struct resolver *r, const struct database 
     struct secure_targets targets = secure_targets_of(database);
     s->on_connected = on_connected;
     s->dial = secure_dial_hosts(s->loop, r, &targets, on_dialed, s);
+}
+
+void server_accept(struct server *s)
+{
+    secure_dial_cancel(s->dial);
+    s->dial = NULL;
+}
+
+void server_reject(struct server *s, const char *why)
+{
+    conn_close(&s->conn);
+    secure_dial_next(s->dial, why);
 }
 
 void server_close(struct server *s)

@@ -13,6 +13,7 @@ struct server {
     struct secure_way way;    /* how it is connected */
     struct cancel_key *key;   /* NULL: the upstream gave none */
     struct loop *loop;
+    bool chooses; /* its owner says server_accept() or server_reject() when it is connected */
     void (*on_connected)(void *owner, const char *error); /* `error` NULL: it is */
     void (*on_ready)(void *owner, bool readable);
     void *owner;
@@ -26,6 +27,10 @@ void server_free(struct server *s);
 /* Connects to the first host of `database` that answers, and then calls on_connected. `database` outlives the attempt. */
 void server_connect(struct server *s, struct resolver *r, const struct database *database,
                     void (*on_connected)(void *owner, const char *error));
+/* The server that was reached is one that is wanted. */
+void server_accept(struct server *s);
+/* It is not, for this reason: goes on with the next one, and then calls on_connected again. */
+void server_reject(struct server *s, const char *why);
 /* Closes the connection, or gives up connecting, and forgets its key. */
 void server_close(struct server *s);
 static inline bool server_is_open(const struct server *s)

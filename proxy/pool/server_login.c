@@ -16,6 +16,7 @@ struct server_login {
     uint16_t minor;
     bool heard; /* it has said something else than an error */
     bool authenticated;
+    bool tells_standby, is_standby, is_read_only; /* as servers from PostgreSQL 14 on tell */
     struct server_login_fault fault;
     char words[WORDS_MOST];
     bool has_key;
@@ -35,6 +36,7 @@ struct server_login *server_login_new(const struct server_login_start *start, st
     struct server_auth_start auth = { .user = start->user,
                                       .credentials = start->credentials,
                                       .certificate_hash = start->certificate_hash,
+                                      .binding_required = start->binding_required,
                                       .random = start->random };
     struct server_login *l = or_abort(calloc(1, sizeof *l));
     l->auth = server_auth_new(&auth);
@@ -115,6 +117,12 @@ static enum auth_state on_parameter(struct server_login *l, const struct frame *
     struct span name, value;
     if (!message_read_parameter_status(frame_body(f), &name, &value))
         return fail_protocol(l, "the upstream sent a malformed ParameterStatus");
+    if (span_is(name, "in_hot_standby")) {
+        l->tells_standby = true;
+        l->is_standby = span_is(value, "on");
+    } else if (span_is(name, "default_transaction_read_only")) {
+        l->is_read_only = span_is(value, "on");
+    }
     link_server_on_parameter(l->record, name, value);
     return AUTH_MORE;
 }
@@ -151,6 +159,27 @@ enum auth_state server_login_on_frame(struct server_login *l, const struct frame
     default:
         return fail_protocol(l, "the upstream sent a message that does not belong into a login");
     }
+}
+
+const char *server_login_mismatch(const struct server_login *l, enum target_session wanted)
+{
+    bool is_read_only = l->is_standby || l->is_read_only;
+    if (wanted != TARGET_ANY && !l->tells_standby)
+        return "server does not say whether it is a standby: target_session_attrs takes PostgreSQL 14 or newer";
+    switch (wanted) {
+    case TARGET_ANY:
+        return NULL;
+    case TARGET_READ_WRITE:
+        return is_read_only ? "session is read-only" : NULL;
+    case TARGET_READ_ONLY:
+        return is_read_only ? NULL : "session is not read-only";
+    case TARGET_PRIMARY:
+        return l->is_standby ? "server is in hot standby mode" : NULL;
+    case TARGET_STANDBY:
+    case TARGET_PREFER_STANDBY:
+        return l->is_standby ? NULL : "server is not in hot standby mode";
+    }
+    return NULL;
 }
 
 bool server_login_key(const struct server_login *l, uint32_t *process_id, struct span *secret)

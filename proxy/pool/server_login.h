@@ -9,6 +9,7 @@
 #ifndef PROXY_POOL_SERVER_LOGIN_H
 #define PROXY_POOL_SERVER_LOGIN_H
 
+#include "config/config.h"
 #include "protocol/frame.h"
 #include "proxy/auth/server_auth.h"
 #include "proxy/link/link.h"
@@ -18,6 +19,7 @@ struct server_login_start {
     struct span user, database;
     const struct credentials *credentials;
     struct span certificate_hash; /* see server_auth.h */
+    bool binding_required;        /* see server_auth.h */
     uint16_t minor;               /* of the protocol that is asked for: 2, or 0 */
     struct auth_random random;
     struct link_server *record; /* is told what the server reports */
@@ -41,6 +43,9 @@ struct server_login_fault {
     bool refuses_version; /* it is worth trying again with minor 0 */
 };
 const struct server_login_fault *server_login_fault(const struct server_login *l);
+
+/* After AUTH_OK: why this server is not one that is wanted; NULL: it is. */
+const char *server_login_mismatch(const struct server_login *l, enum target_session wanted);
 
 /* BackendKeyData; false: it has sent none. */
 bool server_login_key(const struct server_login *l, uint32_t *process_id, struct span *secret);
