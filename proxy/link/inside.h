@@ -213,7 +213,9 @@ void listens_note(struct link *l, const struct statement_state *state);
 void listens_on_block(struct link *l);
 /* The client goes: what is held is dropped. */
 void listens_give_up(struct link *l);
-/* The transaction is over: what the server is asked and told. */
+/* The transaction is over; what it said may have been undone. */
+void listens_end_transaction(struct link *l);
+/* And nothing is owed: what the server is asked and told. */
 const char *listens_question(struct link *l);
 void listens_answer(struct link *l, const struct frame *row);
 void listens_settle(struct link *l);

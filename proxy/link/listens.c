@@ -165,14 +165,18 @@ void listens_give_up(struct link *l)
 
 /* --- at the end of the transaction --------------------------------------------------------------------- */
 
+void listens_end_transaction(struct link *l)
+{
+    if (l->listens.undone)
+        channels_free(&l->listens.unwished);
+}
+
 const char *listens_question(struct link *l)
 {
     struct listens *n = &l->listens;
     n->touched = false;
     n->asked = n->wished;
     n->wished = (struct channels){ 0 };
-    if (n->undone)
-        channels_free(&n->unwished);
     n->leaving = n->unwished;
     n->unwished = (struct channels){ 0 };
     for (size_t i = 0; i < n->leaving.count; i++)

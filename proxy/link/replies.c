@@ -147,6 +147,8 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
     if (head->purpose == FOR_CHANNELS)
         listens_settle(l);
     l->status = frame_body(f).data[0];
+    if (l->listens.touched && l->status == 'I')
+        listens_end_transaction(l);
     l->copying = l->copy_in = false;
     l->discarded = false;
     confirm(l, head);

@@ -4,7 +4,7 @@ import struct
 
 from proxy import Proxy, wait_until
 from relay import Relay
-from wire import SYNC, Closed, fields, message, query
+from wire import SYNC, Closed, Upstream, fields, message, query
 
 POOL = """
 auth {{ method = trust }}
@@ -12,12 +12,12 @@ database "postgres" {{ upstream = "{upstream}"  {control}  pool = transaction  p
 """
 
 
-def pooled(server, size=2, control=None, workers=1):
+def pooled(server, size=2, control=None, workers=1, more=""):
     """A proxy over a pool, with a listener unless `control` is empty."""
     conninfo = f"host={server.directory} port={server.port}"
     control = conninfo if control is None else control
     control = f'control = "{control} user=postgres dbname=postgres"' if control else ""
-    return Proxy(conninfo, POOL.format(upstream=conninfo, control=control, size=size), workers=workers, database=False)
+    return Proxy(conninfo, POOL.format(upstream=conninfo, control=control, size=size) + more, workers=workers, database=False)
 
 
 def notification(body):
@@ -70,7 +70,7 @@ def P6_a_notification_bears_the_pid_of_the_server_that_sent_it(server):
 
 def P6_what_is_notified_once_LISTEN_is_answered_is_heard(server):
     with pooled(server) as proxy, proxy.log_in() as a:
-        for i in range(30):
+        for i in range(10):
             done(a.ask(f"LISTEN c{i}"))
             server.sql(f"NOTIFY c{i}, '{i}'")
             assert heard(a)[1:] == (f"c{i}", str(i))
@@ -135,6 +135,21 @@ def P6_nothing_is_heard_inside_a_transaction(server):
         assert heard(a)[1:] == ("news", "x")
 
 
+def R16_LISTEN_in_a_request_takes_effect_at_its_COMMIT(server):
+    with pooled(server, more='route "web" { match = "/*"  mode = atomic }') as proxy, proxy.log_in() as a:
+        done(a.ask("LISTEN kept"))
+        for outcome in ("rollback", "commit"):
+            done(a.ask(f"SET pgatomic.request = '/{outcome}'"))
+            done(a.ask("SELECT 1"))
+            done(a.ask(f"LISTEN {outcome}"))
+            done(a.ask("SET work_mem = '1MB'"))
+            done(a.ask("UNLISTEN kept" if outcome == "rollback" else "SELECT 2"))
+            done(a.ask(f"SET pgatomic.outcome = '{outcome}'"))
+        done(a.ask("SELECT 3"))
+        server.sql("NOTIFY rollback, 'x'; NOTIFY kept, 'y'; NOTIFY commit, 'z'")
+        assert [heard(a)[1:] for _ in range(2)] == [("kept", "y"), ("commit", "z")]
+
+
 def P6_LISTEN_in_the_extended_protocol(server):
     def run(client, text, name=b""):
         client.send(message(b"P", name + b"\0" + text.encode() + b"\0\0\0") + message(b"B", b"\0" + name + b"\0\0\0\0\0\0\0") +
@@ -189,6 +204,18 @@ def P6_with_a_control_that_cannot_be_reached_LISTEN_keeps_the_server(server):
         done(a.ask("LISTEN news"))
         done(b.ask("NOTIFY news, 'x'"))
         assert heard(a)[1:] == ("news", "x")
+
+
+def P6_a_client_may_go_while_its_LISTEN_waits(server):
+    with Upstream(lambda wire: wire.take(1 << 20)) as silent, pooled(server, control=f"host=127.0.0.1 port={silent.port}") as proxy:
+        with proxy.log_in() as a, proxy.log_in() as b:
+            done(a.ask("SELECT 1"))
+            done(b.ask("SELECT 1"))
+            a.send(query("LISTEN news") + query("SELECT 1"))
+            b.send(query("LISTEN news") + message(b"X"))
+            wait_until(lambda: len(silent.connections) > 0, "the listener to connect")
+        with proxy.log_in() as c:
+            assert done(c.ask("SELECT 1")) == ["SELECT 1"]
 
 
 def P6_the_listener_comes_back_and_says_that_something_may_be_missing(server):
