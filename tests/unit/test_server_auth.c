@@ -178,6 +178,39 @@ Test(server_auth, P9_what_cannot_be_answered_is_a_clear_error)
     }
 }
 
+Test(server_auth, P9_where_binding_is_required_nothing_else_will_do)
+{
+    static const struct {
+        const char *name, *hash;
+        struct span question;
+        enum auth_state want;
+    } rows[] = {
+        { "-PLUS", "0123456789abcdef", SASL, AUTH_MORE },
+        { "without TLS", "", SASL, AUTH_FAILED },
+        { "without an offer", "0123456789abcdef", BYTES_INIT("\0\0\0\x0aSCRAM-SHA-256\0\0"), AUTH_FAILED },
+        { "md5", "0123456789abcdef", MD5_QUESTION, AUTH_FAILED },
+        { "clear text", "0123456789abcdef", CLEARTEXT, AUTH_FAILED },
+        { "nothing", "0123456789abcdef", BYTES_INIT("\0\0\0\0"), AUTH_FAILED },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct credentials password = { 0 };
+        struct buffer out = { 0 };
+        credentials_set_text(&password, CREDENTIALS_PASSWORD, span_of("secret"));
+        struct server_auth_start start = { .user = span_of("m"),
+                                           .credentials = &password,
+                                           .certificate_hash = span_of(rows[i].hash),
+                                           .binding_required = true,
+                                           .random = counting };
+        struct server_auth *a = server_auth_new(&start);
+        cr_expect_eq(server_auth_message(a, rows[i].question, &out), rows[i].want, "%s", rows[i].name);
+        cr_expect_eq(out.size > 0, rows[i].want == AUTH_MORE, "%s", rows[i].name);
+        server_auth_free(a);
+        credentials_wipe(&password);
+        buffer_free(&out);
+    }
+}
+
 /* --- credentials ----------------------------------------------------------------------------------- */
 
 Test(server_auth, P9_keys_taken_from_a_clients_login_log_into_the_upstream)
