@@ -14,15 +14,17 @@ EVERYTHING = tuple(name for name in SCENARIOS if name not in ("pgbench", "crowd"
 class Program:
     """`only` or `without` name the scenarios that it plays, `lacks` (scenario, step) pairs that its driver has no words for, `gives`
     what the driver makes of a step's result, where the driver itself makes the difference: (scenario, step) to a Step, and scenario to the rows
-    that it `leaves`. `options` are the driver's own, for a program that takes them."""
+    that it `leaves`. `options` are the driver's own, for a program that takes them. It can do with so many `servers`:
+    a program with one thread for all that waits until a connection is served needs one for each of them that is in a transaction."""
 
-    def __init__(self, *command, only=EVERYTHING, without=(), lacks=(), gives=None, leaves=None, options=""):
+    def __init__(self, *command, only=EVERYTHING, without=(), lacks=(), gives=None, leaves=None, options="", servers=2):
         self.command = command
         self.environment = {"NODE_PATH": os.path.join(BUILD, "node", "node_modules"), "DRIVER_OPTIONS": options}
         self.scenarios = [name for name in SCENARIOS if name in only and name not in without]
         self.lacks = set(lacks)
         self.gives = gives or {}
         self.leaves = leaves or {}
+        self.servers = servers
 
     def steps(self):
         """(scenario, step) in the order in which the program prints them."""
@@ -37,7 +39,7 @@ PGX = os.path.join(BUILD, "pgx")
 
 PROGRAMS = {
     "psql": Program("python3", "psql/program.py", without=("pool", "pipeline", "burst"), lacks=[("cancel", "rollback"), ("cancel", "usable")]),
-    "pgbench": Program("python3", "pgbench/program.py", only=("pgbench",)),
+    "pgbench": Program("python3", "pgbench/program.py", only=("pgbench",), servers=4),
     "psycopg2": Program(PYTHON, "python/psycopg2_program.py", only=(*EVERYTHING, "large_object"), without=("pipeline", "burst", "prepared"),
                         lacks=[("large_object", "no such object")]),  # which it tells without an SQLSTATE
     "psycopg": Program(PYTHON, "python/psycopg_program.py", only=(*EVERYTHING, "isolation"), without=("burst",)),

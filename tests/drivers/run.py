@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""Runs each driver's program four times and compares what it prints: directly on PostgreSQL, through an autocommit route of pgatomic,
-through an atomic route, and through one with `on_error = rollback_statement`, which is called lenient here.
+"""Runs each driver's program again and again and compares what it prints: directly on PostgreSQL, through an autocommit route of pgatomic,
+through an atomic route, and through one with `on_error = rollback_statement`, which is called lenient here. And over servers that it
+shares with a client that changes settings and prepares statements all the while: pool = transaction, and pool = session.
 
 - directly: every step gives what scenarios.py says of plain PostgreSQL;
 - autocommit: the output is the same, to the byte, and so is what is left in the tables;
-- atomic, lenient: the same, but for the steps, rows, events and requests of which scenarios.py says otherwise.
+- atomic, lenient: the same, but for the steps, rows, events and requests of which scenarios.py says otherwise;
+- over shared servers: as without, and the other client finds what it left.
 
 The programs know nothing of this. Each finds its database in PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE; the database's name
 chooses the route.
 
-    tests/drivers/run.py [--version VERSION[=DRIVER,…]]… [--direct] [DRIVER…]
+    tests/drivers/run.py [--version VERSION[=DRIVER,…]]… [--direct] [--pool POOL]… [DRIVER…]
 
 VERSION is 16, 17 or 18, or `default`: the distribution's. Output is kept under build/drivers/out/.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -27,10 +30,12 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 
 from pgatomic import Pgatomic  # noqa: E402
 from postgres import ROOT, Postgres  # noqa: E402
+from pooled import PooledPgatomic, meddled_with  # noqa: E402
 from programs import PROGRAMS  # noqa: E402
 from scenarios import ANY, SAME, SCENARIOS  # noqa: E402
 
 ROUTES = """\
+route "meddler"   { application = "*meddler*"  mode = autocommit }
 route "forgetful" { application = "forgetful"  database = "*_atomic"  mode = atomic  end = rollback }
 route "careless"  { application = "forgetful"  database = "*_lenient"  mode = atomic  end = rollback  on_error = rollback_statement }
 route "atomic"    { database = "*_atomic"  mode = atomic  end = commit }
@@ -40,28 +45,34 @@ channel "crowd"   { forward = off  sink = {"log"} }
 sink "log"        { type = log }
 """
 ATOMIC = ("atomic", "lenient")
+# By mode of the pool: routes, and how many servers. A session keeps its own, and so does a request that the application has left without
+# an outcome: there must be one for each connection that a program has at once, and one more.
+POOLED = {"transaction": (("autocommit", 2), ("atomic", 12)), "session": (("autocommit", 12),)}
 PROGRAM_SECONDS = 150
 
 
-class Run:
-    """One program, once, over one route: its lines and what it left behind."""
+def database_of(name, route, pool="dedicated"):
+    """A database of its own for each run; routes go by its end."""
+    parts = (name, route) if pool == "dedicated" else (name, pool, route)
+    return "_".join(parts).replace("-", "_").replace(".", "_")
 
-    def __init__(self, name, route, server, proxy, output):
+
+class Run:
+    """One program, once, over one route: its lines and what it left behind. `proxy` is None for none; a PooledPgatomic has other clients, too."""
+
+    def __init__(self, name, route, server, proxy, output, pool="dedicated"):
         self.name, self.route = name, route
-        self.database = f"{name}_{route}".replace("-", "_").replace(".", "_")
+        self.pool = pool
+        self.way = route if pool == "dedicated" else f"{route} over {pool}"
+        self.database = database_of(name, route, pool)
         self.program = PROGRAMS[name]
         with open(os.path.join(HERE, "schema.sql"), encoding="utf-8") as schema:
             server.create_database(self.database, schema.read())
         port = server.port if route == "direct" else proxy.port
         environment = {**os.environ, **self.program.environment, **server.environment(port, self.database)}
-        self.path = os.path.join(output, f"{name}.{route}.jsonl")
-        with open(self.path, "w", encoding="utf-8") as out:
-            try:
-                done = subprocess.run(self.program.command, env=environment, cwd=HERE, stdout=out, stderr=subprocess.PIPE,
-                                      timeout=PROGRAM_SECONDS, check=False)
-                self.status, self.stderr = done.returncode, done.stderr.decode(errors="replace")
-            except subprocess.TimeoutExpired as late:
-                self.status, self.stderr = f"none after {PROGRAM_SECONDS} s", (late.stderr or b"").decode(errors="replace")
+        self.path = os.path.join(output, f"{name}.{self.way.replace(' ', '-')}.jsonl")
+        with contextlib.nullcontext([]) if pool == "dedicated" else meddled_with(environment) as self.others_missed:
+            self._play(environment)
         with open(self.path, encoding="utf-8") as out:
             self.text = out.read()
         self.steps = [json.loads(line) for line in self.text.splitlines()]
@@ -76,6 +87,15 @@ class Run:
             self.requests = proxy.requests(self.database)
             self.failed_commits = proxy.log_where(database=self.database, msg="commit_failed", level="error")
         self.kept = [int(row[0]) for row in server.sql("SELECT id FROM item ORDER BY id", self.database)]
+
+    def _play(self, environment):
+        with open(self.path, "w", encoding="utf-8") as out:
+            try:
+                done = subprocess.run(self.program.command, env=environment, cwd=HERE, stdout=out, stderr=subprocess.PIPE,
+                                      timeout=PROGRAM_SECONDS, check=False)
+                self.status, self.stderr = done.returncode, done.stderr.decode(errors="replace")
+            except subprocess.TimeoutExpired as late:
+                self.status, self.stderr = f"none after {PROGRAM_SECONDS} s", (late.stderr or b"").decode(errors="replace")
 
     def kept_of(self, ids):
         return [i for i in self.kept if i // 100 in {i // 100 for i in ids}]
@@ -121,10 +141,15 @@ def check_plain(run):
 def check_same(direct, run):
     """The same, to the byte, as directly."""
     if run.text != direct.text:
-        lines = {key(line): line for line in direct.steps}
+        lines, late = {key(line): line for line in direct.steps}, late_in_pool(run)
         for line in run.steps:
-            if line != lines.get(key(line)):
+            if line != lines.get(key(line)) and key(line) not in late:
                 yield f"{key(line)}: directly {shows(lines.get(key(line), {}))}, here {shows(line)}"
+
+
+def late_in_pool(run):
+    """The steps of which transaction pooling does not say when they show what they show."""
+    return {f"{scenario}: {step.name}" for scenario, step in run.program.steps() if step.late and run.pool == "transaction"}
 
 
 def status_agrees(line, wanted):
@@ -191,55 +216,77 @@ def check_log(run):
                 yield f"{scenario}: request {label} ended {have}, expected {want}"
 
 
-def checked(route, run, *checks):
-    """The differences that the checks find. What a program that broke off left behind says nothing."""
+def differences(run, *checks):
+    """What the checks find. What a program that broke off left behind says nothing."""
     found = list(check_shape(run))
     if not found:
         found = [text for check in checks for text in check(run)]
-    return [(route, text) for text in found]
+    return [(run.way, text) for text in found + run.others_missed]
 
 
-def check_driver(name, server, output, with_proxy):
+def check_route(direct, run):
+    """What one run through pgatomic shows of it."""
+    def beside_direct(there):
+        return check_same(direct, there) if there.route == "autocommit" else check_atomic(direct, there)
+
+    return differences(run, check_kept, check_log, beside_direct)
+
+
+def check_dedicated(direct, server, output):
+    """Each client with a server of its own, all routes of one pgatomic."""
+    with Pgatomic(server, ROUTES) as proxy:
+        for route in ("autocommit", *ATOMIC):
+            yield from check_route(direct, Run(direct.name, route, server, proxy, output))
+        shutil.copy(proxy.log, os.path.join(output, f"{direct.name}.log"))
+
+
+def check_pooled(direct, server, output, pool):
+    """Servers that are shared with another client."""
+    for route, size in POOLED[pool]:
+        size = max(size, direct.program.servers)
+        with PooledPgatomic(server, database_of(direct.name, route, pool), ROUTES, pool, size) as proxy:
+            yield from check_route(direct, Run(direct.name, route, server, proxy, output, pool))
+            shutil.copy(proxy.log, os.path.join(output, f"{direct.name}.{pool}.{route}.log"))
+
+
+def check_driver(name, server, output, pools):
     """All differences of one driver, as text, and the number of its steps."""
     direct = Run(name, "direct", server, None, output)
-    found = checked("direct", direct, check_plain, check_kept)
-    if not with_proxy:
-        return found, len(direct.steps)
-    with Pgatomic(server, ROUTES) as proxy:
-        same = Run(name, "autocommit", server, proxy, output)
-        found += checked("autocommit", same, check_kept, check_log)
-        found += [("autocommit", text) for text in check_same(direct, same)]
-        for route in ATOMIC:
-            run = Run(name, route, server, proxy, output)
-            found += checked(route, run, check_kept, check_log)
-            found += [(route, text) for text in check_atomic(direct, run)]
-        shutil.copy(proxy.log, os.path.join(output, f"{name}.log"))
+    found = differences(direct, check_plain, check_kept)
+    for pool in pools:
+        found += check_pooled(direct, server, output, pool) if pool in POOLED else check_dedicated(direct, server, output)
     return found, len(direct.steps)
 
 
-def run_all(names, version, with_proxy):
+def runs_of(pools):
+    """How often each program is run."""
+    return 1 + sum(len(POOLED[pool]) if pool in POOLED else 1 + len(ATOMIC) for pool in pools)
+
+
+def run_all(names, version, pools):
     """Runs these drivers against one version of PostgreSQL. Returns how many passed, and how many did not."""
     output = os.path.join(ROOT, "build", "drivers", "out", version)
     os.makedirs(output, exist_ok=True)
-    with Postgres(version=None if version == "default" else version) as server:
-        shown = server.sql("SHOW server_version")[0][0]
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            results = list(pool.map(lambda name: check_driver(name, server, output, with_proxy), names))
     failed = 0
-    for name, (found, steps) in zip(names, results):
-        failed += len({route for route, _ in found})
-        print(f"{'FAIL' if found else 'ok  '} {name}: {steps} steps on PostgreSQL {shown}")
-        for route, text in found:
-            print(f"       {route}: {text}")
-    return (2 + len(ATOMIC) if with_proxy else 1) * len(names) - failed, failed
+    with Postgres(version=None if version == "default" else version) as server, ThreadPoolExecutor(max_workers=2) as threads:
+        shown = server.sql("SHOW server_version")[0][0]
+        results = threads.map(lambda name: check_driver(name, server, output, pools), names)
+        for name, (found, steps) in zip(names, results):
+            failed += len({way for way, _ in found})
+            print(f"{'FAIL' if found else 'ok  '} {name}: {steps} steps on PostgreSQL {shown}", flush=True)
+            for way, text in found:
+                print(f"       {way}: {text}", flush=True)
+    return runs_of(pools) * len(names) - failed, failed
 
 
 def main():
     parser = argparse.ArgumentParser(description="drivers through pgatomic")
     parser.add_argument("--version", action="append", default=[], help="of PostgreSQL: 16, 17, 18 or default, and its drivers")
     parser.add_argument("--direct", action="store_true", help="only directly, without pgatomic")
+    parser.add_argument("--pool", action="append", choices=("dedicated", *POOLED), help="only these")
     parser.add_argument("drivers", nargs="*", help=", ".join(PROGRAMS))
     arguments = parser.parse_args()
+    pools = () if arguments.direct else arguments.pool or ("dedicated", *POOLED)
     passed = failed = 0
     for version in arguments.version or ["default"]:
         version, _, names = version.partition("=")
@@ -249,7 +296,7 @@ def main():
             parser.error(f"no such driver: {', '.join(sorted(unknown))}")
         names = [name for name in names if not arguments.drivers or name in arguments.drivers]
         if names:
-            counts = run_all(names, version, not arguments.direct)
+            counts = run_all(names, version, pools)
             passed, failed = passed + counts[0], failed + counts[1]
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
