@@ -11,9 +11,8 @@
 struct server_auth_start {
     struct span user;
     const struct credentials *credentials;
-    struct span
-        certificate_hash;  /* of the server's certificate (tls-server-end-point); empty: no TLS, or it has none */
-    bool binding_required; /* nothing will do but SCRAM-SHA-256-PLUS */
+    struct span certificate_hash; /* of the server's (tls-server-end-point); empty: there is none to bind to */
+    bool binding_required;        /* nothing will do but SCRAM-SHA-256-PLUS */
     struct auth_random random;
 };
 
