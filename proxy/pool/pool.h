@@ -80,6 +80,8 @@ void pool_discard(struct pool_server *s);
 /* The ParameterStatus messages of a server for a client with these settings, when they have been learnt lately; else NULL. Valid until the
  * loop turns. */
 const struct buffer *pool_find_greeting(struct pool *p, const struct parameters *base);
+/* The same settings as the pool knows them already: clients that share them are told apart from none by one comparison. Takes the reference. */
+struct parameters *pool_share_settings(struct pool *p, struct parameters *take_base);
 void pool_learn_greeting(struct pool *p, struct parameters *base, struct span messages);
 
 /* --- for the worker --------------------------------------------------------------------------------- */

@@ -65,6 +65,16 @@ const struct buffer *pool_find_greeting(struct pool *p, const struct parameters 
     return &g->messages;
 }
 
+struct parameters *pool_share_settings(struct pool *p, struct parameters *take_base)
+{
+    struct greeting *g = take(p, take_base);
+    if (g == NULL)
+        return take_base;
+    put_in_front(p, g);
+    parameters_release(take_base);
+    return parameters_retain(g->base);
+}
+
 static void drop_behind(struct pool *p, size_t most)
 {
     struct greeting **link = &p->greetings;

@@ -234,10 +234,9 @@ void pooled_flush(struct client *c)
 /* --- from the server ------------------------------------------------------------------------------------ */
 
 /* What the link has made is gone when it is asked again. */
-static size_t hear_piece(struct client *c, const struct link_piece *piece)
+static void hear_own_piece(struct client *c, const struct link_piece *piece)
 {
-    struct span bytes = piece->own ? actions_keep(&c->worker->actions, piece->bytes) : piece->bytes;
-    return traffic_hear(c, bytes);
+    traffic_hear(c, actions_keep(&c->worker->actions, piece->bytes), false);
 }
 
 /* How many bytes of the input are done with. */
@@ -252,14 +251,17 @@ static size_t hear_pieces(struct client *c, struct span input)
         used += piece.skip;
         if (!more)
             break;
-        size_t taken = hear_piece(c, &piece);
-        if (piece.own)
+        if (piece.own) {
+            hear_own_piece(c, &piece);
             continue;
+        }
+        bool last = piece.skip + piece.bytes.size == rest.size;
+        size_t taken = traffic_hear(c, piece.bytes, last);
         used += taken;
         if (c->server != NULL)
             link_took(l, taken);
-        if (taken < piece.bytes.size)
-            break;
+        if (taken < piece.bytes.size || (last && link_may_release(l)))
+            break; /* behind a transaction nothing can follow */
     }
     return used;
 }
@@ -280,7 +282,7 @@ void pooled_on_server_bytes(struct client *c, struct span input)
     size_t used = hear_pieces(c, input);
     pooled_flush(c);
     check_link(c);
-    traffic_resume(c);
+    traffic_end_hearing(c);
     if (c->server == s)
         conn_keep(&s->conn, input, used);
 }

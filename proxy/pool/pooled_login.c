@@ -254,6 +254,7 @@ static void join(struct client *c)
     struct pool_key key = { l->upstream, l->config, l->database, l->user };
     struct pool *pool = pool_join(c->worker, &key, admission_credentials(l->admission));
     message_add_authentication(&l->pooled->out, AUTHENTICATION_OK, (struct span){ 0 });
+    l->pooled->base = pool_share_settings(pool, l->pooled->base);
     c->pooled = pooled_new(c, pool, l->pooled->base);
     const struct buffer *greeting = pool_find_greeting(pool, l->pooled->base);
     if (greeting != NULL)

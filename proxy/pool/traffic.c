@@ -462,13 +462,25 @@ static void on_client_bytes(struct client *c, struct span input)
     conn_keep(&c->conn, input, used);
 }
 
-size_t traffic_hear(struct client *c, struct span bytes)
+size_t traffic_hear(struct client *c, struct span bytes, bool last)
 {
-    size_t taken = c->held ? 0 : pass_server(c, bytes);
+    bool passes = c->replies.left == 0 && !c->held;
+    size_t taken = passes ? session_pass_server(c->session, bytes) : 0;
+    if (taken == bytes.size && last && c->worker->actions.count == 0) {
+        conn_send_span(&c->conn, bytes);
+        return taken;
+    }
+    actions_to_client(&c->worker->actions, span_make(bytes.data, taken));
     if (taken == bytes.size)
         return taken;
     set_time(c);
     return taken + feed_server(c, span_make(bytes.data + taken, bytes.size - taken));
+}
+
+void traffic_end_hearing(struct client *c)
+{
+    if (c->held || c->worker->actions.count > 0)
+        traffic_resume(c);
 }
 
 void traffic_hear_replies(struct client *c, struct span bytes)
