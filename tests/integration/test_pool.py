@@ -199,7 +199,7 @@ def upstream_at(port):
 
 def P8_an_upstream_that_is_down_is_told_to_who_logs_in_and_is_found_again(server):
     port = free_port()
-    with pooled(f"host=127.0.0.1 port={port}", connect_timeout="1s") as proxy:
+    with pooled(f"host=127.0.0.1 port={port} sslmode=disable", connect_timeout="1s") as proxy:
         for _ in range(3):
             with proxy.connect() as client:
                 client.send(startup(user="postgres", database="postgres"))
@@ -220,7 +220,7 @@ def P8_a_login_error_of_the_upstream_reaches_all_who_wait_with_its_sqlstate(serv
         read_startup(wire)
         wire.send(message(b"E", b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0"))
 
-    with Upstream(behave) as upstream, pooled(f"host=127.0.0.1 port={upstream.port}") as proxy:
+    with Upstream(behave) as upstream, pooled(f"host=127.0.0.1 port={upstream.port} sslmode=disable") as proxy:
         def work(_):
             with proxy.connect() as client:
                 client.send(startup(user="postgres", database="postgres"))
