@@ -17,6 +17,7 @@
 #include "proxy/ops/uuid.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/login.h"
+#include "proxy/pool/pool.h"
 #include "proxy/version.h"
 
 enum { MESSAGE_MOST = 64 * 1024, NAMES_MOST = 100 };
@@ -41,6 +42,7 @@ struct admin {
     bool describes;               /* simple protocol: its rows come with their description */
     struct snapshot_question *question;
     struct admin_order *order;
+    bool pausing;
     bool busy;
 
     char *query; /* simple protocol: the string under way; NULL: none */
@@ -126,10 +128,15 @@ static void ask(struct admin *a)
         fail(a, "57P01", "the process is about to end");
 }
 
-static void give_order(struct admin *a)
+static void log_order(const struct admin *a)
 {
     LOG(LOG_INFO, "admin command", log_text("client", a->client->name), log_text("user", a->user),
         log_text("command", a->command.tag), log_text("name", a->command.name), log_number("id", a->command.id));
+}
+
+static void give_order(struct admin *a)
+{
+    log_order(a);
     a->order = admin_order_give(a->client->worker, &a->command, on_order_done, a);
     a->busy = a->order != NULL;
     if (!a->busy)
@@ -145,6 +152,45 @@ static void shut_down(struct admin *a)
     admin_order_forget(a->order);
     a->order = NULL;
     a->busy = false;
+    complete(a, a->command.tag);
+}
+
+/* NULL: all of them. */
+static const char *database_of(const struct admin *a)
+{
+    return a->command.name[0] != '\0' ? a->command.name : NULL;
+}
+
+static bool knows_database(struct admin *a)
+{
+    if (database_of(a) == NULL || config_database(a->client->worker->config, a->command.name) != NULL)
+        return true;
+    fail(a, "3D000", "no database block matches that name");
+    return false;
+}
+
+static void on_paused(void *context)
+{
+    struct admin *a = context;
+    a->pausing = false;
+    complete(a, a->command.tag);
+    go_on(a);
+}
+
+static void order_pools(struct admin *a)
+{
+    if (!knows_database(a))
+        return;
+    log_order(a);
+    if (a->command.verb == ADMIN_PAUSE) {
+        a->busy = a->pausing = true;
+        pool_pause(database_of(a), a->client->worker, on_paused, a);
+        return;
+    }
+    if (a->command.verb == ADMIN_RESUME)
+        pool_resume(database_of(a));
+    else
+        pool_reconnect(database_of(a));
     complete(a, a->command.tag);
 }
 
@@ -168,6 +214,11 @@ static void execute(struct admin *a)
     case ADMIN_SHUTDOWN:
     case ADMIN_SHUTDOWN_WAIT:
         shut_down(a);
+        return;
+    case ADMIN_PAUSE:
+    case ADMIN_RESUME:
+    case ADMIN_RECONNECT:
+        order_pools(a);
         return;
     case ADMIN_WRONG:
         fail(a, "42601", a->command.name);
@@ -506,6 +557,8 @@ void admin_free(struct admin *a)
         return;
     snapshot_forget(a->question);
     admin_order_forget(a->order);
+    if (a->pausing)
+        pool_pause_forget(a->client->worker, a);
     while (a->names != NULL)
         forget(a, &a->names);
     buffer_free(&a->out);

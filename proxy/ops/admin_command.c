@@ -100,6 +100,12 @@ static void read_nothing(struct reader *r)
     expect_end(r);
 }
 
+static void read_database(struct reader *r)
+{
+    if (!is_end(r) && read_name(r, r->command->name))
+        expect_end(r);
+}
+
 static void read_kill(struct reader *r)
 {
     char digits[ADMIN_NAME_SIZE], *end = digits;
@@ -205,6 +211,9 @@ static const struct {
 } words[] = {
     { "show", ADMIN_SHOW, read_show, "SHOW" },
     { "reload", ADMIN_RELOAD, read_nothing, "RELOAD" },
+    { "pause", ADMIN_PAUSE, read_database, "PAUSE" },
+    { "resume", ADMIN_RESUME, read_database, "RESUME" },
+    { "reconnect", ADMIN_RECONNECT, read_database, "RECONNECT" },
     { "kill", ADMIN_KILL, read_kill, "KILL" },
     { "shutdown", ADMIN_SHUTDOWN, read_shutdown, "SHUTDOWN" },
     { "set", ADMIN_SET_ROUTE_MODE, read_set, "SET" },

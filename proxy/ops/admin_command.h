@@ -11,6 +11,9 @@ enum admin_verb {
     ADMIN_POLITE, /* what drivers say on their own (BEGIN, SET client_encoding, DISCARD ALL, …): answered, and nothing else */
     ADMIN_SHOW, /* table */
     ADMIN_RELOAD,
+    ADMIN_PAUSE,          /* name: the database; "": all of them */
+    ADMIN_RESUME,         /* likewise */
+    ADMIN_RECONNECT,      /* likewise */
     ADMIN_KILL,           /* id: of the client */
     ADMIN_SHUTDOWN,       /* now */
     ADMIN_SHUTDOWN_WAIT,  /* when each client is between requests */

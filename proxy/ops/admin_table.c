@@ -9,6 +9,7 @@
 #include "proxy/events/sink.h"
 #include "proxy/events/tally.h"
 #include "proxy/ops/recent.h"
+#include "proxy/pool/pool.h"
 #include "proxy/version.h"
 
 #define TEXT(column)  \
@@ -292,23 +293,37 @@ static void fill_outbox(struct admin_rows *r, const struct snapshot *s, const st
 
 /* --- clients and servers --------------------------------------------------------------------------------- */
 
-static const struct admin_column pool_columns[] = { TEXT("database"),    TEXT("user"),
-                                                    NUMBER("cl_active"), NUMBER("cl_idle"),
-                                                    NUMBER("sv_active"), NUMBER("sv_idle"),
-                                                    TEXT("pool_mode"),   END };
+static const struct admin_column pool_columns[] = {
+    TEXT("database"),     TEXT("user"),       NUMBER("cl_active"), NUMBER("cl_waiting"), NUMBER("cl_idle"),
+    NUMBER("sv_active"),  NUMBER("sv_idle"),  NUMBER("sv_used"),   NUMBER("sv_login"),   NUMBER("maxwait"),
+    NUMBER("maxwait_us"), TEXT("pool_mode"),  NUMBER("pool_size"), TEXT("paused"),       NUMBER("waits"),
+    NUMBER("wait_us"),    NUMBER("timeouts"), NUMBER("connects"),  NUMBER("pinned"),     END
+};
 
 static void fill_pools(struct admin_rows *r, const struct snapshot *s, const struct config *config)
 {
+    (void)config;
     for (const struct snapshot_pool *p = s->pools; p < s->pools + s->pool_count; p++) {
-        const struct database *d = config_database(config, p->database);
         rows_begin(r);
         rows_text(r, p->database);
         rows_text(r, p->user);
-        rows_number(r, p->clients_active);
+        rows_number(r, p->clients_active - p->clients_waiting);
+        rows_number(r, p->clients_waiting);
         rows_number(r, p->clients_idle);
         rows_number(r, p->servers_active);
         rows_number(r, p->servers_idle);
-        rows_text(r, pool_mode_name(d != NULL ? d->pool : POOL_DEDICATED));
+        rows_number(r, p->servers_cleaning);
+        rows_number(r, p->servers_connecting);
+        rows_number(r, p->longest_wait_us / 1000000);
+        rows_number(r, p->longest_wait_us % 1000000);
+        rows_text(r, pool_mode_name(p->mode));
+        rows_number(r, p->limit);
+        rows_bool(r, p->paused);
+        rows_number(r, p->waits);
+        rows_number(r, p->wait_us);
+        rows_number(r, p->timeouts);
+        rows_number(r, p->connects);
+        rows_number(r, p->pins);
         rows_end(r);
     }
 }
@@ -317,6 +332,8 @@ static const char *client_state(const struct snapshot_client *c)
 {
     if (c->state != CLIENT_SESSION)
         return client_state_name(c->state);
+    if (c->waiting)
+        return "waiting";
     return c->in_request || c->busy || c->status != 'I' ? "active" : "idle";
 }
 
@@ -359,30 +376,39 @@ static void fill_clients(struct admin_rows *r, const struct snapshot *s, const s
     }
 }
 
-static const struct admin_column server_columns[] = {
-    TEXT("database"), TEXT("user"), TEXT("state"), TEXT("addr"), NUMBER("client_id"), TEXT("connect_time"), END
-};
+static const struct admin_column server_columns[] = { TEXT("database"),     TEXT("user"),
+                                                      TEXT("state"),        TEXT("addr"),
+                                                      NUMBER("remote_pid"), NUMBER("client_id"),
+                                                      TEXT("connect_time"), END };
+
+static void write_number_if(struct admin_rows *r, uint64_t value)
+{
+    if (value > 0)
+        rows_number(r, value);
+    else
+        rows_null(r);
+}
 
 static void fill_servers(struct admin_rows *r, const struct snapshot *s, const struct config *config)
 {
     (void)config;
-    for (const struct snapshot_client *c = s->list; c < s->list + s->list_count; c++) {
-        if (c->server[0] == '\0')
-            continue;
+    for (const struct snapshot_server *server = s->servers; server < s->servers + s->server_count; server++) {
         rows_begin(r);
-        rows_text(r, c->database);
-        rows_text(r, c->user);
-        rows_text(r, client_state(c));
-        rows_text(r, c->server);
-        rows_number(r, c->id);
-        rows_time(r, c->since_us);
+        rows_text(r, server->database);
+        rows_text(r, server->user);
+        rows_text(r, server->state);
+        rows_text(r, server->name);
+        write_number_if(r, server->process_id);
+        write_number_if(r, server->client_id);
+        rows_time(r, server->since_us);
         rows_end(r);
     }
 }
 
-static const struct admin_column database_columns[] = {
-    TEXT("name"), TEXT("host"), NUMBER("port"), TEXT("database"), NUMBER("pool_size"), TEXT("pool_mode"), END
-};
+static const struct admin_column database_columns[] = { TEXT("name"),        TEXT("host"),
+                                                        NUMBER("port"),      TEXT("database"),
+                                                        NUMBER("pool_size"), TEXT("pool_mode"),
+                                                        TEXT("paused"),      END };
 
 static void fill_databases(struct admin_rows *r, const struct snapshot *s, const struct config *config)
 {
@@ -398,6 +424,7 @@ static void fill_databases(struct admin_rows *r, const struct snapshot *s, const
             rows_null(r);
         rows_number(r, d->pool_size);
         rows_text(r, pool_mode_name(d->pool));
+        rows_bool(r, pool_is_paused_by_order(d->name));
         rows_end(r);
     }
 }
@@ -477,6 +504,9 @@ static void fill_help(struct admin_rows *r, const struct snapshot *s, const stru
     }
     write_help(r, "RELOAD", "read the config again");
     write_help(r, "SET route.NAME.mode = 'MODE'", "the mode of requests that begin from now on, until the next reload");
+    write_help(r, "PAUSE [DATABASE]", "hand out no servers; wait until all have come back and are closed");
+    write_help(r, "RESUME [DATABASE]", "go on");
+    write_help(r, "RECONNECT [DATABASE]", "close every server as soon as it is not in use");
     write_help(r, "KILL ID", "end the client with this id, as in SHOW CLIENTS");
     write_help(r, "SHUTDOWN [WAIT]", "stop now, or when each client is between requests");
 }

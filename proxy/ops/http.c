@@ -21,6 +21,7 @@
 #include "proxy/ops/readiness.h"
 #include "proxy/ops/recent.h"
 #include "proxy/ops/state_json.h"
+#include "proxy/pool/pool.h"
 
 enum { TIMEOUT_S = 10, HEAD_MOST = 8192, BODY_MOST = 1024, REST_US = 200 * 1000 };
 enum { OK = 200, FORBIDDEN = 403, NOT_FOUND = 404, METHOD_NOT_ALLOWED = 405, UNAVAILABLE = 503 };
@@ -187,8 +188,9 @@ static void answer_health(struct evhttp_request *request)
 
 static void answer_readiness(struct evhttp_request *request)
 {
-    if (server.draining) {
-        reply_text(request, UNAVAILABLE, "draining");
+    const char *why_not = server.draining ? "draining" : pool_is_paused_by_order(NULL) ? "paused" : NULL;
+    if (why_not != NULL) {
+        reply_text(request, UNAVAILABLE, why_not);
         return;
     }
     /* It may be answered, and gone, before this returns. */

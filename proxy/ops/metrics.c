@@ -110,10 +110,55 @@ static void add_servers(struct buffer *b, const struct snapshot *s)
     const char *name = "pgatomic_servers";
     family(b, name, "gauge", "Connections to PostgreSQL.");
     for (const struct snapshot_pool *p = s->pools; p < s->pools + s->pool_count; p++) {
-        sample(b, name, LABELS({ "database", p->database }, { "user", p->user }, { "state", "active" }),
-               p->servers_active);
-        sample(b, name, LABELS({ "database", p->database }, { "user", p->user }, { "state", "idle" }), p->servers_idle);
+        const struct {
+            const char *state;
+            size_t count;
+        } states[] = { { "active", p->servers_active },
+                       { "idle", p->servers_idle },
+                       { "connecting", p->servers_connecting },
+                       { "cleaning", p->servers_cleaning } };
+        for (size_t i = 0; i < sizeof states / sizeof *states; i++)
+            sample(b, name, LABELS({ "database", p->database }, { "user", p->user }, { "state", states[i].state }),
+                   states[i].count);
     }
+}
+
+static const struct {
+    const char *name, *type, *help;
+    size_t offset;
+} pooling[] = {
+    { "pgatomic_clients_waiting", "gauge", "Clients that wait for a server of their pool.",
+      offsetof(struct snapshot_pool, clients_waiting) },
+    { "pgatomic_waits_total", "counter", "Times that a client had to wait for a server.",
+      offsetof(struct snapshot_pool, waits) },
+    { "pgatomic_wait_timeouts_total", "counter", "Waits that queue_timeout has ended.",
+      offsetof(struct snapshot_pool, timeouts) },
+    { "pgatomic_server_connects_total", "counter", "Connections that a pool has made to PostgreSQL.",
+      offsetof(struct snapshot_pool, connects) },
+    { "pgatomic_server_connect_failures_total", "counter", "Those that failed.",
+      offsetof(struct snapshot_pool, connect_failures) },
+    { "pgatomic_pinned_total", "counter", "Servers that stayed with a client for what it left in their session.",
+      offsetof(struct snapshot_pool, pins) },
+};
+
+static void add_pools(struct buffer *b, const struct snapshot *s)
+{
+    const struct snapshot_pool *end = s->pools + s->pool_count;
+    for (size_t i = 0; i < sizeof pooling / sizeof *pooling; i++) {
+        family(b, pooling[i].name, pooling[i].type, pooling[i].help);
+        for (const struct snapshot_pool *p = s->pools; p < end; p++) {
+            uint64_t value;
+            memcpy(&value, (const char *)p + pooling[i].offset, sizeof value);
+            sample(b, pooling[i].name, LABELS({ "database", p->database }, { "user", p->user }), value);
+        }
+    }
+    family(b, "pgatomic_wait_seconds_total", "counter", "How long clients have waited for servers.");
+    for (const struct snapshot_pool *p = s->pools; p < end; p++)
+        sample_seconds(b, "pgatomic_wait_seconds_total", LABELS({ "database", p->database }, { "user", p->user }),
+                       p->wait_us);
+    family(b, "pgatomic_pool_paused", "gauge", "1 while an administrator keeps a pool from handing out servers.");
+    for (const struct snapshot_pool *p = s->pools; p < end; p++)
+        sample(b, "pgatomic_pool_paused", LABELS({ "database", p->database }, { "user", p->user }), p->paused);
 }
 
 static const struct {
@@ -238,6 +283,7 @@ void metrics_append(struct buffer *b, const struct snapshot *s, const struct con
     add_process(b);
     add_clients(b, s);
     add_servers(b, s);
+    add_pools(b, s);
     add_traffic(b, s);
     add_requests(b, s);
     add_channels(b, s);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocol/memory.h"
+#include "proxy/pool/pooled.h"
 #include "proxy/session/session.h"
 
 struct snapshot_question {
@@ -20,15 +21,15 @@ static bool is_active(const struct session_facts *f)
     return f->request != NULL || f->busy || f->status != 'I';
 }
 
-static struct snapshot_pool *pool_of(struct snapshot *s, const struct session_facts *f)
+static struct snapshot_pool *pool_of(struct snapshot *s, const char *database, const char *user)
 {
     for (size_t i = 0; i < s->pool_count; i++)
-        if (strcmp(s->pools[i].database, f->database) == 0 && strcmp(s->pools[i].user, f->user) == 0)
+        if (strcmp(s->pools[i].database, database) == 0 && strcmp(s->pools[i].user, user) == 0)
             return &s->pools[i];
     s->pools = memory_grow(s->pools, &s->pool_capacity, s->pool_count, sizeof *s->pools);
     struct snapshot_pool *pool = &s->pools[s->pool_count++];
-    *pool = (struct snapshot_pool){ .database = memory_copy(&s->memory, f->database),
-                                    .user = memory_copy(&s->memory, f->user) };
+    *pool =
+        (struct snapshot_pool){ .database = memory_copy(&s->memory, database), .user = memory_copy(&s->memory, user) };
     return pool;
 }
 
@@ -40,12 +41,12 @@ static void count_session(struct snapshot *s, const struct client *c, const stru
     d->received += c->conn.received;
     d->sent += c->conn.sent;
 
-    struct snapshot_pool *pool = pool_of(s, f);
-    bool active = is_active(f), has_server = c->server != NULL && server_is_open(c->server);
+    struct snapshot_pool *pool = pool_of(s, f->database, f->user);
+    bool active = is_active(f), owns_server = c->pooled == NULL && server_is_open(c->server);
     pool->clients_active += active;
     pool->clients_idle += !active;
-    pool->servers_active += has_server && active;
-    pool->servers_idle += has_server && !active;
+    pool->servers_active += owns_server && active;
+    pool->servers_idle += owns_server && !active;
     s->requests += f->request != NULL;
     s->held_events += f->held_events;
 }
@@ -56,6 +57,26 @@ static const char *server_name(struct snapshot *s, const struct client *c)
     if (c->server == NULL || !server_is_open(c->server))
         return "";
     return memory_copy(&s->memory, address_format(&c->server->way.address, text));
+}
+
+static struct snapshot_server *add_server(struct snapshot *s, const char *database, const char *user)
+{
+    s->servers = memory_grow(s->servers, &s->server_capacity, s->server_count, sizeof *s->servers);
+    struct snapshot_server *to = &s->servers[s->server_count++];
+    *to = (struct snapshot_server){ .database = memory_copy(&s->memory, database),
+                                    .user = memory_copy(&s->memory, user) };
+    return to;
+}
+
+static void add_own_server(struct snapshot *s, const struct client *c, const struct session_facts *f)
+{
+    if (c->pooled != NULL || !server_is_open(c->server))
+        return;
+    struct snapshot_server *to = add_server(s, f->database, f->user);
+    to->state = is_active(f) ? "active" : "idle";
+    to->name = server_name(s, c);
+    to->client_id = c->id;
+    to->since_us = c->since_us;
 }
 
 static void describe_session(struct snapshot *s, struct snapshot_client *to, const struct session_facts *f)
@@ -93,11 +114,48 @@ static void add_client(struct snapshot *s, const struct client *c, const struct 
                                     .since_us = c->since_us,
                                     .received = c->conn.received,
                                     .sent = c->conn.sent,
+                                    .waiting = c->pooled != NULL && pooled_is_waiting(c->pooled),
                                     .status = 'I',
                                     .route = "",
                                     .label = "" };
     if (f != NULL)
         describe_session(s, to, f);
+}
+
+/* --- pools ------------------------------------------------------------------------------------------ */
+
+/* A worker's part of one. */
+static void add_pool(void *context, const struct pool_facts *f)
+{
+    struct snapshot *s = context;
+    struct snapshot_pool *pool = pool_of(s, f->database, f->user);
+    pool->mode = f->mode;
+    pool->limit = f->limit;
+    pool->paused = f->paused;
+    pool->clients_waiting += f->waiting;
+    pool->servers_active += f->active;
+    pool->servers_idle += f->idle;
+    pool->servers_connecting += f->connecting;
+    pool->servers_cleaning += f->cleaning;
+    if (pool->longest_wait_us < f->longest_wait_us)
+        pool->longest_wait_us = f->longest_wait_us;
+    pool->waits += f->waits;
+    pool->wait_us += f->wait_us;
+    pool->timeouts += f->timeouts;
+    pool->connects += f->connects;
+    pool->connect_failures += f->connect_failures;
+    pool->pins += f->pins;
+}
+
+static void add_pool_server(void *context, const struct pool_server_facts *f)
+{
+    struct snapshot *s = context;
+    char text[ADDRESS_TEXT_SIZE];
+    struct snapshot_server *to = add_server(s, f->database, f->user);
+    to->state = f->state;
+    to->name = memory_copy(&s->memory, f->address->size > 0 ? address_format(f->address, text) : "");
+    to->process_id = f->process_id;
+    to->since_us = f->connected_us;
 }
 
 /* --- a worker ------------------------------------------------------------------------------------- */
@@ -126,6 +184,8 @@ static void write_down(void *context, struct worker *w)
         if (c->session != NULL) {
             session_tell_facts(c->session, &facts);
             count_session(s, c, &facts);
+            if (s->scope == SNAPSHOT_CLIENTS)
+                add_own_server(s, c, &facts);
         }
         s->clients[c->state]++;
         const struct session_facts *f = c->session != NULL ? &facts : NULL;
@@ -134,6 +194,9 @@ static void write_down(void *context, struct worker *w)
             told++;
         }
     }
+    pools_tell_facts(w, add_pool, s);
+    if (s->scope == SNAPSHOT_CLIENTS)
+        pools_tell_servers(w, add_pool_server, s);
 }
 
 /* --- all of them ---------------------------------------------------------------------------------- */
@@ -158,6 +221,7 @@ static void hand_over(void *context)
     memory_free(&s->memory);
     free(s->list);
     free(s->pools);
+    free(s->servers);
     free(q);
 }
 

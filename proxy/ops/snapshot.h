@@ -25,6 +25,7 @@ struct snapshot_client {
     enum client_state state;
     const char *user, *database, *application; /* "" until it is logged in */
     const char *server;                        /* where its server is; "": it has none */
+    bool waiting;                              /* for one */
     uint64_t since_us, received, sent, queries, transactions;
     bool busy;          /* replies are outstanding */
     char status;        /* of its transaction, as it sees it: I, T, E */
@@ -40,9 +41,26 @@ struct snapshot_client {
 /* The clients of one user in one database, and their servers. */
 struct snapshot_pool {
     const char *database, *user;
+    enum pool_mode mode;
     size_t clients_active; /* in a request or transaction, or with replies outstanding */
     size_t clients_idle;
-    size_t servers_active, servers_idle;
+    uint64_t clients_waiting; /* of the active ones: for a server */
+    size_t servers_active, servers_idle, servers_connecting, servers_cleaning;
+
+    /* Of pooled ones: */
+    unsigned limit; /* servers that it may have */
+    bool paused;
+    uint64_t longest_wait_us; /* of those who wait now */
+    uint64_t waits, wait_us, timeouts, connects, connect_failures, pins;
+};
+
+struct snapshot_server {
+    const char *database, *user;
+    const char *state;   /* "active", "idle", "connecting", "cleaning" */
+    const char *name;    /* "127.0.0.1:5432" */
+    uint64_t client_id;  /* of pool = dedicated; 0: of a pool */
+    uint64_t process_id; /* 0: not known */
+    uint64_t since_us;   /* 0: not known */
 };
 
 struct snapshot {
@@ -55,9 +73,11 @@ struct snapshot {
     size_t list_count;
     struct snapshot_pool *pools;
     size_t pool_count;
+    struct snapshot_server *servers; /* with SNAPSHOT_CLIENTS */
+    size_t server_count;
 
     enum snapshot_scope scope;
-    size_t list_capacity, pool_capacity;
+    size_t list_capacity, pool_capacity, server_capacity;
     struct memory memory; /* of all strings */
 };
 

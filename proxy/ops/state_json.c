@@ -139,6 +139,9 @@ static void add_pools(struct buffer *b, const struct snapshot *s)
         json_text(b, "user", p->user);
         json_number(b, "clients_active", p->clients_active);
         json_number(b, "clients_idle", p->clients_idle);
+        json_number(b, "clients_waiting", p->clients_waiting);
+        json_text(b, "mode", pool_mode_name(p->mode));
+        json_bool(b, "paused", p->paused);
         json_number(b, "servers_active", p->servers_active);
         json_number(b, "servers_idle", p->servers_idle);
         json_close(b, '}');

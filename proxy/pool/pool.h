@@ -105,6 +105,9 @@ void pool_resume(const char *database);
 /* Every server is closed, as soon as it is not in use. */
 void pool_reconnect(const char *database);
 
+/* Whether pool_pause() holds for the database of that name; NULL: for any. */
+bool pool_is_paused_by_order(const char *database);
+
 /* A worker's part of a pool, in numbers. Counters begin when the worker's first client of the pool comes. */
 struct pool_facts {
     const char *block, *database, *user; /* `block`: of the config */

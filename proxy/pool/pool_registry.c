@@ -426,6 +426,14 @@ void pool_pause(const char *database, struct worker *home, void (*done)(void *co
     timer_start(pause->timer, 0);
 }
 
+bool pool_is_paused_by_order(const char *database)
+{
+    pthread_mutex_lock(&registry.lock);
+    bool paused = database != NULL ? is_paused_by_name(database) : registry.paused || registry.paused_count > 0;
+    pthread_mutex_unlock(&registry.lock);
+    return paused;
+}
+
 void pool_pause_forget(struct worker *home, void *context)
 {
     for (struct pool_pause *pause = home->pools.pauses, *next; pause != NULL; pause = next) {

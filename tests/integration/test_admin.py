@@ -9,6 +9,7 @@ import asyncpg
 import psycopg
 import psycopg2
 from proxy import Proxy, wait_until
+from test_http import fetch, metrics, value
 from wire import Wire, fields, query, startup
 
 BLOCKS = """
@@ -263,6 +264,101 @@ def shell_shutdown_ends_everybody_now(server):
         proxy.psql("SHUTDOWN")
         assert client.fatal()["C"] == "57P01"
         wait_until(lambda: proxy.process.poll() == 0, "pgatomic to end")
+
+
+# --- pools -----------------------------------------------------------------------------------------------------
+
+
+class PoolConsole(Console):
+    """With a pool of two servers in front of `server`, for whoever comes: the console's admins too."""
+
+    def __init__(self, server, **options):
+        upstream = f"host={server.directory} port={server.port}"
+        blocks = (BLOCKS + "auth { method = trust }\n"
+                  f'database "*" {{ upstream = "{upstream}"  pool = transaction  pool_size = 2 }}\n')
+        super().__init__(server, blocks, database=False, **options)
+
+    def pool(self):
+        (row,) = self.ask("SHOW POOLS")
+        return row
+
+
+def P3_show_pools_counts_clients_that_wait(server):
+    with PoolConsole(server, workers=2, http=True) as proxy:
+        clients = [proxy.log_in() for _ in range(3)]
+        for client in clients[:2]:
+            client.ask("BEGIN")
+        clients[2].send(query("SELECT 1"))
+        pool = wait_until(lambda: proxy.pool() if proxy.pool()["cl_waiting"] == 1 else None, "the third to wait")
+        assert (pool["cl_active"], pool["sv_active"], pool["sv_idle"], pool["pool_size"]) == (2, 2, 0, 2), pool
+        assert (pool["pool_mode"], pool["paused"]) == ("transaction", "no") and pool["maxwait_us"] + pool["maxwait"] > 0
+        assert "waiting" in [row["state"] for row in proxy.ask("SHOW CLIENTS")]
+        assert [(row["state"], row["client_id"]) for row in proxy.ask("SHOW SERVERS")] == [("active", None)] * 2
+        found = metrics(proxy)
+        assert value(found, "pgatomic_clients_waiting") == 1
+        assert value(found, "pgatomic_servers", state="active") == 2 and value(found, "pgatomic_servers", state="idle") == 0
+        clients[0].ask("COMMIT")
+        clients[2].read_until(b"Z")
+        pool = proxy.pool()
+        assert pool["cl_waiting"] == 0 and pool["waits"] >= 1 and pool["wait_us"] > 0, pool
+        assert value(metrics(proxy), "pgatomic_wait_seconds_total") > 0
+        for client in clients:
+            client.close()
+
+
+def P12_pause_waits_for_transactions_and_resume_goes_on(server):
+    with PoolConsole(server, workers=2, http=True) as proxy, proxy.log_in() as busy, proxy.log_in() as other:
+        busy.ask("BEGIN")
+        pausing = subprocess.Popen(["psql", "-XAt", proxy.conninfo(), "-c", "PAUSE"], stdout=subprocess.PIPE, universal_newlines=True)
+        wait_until(lambda: proxy.pool()["paused"] == "yes", "the pause to be in force")
+        assert fetch(proxy, "/readyz")[0::2] == (503, "paused\n")
+        other.send(query("SELECT 2"))
+        wait_until(lambda: proxy.pool()["cl_waiting"] == 1, "the other one to wait")
+        assert busy.value("SELECT 1") == "1" and pausing.poll() is None, "a transaction goes on"
+        busy.ask("COMMIT")
+        assert pausing.communicate(timeout=30)[0] == "PAUSE\n"
+        assert proxy.ask("SHOW SERVERS") == []
+        assert proxy.do("RESUME") == "RESUME"
+        assert (b"C", b"SELECT 1\0") in other.read_until(b"Z")
+        assert fetch(proxy, "/readyz")[0] == 200
+
+
+def P12_pause_of_one_database_and_what_does_not_exist(server):
+    with PoolConsole(server) as proxy, proxy.log_in() as client:
+        assert proxy.do("PAUSE elsewhere") == "PAUSE"
+        assert client.value("SELECT 1") == "1"
+        assert proxy.do("PAUSE postgres") == "PAUSE" and proxy.pool()["paused"] == "yes"
+        assert proxy.do("RESUME") == "RESUME" and proxy.pool()["paused"] == "no"
+        assert client.value("SELECT 1") == "1"
+    with Console(server, BLOCKS + f'database "one" {{ upstream = "host=127.0.0.1 port={server.port}" }}\n', database=False) as proxy:
+        assert proxy.refused("PAUSE two") == ("3D000", "no database block matches that name")
+
+
+def P3_reconnect_replaces_servers_when_they_are_free(server):
+    with PoolConsole(server) as proxy, proxy.log_in() as client:
+        client.ask("BEGIN")
+        before = client.value("SELECT pg_backend_pid()")
+        assert proxy.do("RECONNECT postgres") == "RECONNECT"
+        assert client.value("SELECT pg_backend_pid()") == before
+        client.ask("COMMIT")
+        assert client.value("SELECT pg_backend_pid()") != before
+
+
+def P9_an_admin_logs_in_as_every_client_does(server):
+    users = 'user "postgres" { password = "opensesame" }\nuser "other" { password = "opensesame" }\n'
+    with Console(server) as proxy:
+        path = os.path.join(proxy.directory, "users.conf")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(users)
+        proxy.reload(BLOCKS + f'auth {{ method = scram-sha-256  users = "{path}" }}\n')
+        proxy.wait_for_log(msg="config reloaded")
+        tcp = f"host=127.0.0.1 port={proxy.port} dbname=pgatomic"
+        assert proxy.psql("SHOW VERSION", conninfo=f"{tcp} user=postgres password=opensesame")[0] == 0
+        status, _, errors = proxy.psql("SHOW VERSION", conninfo=f"{tcp} user=postgres password=guess")
+        assert status == 2 and "password authentication failed" in errors, errors
+        status, _, errors = proxy.psql("SHOW VERSION", conninfo=f"{tcp} user=other password=opensesame")
+        assert status == 2 and "only admin_users" in errors, errors
+        assert proxy.psql("SHOW VERSION", conninfo=proxy.conninfo() + " password=guess")[0] == 2
 
 
 # --- to whom it talks ------------------------------------------------------------------------------------------
