@@ -18,7 +18,7 @@ sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..", "lib")]
 
 from pooled import PooledPgatomic  # noqa: E402
 from postgres import Postgres  # noqa: E402
-from programs import BUILD, PYTHON  # noqa: E402
+from programs import BUILD, JAVA, PYTHON  # noqa: E402
 from work import CLIENTS, KEPT, TURNS  # noqa: E402
 
 SERVERS = 10
@@ -29,6 +29,7 @@ POOLS = {
     "asyncpg": (PYTHON, "asyncpg_program.py"),
     "pgxpool": (os.path.join(BUILD, "pgxpool"),),
     "pg-pool": ("node", "pg_program.js"),
+    "hikaricp": (*JAVA[:-1], "drivers.Pool"),
 }
 ENVIRONMENT = {"NODE_PATH": os.path.join(BUILD, "node", "node_modules"), "CLIENTS": str(CLIENTS), "TURNS": str(TURNS)}
 
