@@ -125,9 +125,13 @@ struct link {
 enum holding { HOLDS_NOT, HOLDS, HOLDS_STALE };
 
 /* Whether the statement stands prepared there; it is used now. */
-enum holding server_touch(struct link_server *s, uint64_t id);
+enum holding server_touch(struct link_server *s, uint64_t id, uint32_t unit);
 /* It is being prepared there. The one that has to be closed for it; 0: none. */
-uint64_t server_hold(struct link_server *s, uint64_t id);
+uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t unit);
+/* The Parse of that unit has succeeded. */
+void server_confirm(struct link_server *s, uint64_t id, uint32_t unit);
+/* The Parse of that unit has failed, or was skipped. */
+void server_undo(struct link_server *s, uint64_t id, uint32_t unit);
 void server_forget(struct link_server *s, uint64_t id);
 void server_forget_all(struct link_server *s);
 /* It has to be closed and prepared again before it is used. */
@@ -175,6 +179,8 @@ void make_room_there(struct link *l, const struct shared_statement *s, struct ac
 /* Its Parse leaves, and the server holds it from then on. */
 struct owed *prepare_there(struct link *l, const struct shared_statement *s, enum owed_purpose purpose,
                            struct actions *out);
+/* A message of the link's own between those of the client; frees `made`. */
+void say_own(struct link *l, struct buffer *made, enum owed_kind kind, struct actions *out);
 void say_parse(struct span name, struct span body, struct actions *out);
 
 /* --- sql_names.c ---------------------------------------------------------------------------------------- */

@@ -234,11 +234,22 @@ void link_break_copy(struct link *l, struct actions *out)
         link_say_sync(l, FOR_NOTHING, out);
 }
 
+/* What came without a Sync is not to be kept, and a Sync would. */
+static void say_failure(struct link *l, struct actions *out)
+{
+    struct buffer made = { 0 };
+    message_add_describe(&made, 'S', span_of("pgatomic_none"));
+    link_say(out, &made);
+    owed_push(&l->owed, OWED_DESCRIBE, FOR_NOTHING);
+}
+
 void link_close_unit(struct link *l, struct actions *out)
 {
     buffer_free(&l->partial); /* nothing of it has left */
     if (l->copy_in)
         link_break_copy(l, out);
+    if (l->unsynced > 0 && !l->skipping)
+        say_failure(l, out);
     if (l->unsynced > 0 || l->skipping)
         link_say_sync(l, FOR_NOTHING, out);
 }

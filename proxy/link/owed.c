@@ -11,7 +11,7 @@ void owed_grow(struct owed_queue *q)
     for (size_t i = 0; i < q->count; i++)
         ring[i] = *owed_at(q, i);
     free(q->ring);
-    *q = (struct owed_queue){ .ring = ring, .count = q->count, .capacity = capacity };
+    *q = (struct owed_queue){ .ring = ring, .count = q->count, .capacity = capacity, .unit = q->unit };
 }
 
 void owed_free(struct owed_queue *q)

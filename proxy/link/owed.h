@@ -36,6 +36,7 @@ struct owed {
     char reply;            /* OWN: a message without a body */
     bool unnamed;          /* PARSE, CLOSE: of the unnamed statement */
     bool replaces;         /* and the server had the client's own before */
+    uint32_t unit;         /* in which it was sent; the server skips no more than what is left of one */
     struct change *change; /* owned: what its success makes true; usually NULL */
     uint64_t statement;    /* PARSE, BIND, DESCRIBE, CLOSE: the one on the server; 0: none of ours */
 };
@@ -43,6 +44,7 @@ struct owed {
 struct owed_queue {
     struct owed *ring;
     size_t head, count, capacity; /* capacity is a power of two */
+    uint32_t unit;                /* that is being sent: up to a Sync or Query */
 };
 
 void owed_grow(struct owed_queue *q);
@@ -63,7 +65,8 @@ static inline struct owed *owed_push(struct owed_queue *q, enum owed_kind kind, 
     if (q->count == q->capacity)
         owed_grow(q);
     struct owed *entry = owed_at(q, q->count++);
-    *entry = (struct owed){ .kind = (uint8_t)kind, .purpose = (uint8_t)purpose };
+    *entry = (struct owed){ .kind = (uint8_t)kind, .purpose = (uint8_t)purpose, .unit = q->unit };
+    q->unit += kind == OWED_SYNC || kind == OWED_QUERY;
     return entry;
 }
 

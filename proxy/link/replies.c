@@ -22,13 +22,15 @@ static enum verdict for_head(const struct owed *head)
 
 /* --- success -------------------------------------------------------------------------------------------------- */
 
-/* The first change of the list has come true. */
-static void confirm_first(struct link *l, struct change **list)
+/* The first of its changes has come true. */
+static void confirm_first(struct link *l, struct owed *entry)
 {
-    struct change *c = *list;
-    *list = c->next;
+    struct change *c = entry->change;
+    entry->change = c->next;
     c->next = NULL;
     l->shifted += c->shift;
+    if (c->held != 0)
+        server_confirm(l->server, c->held, entry->unit);
     if (c->dropped != 0)
         server_forget(l->server, c->dropped);
     change_free(l, c);
@@ -36,18 +38,21 @@ static void confirm_first(struct link *l, struct change **list)
 
 static void confirm(struct link *l, struct owed *entry)
 {
+    if (entry->kind == OWED_PARSE && entry->statement != 0)
+        server_confirm(l->server, entry->statement, entry->unit);
     while (entry->change != NULL) {
         /* A DEALLOCATE that was only parsed may never run. */
         l->server->has_unknown |= entry->kind == OWED_PARSE && entry->change->dropped != 0;
-        confirm_first(l, &entry->change);
+        confirm_first(l, entry);
     }
+    l->shifted = 0; /* the next text is another one */
 }
 
 /* The next statement of the text is complete. */
 static void confirm_statement(struct link *l, struct owed *entry)
 {
     while (entry->change != NULL && entry->change->index <= l->completed)
-        confirm_first(l, &entry->change);
+        confirm_first(l, entry);
     l->completed++;
 }
 
@@ -153,7 +158,6 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
     l->discarded = false;
     confirm(l, head);
     l->completed = 0;
-    l->shifted = 0;
     owed_pop(&l->owed);
     if (l->owed.count == 0)
         on_nothing_owed(l, out);
@@ -175,16 +179,19 @@ static struct change *reversed(struct change *list)
     return turned;
 }
 
-static void undo_changes(struct link *l, struct owed *entry)
+/* `skipped`: the server has not even read it. A Parse that it has read and refused has destroyed the unnamed statement all the same. */
+static void undo_changes(struct link *l, struct owed *entry, bool skipped)
 {
     entry->change = reversed(entry->change);
     for (struct change *c = entry->change; c != NULL; c = c->next) {
         if (c->held != 0)
-            server_forget(l->server, c->held);
+            server_undo(l->server, c->held, entry->unit);
         if (!c->sets)
             continue;
-        struct shared_statement *failed = handles_set(&l->handles, span_of(c->name), c->before);
-        c->before = NULL;
+        bool destroyed = !skipped && c->name[0] == '\0';
+        struct shared_statement *failed = handles_set(&l->handles, span_of(c->name), destroyed ? NULL : c->before);
+        if (!destroyed)
+            c->before = NULL;
         if (failed != NULL)
             statements_release(l->statements, failed);
     }
@@ -192,7 +199,6 @@ static void undo_changes(struct link *l, struct owed *entry)
     entry->change = NULL;
 }
 
-/* `skipped`: the server has not even read it, so that what it would have replaced is still there. */
 static void undo(struct link *l, struct owed *entry, bool skipped)
 {
     if (entry->unnamed) {
@@ -201,10 +207,10 @@ static void undo(struct link *l, struct owed *entry, bool skipped)
         l->server->unnamed_owner = skipped && entry->replaces ? l->serial : 0;
     }
     if (entry->kind == OWED_PARSE && entry->statement != 0)
-        server_forget(l->server, entry->statement);
+        server_undo(l->server, entry->statement, entry->unit);
     if (entry->kind == OWED_CLOSE && entry->statement != 0)
         l->server->has_unknown = true; /* it still stands there */
-    undo_changes(l, entry);
+    undo_changes(l, entry, skipped);
 }
 
 /* The server skips what was sent up to the next Sync, a Query too: one that follows on words of our own has no Sync of the client's to wait
@@ -298,7 +304,7 @@ static enum verdict on_error(struct link *l, const struct frame *f, struct actio
     l->copying = l->copy_in = false;
     heal(l, head, &error);
     if (head->kind == OWED_QUERY)
-        undo_changes(l, head);
+        undo_changes(l, head, false);
     else if (head->kind != OWED_SYNC)
         skip_to_sync(l, out);
     return verdict;
@@ -470,6 +476,8 @@ static size_t look(struct link *l, struct span input, enum verdict *verdict, str
         break;
     }
     *verdict = take_message(l, &f, out);
+    if (l->holds && l->owed.count == 0)
+        requests_resume(l, out);
     if (l->ending)
         *verdict = HIDE;
     l->server_left = f.left;

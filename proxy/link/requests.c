@@ -104,25 +104,27 @@ static void answer_here(struct link *l, char reply, struct change *change)
     l->unsynced++;
 }
 
-/* A Parse under a name in use: the server is asked for the same, under its own name for that, and finds what is wrong with it in
- * its own order. */
-static void parse_again(struct link *l, struct span name, struct span body, struct actions *out)
-{
-    const struct shared_statement *s = handles_find(&l->handles, name);
-    ensure_there(l, s, out);
-    say_parse(span_of(s->name), body, out);
-    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->change = change_refused(name, "42P05", "already exists");
-    l->unsynced++;
-}
-
 /* A Parse that the server is sure to refuse, so that the pipeline fails there. */
-static void refuse_parse(struct link *l, struct span name, const char *words, struct actions *out)
+static void refuse_parse(struct link *l, struct span name, const char *sqlstate, const char *words, struct actions *out)
 {
     struct buffer made = { 0 };
     message_add_describe(&made, 'S', span_of("pgatomic_none"));
     link_say(out, &made);
-    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->change = change_refused(name, "54000", words);
+    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->change = change_refused(name, sqlstate, words);
     l->unsynced++;
+}
+
+/* A Parse under a name in use: the server is asked for the same under a name of our own, and finds what is wrong with it; if that is
+ * nothing, the name is. */
+static void parse_again(struct link *l, struct span name, struct span body, struct actions *out)
+{
+    struct span scratch = span_of("pgatomic_prepare");
+    struct buffer made = { 0 };
+    message_add_close(&made, 'S', scratch);
+    say_own(l, &made, OWED_CLOSE, out);
+    say_parse(scratch, body, out);
+    owed_push(&l->owed, OWED_PARSE, FOR_NOTHING);
+    refuse_parse(l, name, "42P05", "already exists", out);
 }
 
 static void note_shared(struct shared_statement *s)
@@ -144,6 +146,13 @@ static bool rewrite_parse(struct link *l, struct span body, struct buffer *made,
     return true;
 }
 
+/* In a failed transaction, and in one that may fail before this unit comes, the server has the word. */
+static bool may_answer(const struct link *l)
+{
+    const struct owed *head = owed_head(&l->owed);
+    return l->status != 'E' && (head == NULL || head->unit == l->owed.unit);
+}
+
 /* A Parse under a name that lasts. */
 static void parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
 {
@@ -153,12 +162,12 @@ static void parse_shared(struct link *l, struct span name, struct span body, str
     struct shared_statement *s = statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql);
     buffer_free(&made);
     note_shared(s);
-    enum holding holding = server_touch(l->server, s->id);
+    enum holding holding = server_touch(l->server, s->id, l->owed.unit);
     struct change *change = change_handle(l, name, s);
     change->next = changes;
-    if (holding == HOLDS && l->status != 'E')
+    if (holding == HOLDS && may_answer(l))
         answer_here(l, '1', change);
-    else /* in a failed transaction the server has the word */
+    else
         prepare_there(l, s, FOR_CLIENT, out)->change = change;
 }
 
@@ -218,9 +227,9 @@ static bool on_parse(struct link *l, const struct frame *f, struct actions *out)
     if (m.name.size > 0 && handles_find(&l->handles, m.name) != NULL)
         parse_again(l, m.name, body, out);
     else if (l->handles.count >= HANDLES_MAX)
-        refuse_parse(l, m.name, "is one more than a client may have", out);
+        refuse_parse(l, m.name, "54000", "is one more than a client may have", out);
     else if (body.size > KEPT_TEXT_MAX)
-        refuse_parse(l, m.name, "is too long", out);
+        refuse_parse(l, m.name, "54000", "is too long", out);
     else
         parse_shared(l, m.name, body, out);
     return false;
@@ -393,10 +402,18 @@ static bool is_rewritten(char type)
     return type == 'Q' || is_named(type);
 }
 
+static void say_flush(struct actions *out)
+{
+    struct buffer made = { 0 };
+    message_add_flush(&made);
+    link_say(out, &made);
+}
+
 /* Whole messages, and heads of those that stream, at the front of `bytes`; how many bytes they are. */
 static size_t take_messages(struct link *l, struct span bytes, struct actions *out)
 {
     size_t at = 0, run = 0;
+    bool needs_flush = false;
     while (!l->holds) {
         struct frame f;
         enum frame_result result =
@@ -411,13 +428,16 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         bool as_it_is = take_message(l, &f, out);
         if (link_is_held(l)) /* it will be looked at again */
             break;
-        l->holds = l->forgets && (f.type == 'Q' || f.type == 'S');
+        l->holds = l->forgets && (f.type == 'Q' || f.type == 'S' || f.type == 'E');
+        needs_flush = l->holds && f.type == 'E';
         at += f.bytes.size;
         l->client_left = f.left;
         if (!as_it_is)
             run = at;
     }
     actions_to_server(out, span_make(bytes.data + run, at - run));
+    if (needs_flush)
+        say_flush(out);
     return at;
 }
 

@@ -17,7 +17,9 @@ struct held_statement {
     uint64_t id; /* 0: free */
     place next_in_bucket;
     place older, newer;
-    bool stale; /* it cannot be used any more, and has to be closed before it is prepared again */
+    uint32_t unit; /* of its Parse, while that is not answered */
+    bool certain;  /* it is answered */
+    bool stale;    /* it cannot be used any more, and has to be closed before it is prepared again */
 };
 
 /* Made with the first statement: most clients never prepare one. */
@@ -137,7 +139,7 @@ static place free_place(struct held *h)
     return at;
 }
 
-enum holding server_touch(struct link_server *s, uint64_t id)
+enum holding server_touch(struct link_server *s, uint64_t id, uint32_t unit)
 {
     struct held *h = s->held;
     place at = h != NULL ? find(h, id) : 0;
@@ -147,10 +149,10 @@ enum holding server_touch(struct link_server *s, uint64_t id)
         unlink_age(h, at);
         make_newest(h, at);
     }
-    return h->list[at].stale ? HOLDS_STALE : HOLDS;
+    return h->list[at].stale || (!h->list[at].certain && h->list[at].unit != unit) ? HOLDS_STALE : HOLDS;
 }
 
-uint64_t server_hold(struct link_server *s, uint64_t id)
+uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t unit)
 {
     if (s->held == NULL)
         s->held = or_abort(calloc(1, sizeof *s->held));
@@ -158,7 +160,8 @@ uint64_t server_hold(struct link_server *s, uint64_t id)
     uint64_t closed = 0;
     place at = find(h, id);
     if (at != 0) {
-        h->list[at].stale = false;
+        h->list[at].stale = h->list[at].certain = false;
+        h->list[at].unit = unit;
         return 0;
     }
     if (h->count == SERVER_STATEMENTS_MAX) {
@@ -166,7 +169,7 @@ uint64_t server_hold(struct link_server *s, uint64_t id)
         forget(h, h->oldest);
     }
     at = free_place(h);
-    h->list[at] = (struct held_statement){ .id = id, .next_in_bucket = *bucket_of(h, id) };
+    h->list[at] = (struct held_statement){ .id = id, .unit = unit, .next_in_bucket = *bucket_of(h, id) };
     *bucket_of(h, id) = at;
     make_newest(h, at);
     h->count++;
@@ -177,6 +180,20 @@ void server_forget(struct link_server *s, uint64_t id)
 {
     place at = s->held != NULL ? find(s->held, id) : 0;
     if (at != 0)
+        forget(s->held, at);
+}
+
+void server_confirm(struct link_server *s, uint64_t id, uint32_t unit)
+{
+    place at = s->held != NULL ? find(s->held, id) : 0;
+    if (at != 0 && s->held->list[at].unit == unit)
+        s->held->list[at].certain = true;
+}
+
+void server_undo(struct link_server *s, uint64_t id, uint32_t unit)
+{
+    place at = s->held != NULL ? find(s->held, id) : 0;
+    if (at != 0 && s->held->list[at].unit == unit && !s->held->list[at].certain)
         forget(s->held, at);
 }
 

@@ -34,8 +34,8 @@ void say_parse(struct span name, struct span body, struct actions *out)
 
 void make_room_there(struct link *l, const struct shared_statement *s, struct actions *out)
 {
-    enum holding holding = server_touch(l->server, s->id);
-    uint64_t closed = server_hold(l->server, s->id);
+    enum holding holding = server_touch(l->server, s->id, l->owed.unit);
+    uint64_t closed = server_hold(l->server, s->id, l->owed.unit);
     if (closed != 0)
         close_there(l, closed, out);
     if (holding != HOLDS_NOT || l->server->has_unknown)
@@ -54,7 +54,7 @@ struct owed *prepare_there(struct link *l, const struct shared_statement *s, enu
     return entry;
 }
 
-static void say_own(struct link *l, struct buffer *made, enum owed_kind kind, struct actions *out)
+void say_own(struct link *l, struct buffer *made, enum owed_kind kind, struct actions *out)
 {
     link_say(out, made);
     owed_push(&l->owed, kind, FOR_NOTHING);
@@ -84,7 +84,7 @@ static void prepare_by_sql(struct link *l, const struct shared_statement *s, str
 
 void ensure_there(struct link *l, const struct shared_statement *s, struct actions *out)
 {
-    enum holding holding = server_touch(l->server, s->id);
+    enum holding holding = server_touch(l->server, s->id, l->owed.unit);
     if (holding == HOLDS)
         return;
     if (s->by_sql)
