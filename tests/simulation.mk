@@ -3,6 +3,7 @@
 SUITES += test-transcripts test-model test-simulation
 
 PURE       = $(filter $B/protocol/% $B/config/% $B/proxy/session/% $B/proxy/events/event.o,$(OBJECTS))
+LINK       = $(filter $B/proxy/link/%,$(OBJECTS))
 MODEL     := $(patsubst %,$B/tests/simulation/%.o,sql store execute backend block)
 NOTATION  := $(patsubst %,$B/tests/transcripts/%.o,notation notation_wire)
 SCRIPTS   := $(wildcard tests/transcripts/*.transcript)
@@ -13,7 +14,7 @@ $B/transcripts: $B/tests/transcripts/run.o $B/tests/transcripts/script.o $B/test
 $B/test-model: $B/tests/simulation/test_model.o $B/tests/simulation/client.o $(NOTATION) $(MODEL) $(filter $B/protocol/%,$(OBJECTS))
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$B/simulate: $(patsubst %,$B/tests/simulation/%.o,simulate conversation scenario client oracle shell) $(NOTATION) $(MODEL) $(PURE)
+$B/simulate: $(patsubst %,$B/tests/simulation/%.o,simulate conversation scenario client oracle shell pooled) $(NOTATION) $(MODEL) $(PURE) $(LINK)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 test-transcripts: $B/transcripts ## replay tests/transcripts/*.transcript to the session, cut at every byte

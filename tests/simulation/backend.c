@@ -217,6 +217,23 @@ static void add_row(struct backend *b, const struct command *c, unsigned i, unsi
     }
 }
 
+/* Of COMMAND_SETTINGS: a column each. */
+static void add_settings_row(struct backend *b, const struct command *c)
+{
+    struct value name, value;
+    uint16_t count = 0;
+    size_t start = message_begin(&b->output, 'D'), counted = b->output.size;
+    buffer_append_u16(&b->output, 0);
+    for (size_t at = 0; sql_next_setting(c, &at, &name, &value); count++) {
+        const char *text = store_setting(&b->store, name.text);
+        buffer_append_u32(&b->output, text ? (uint32_t)strlen(text) : UINT32_MAX);
+        if (text)
+            buffer_append_text(&b->output, text);
+    }
+    wire_put_u16(b->output.data + counted, count);
+    message_end(&b->output, start);
+}
+
 static void add_copy_out(struct backend *b, const struct command *c)
 {
     const struct log *logs[] = { &b->store.db->rows, &b->store.rows };
@@ -310,7 +327,9 @@ static bool query_work(struct backend *b, struct fault *f)
     }
     if (c.kind == COMMAND_COPY_OUT)
         add_copy_out(b, &c);
-    if (sql_is_query(&c)) {
+    if (c.kind == COMMAND_SETTINGS) {
+        add_settings_row(b, &c);
+    } else if (sql_is_query(&c)) {
         add_row_description(b, &c, 0);
         for (unsigned i = 0; i < r.rows; i++)
             add_row(b, &c, i, 0);

@@ -13,7 +13,7 @@
 #include "protocol/frame.h"
 #include "tests/simulation/store.h"
 
-enum { BACKEND_STATEMENTS_MAX = 16, BACKEND_PORTALS_MAX = 16, BACKEND_MESSAGE_MAX = 200 };
+enum { BACKEND_STATEMENTS_MAX = 128, BACKEND_PORTALS_MAX = 16, BACKEND_MESSAGE_MAX = 200 };
 
 /* What goes into an ErrorResponse. */
 struct fault {

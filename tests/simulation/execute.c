@@ -106,6 +106,14 @@ static void do_set(struct backend *b, const struct command *c, const char *name,
     store_set(&b->store, &change);
 }
 
+static void do_settings(struct backend *b, const struct command *c)
+{
+    struct value name, value;
+    for (size_t at = 0; sql_next_setting(c, &at, &name, &value);)
+        if (value.kind != VALUE_NONE)
+            do_set(b, c, name.text, &value);
+}
+
 static bool do_show(const struct backend *b, const struct command *c, struct fault *f)
 {
     return execute_row(b, c, 0) || fault_set(f, "42704", "unrecognized configuration parameter \"%s\"", c->name);
@@ -173,6 +181,9 @@ static bool do_command(struct backend *b, const struct command *c, struct fault 
         return true;
     case COMMAND_SET_CONFIG:
         do_set(b, c, c->args[0].text, &c->args[1]);
+        return true;
+    case COMMAND_SETTINGS:
+        do_settings(b, c);
         return true;
     case COMMAND_RESET:
         do_set(b, c, c->name, &(struct value){ .kind = VALUE_NONE });

@@ -12,6 +12,7 @@ struct scenario {
     bool patient; /* waits for every answer */
     bool sandbox; /* nothing is ever committed */
     bool durable; /* all events are rows of the outbox, and transactions with events are asked for their number */
+    bool pooled;  /* transactions run on whichever server is free */
     struct config *config;
 };
 

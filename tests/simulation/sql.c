@@ -468,8 +468,25 @@ static bool read_alias(struct reader *r, struct command *c)
     return !take(r, "as") || take_name(r, c->column);
 }
 
+/* pg_catalog.set_config(…, …, false), pg_catalog.current_setting(…, true), … as a proxy puts them between. */
+static bool is_settings(const struct reader *r)
+{
+    struct span rest = span_make(r->now.raw.data, (size_t)(r->text.data + r->text.size - r->now.raw.data));
+    static const char asked[] = "pg_catalog.current_setting(", set[] = "),pg_catalog.set_config(";
+    return (rest.size > sizeof asked && memcmp(rest.data, asked, sizeof asked - 1) == 0) ||
+           memmem(rest.data, rest.size, set, sizeof set - 1) != NULL;
+}
+
 static bool read_select_function(struct reader *r, struct command *c)
 {
+    if (is_settings(r)) {
+        c->kind = COMMAND_SETTINGS;
+        const char *start = r->now.raw.data;
+        while (!at_end(r))
+            advance(r);
+        c->body = span_make(start, (size_t)(r->now.raw.data - start));
+        return true;
+    }
     if (take(r, "pg_catalog") && !take(r, "."))
         return false;
     if (take(r, "pg_notify")) {
@@ -601,6 +618,26 @@ bool sql_next_row(const struct command *c, size_t *at, struct value *channel, st
         depth -= strcmp(r.now.text, ")") == 0 && r.now.kind == TOKEN_SIGN;
         advance(&r);
     }
+    return true;
+}
+
+bool sql_next_setting(const struct command *c, size_t *at, struct value *name, struct value *value)
+{
+    struct reader r = { .text = c->body, .at = *at };
+    *value = (struct value){ .kind = VALUE_NONE };
+    advance(&r);
+    take(&r, ",");
+    if (!take(&r, "pg_catalog") || !take(&r, "."))
+        return false;
+    bool sets = take(&r, "set_config");
+    if ((!sets && !take(&r, "current_setting")) || !take(&r, "(") || !take_value(&r, name))
+        return false;
+    if (sets && (!take(&r, ",") || !take_value(&r, value)))
+        return false;
+    if (!take(&r, ","))
+        return false;
+    advance(&r);
+    *at = r.at;
     return true;
 }
 

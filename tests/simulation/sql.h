@@ -38,16 +38,17 @@ enum command_kind {
     COMMAND_OUTBOX,     /* INSERT INTO pgatomic.outbox (…) VALUES …: the rows are in `body` */
 
     /* SELECT … */
-    COMMAND_VALUE,     /* a number, a string, or $1::text: args[0] */
-    COMMAND_SERIES,    /* generate_series(1, args[0]) */
-    COMMAND_COUNT,     /* count(*) FROM name */
-    COMMAND_DIVIDE,    /* 1/0 */
-    COMMAND_MISSING,   /* 1 FROM nosuch: `position` is that of the name */
-    COMMAND_SLEEP,     /* pg_sleep(n) */
-    COMMAND_PG_NOTIFY, /* pg_notify(args[0], args[1]) */
-    COMMAND_XID,       /* pg_current_xact_id() */
-    COMMAND_REPEAT,    /* repeat(args[0], args[1]) */
-    COMMAND_SET_CONFIG /* set_config(args[0], args[1], local) */
+    COMMAND_VALUE,      /* a number, a string, or $1::text: args[0] */
+    COMMAND_SERIES,     /* generate_series(1, args[0]) */
+    COMMAND_COUNT,      /* count(*) FROM name */
+    COMMAND_DIVIDE,     /* 1/0 */
+    COMMAND_MISSING,    /* 1 FROM nosuch: `position` is that of the name */
+    COMMAND_SLEEP,      /* pg_sleep(n) */
+    COMMAND_PG_NOTIFY,  /* pg_notify(args[0], args[1]) */
+    COMMAND_XID,        /* pg_current_xact_id() */
+    COMMAND_REPEAT,     /* repeat(args[0], args[1]) */
+    COMMAND_SET_CONFIG, /* set_config(args[0], args[1], local) */
+    COMMAND_SETTINGS    /* several of those, or current_setting(…, true): `body` */
 };
 
 enum value_kind { VALUE_NONE, VALUE_TEXT, VALUE_NUMBER, VALUE_NULL, VALUE_PARAMETER };
@@ -81,6 +82,9 @@ bool sql_next(struct span text, size_t *at, struct command *out);
 
 /* A row of a COMMAND_OUTBOX: its channel and payload. *at starts at 0; false: none is left, or it is not as it should be. */
 bool sql_next_row(const struct command *c, size_t *at, struct value *channel, struct value *payload);
+
+/* The next of COMMAND_SETTINGS; false: there is none. `value`: NONE when it is asked for. */
+bool sql_next_setting(const struct command *c, size_t *at, struct value *name, struct value *value);
 
 bool sql_is_control(const struct command *c);
 /* COMMIT, ROLLBACK, ROLLBACK TO, PREPARE TRANSACTION: what PostgreSQL still takes in a failed transaction. */
