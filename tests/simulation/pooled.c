@@ -1,5 +1,7 @@
 #include "tests/simulation/pooled.h"
 
+#include <stdlib.h>
+
 #include "protocol/message.h"
 #include "tests/simulation/block.h"
 
