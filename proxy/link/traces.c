@@ -165,19 +165,6 @@ static bool is_told(const struct link *l, const struct parameter *p)
     return told != NULL && strcmp(told, p->value) == 0;
 }
 
-/* First, for the values of the others are read in it. */
-static void tell_encoding(struct link *l, struct actions *out)
-{
-    const char *value = parameters_value(l->wanted, span_of("client_encoding"));
-    struct parameter encoding = { "client_encoding", value };
-    if (value == NULL || is_told(l, &encoding))
-        return;
-    struct buffer sql = { 0 };
-    buffer_append_text(&sql, "SELECT ");
-    append_setting(l, &sql, &encoding);
-    say_query(l, &sql, FOR_SETTINGS, out);
-}
-
 static void append_resets(const struct link *l, struct buffer *sql)
 {
     const struct parameters *told = l->server->told;
@@ -204,17 +191,35 @@ static void append_settings(const struct link *l, struct buffer *sql)
     }
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* First and by itself when it changes, for the values of the others are read in it. */
+static void tell_encoding(struct link *l, struct buffer *sql, struct actions *out)
+{
+    struct span name = span_of("client_encoding");
+    struct parameter encoding = { name.data, parameters_value(l->wanted, name) };
+    if (same_text(encoding.value, parameters_value(l->server->told, name)))
+        return;
+    if (encoding.value != NULL) {
+        buffer_append_text(sql, "SELECT ");
+        append_setting(l, sql, &encoding);
+    }
+    say_query(l, sql, FOR_SETTINGS, out);
+}
+
 void traces_tell(struct link *l, struct actions *out)
 {
     struct link_server *s = l->server;
     if (!parameters_equal(l->wanted, s->told)) {
         struct buffer sql = { 0 };
-        tell_encoding(l, out);
         append_resets(l, &sql);
+        tell_encoding(l, &sql, out);
         append_settings(l, &sql);
         if (sql.size > 0)
             say_query(l, &sql, FOR_SETTINGS, out);
-        buffer_free(&sql);
     }
     parameters_release(s->told);
     s->told = parameters_retain(l->wanted);
