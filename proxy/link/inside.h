@@ -75,6 +75,7 @@ struct link {
     struct statements *statements;
     uint64_t serial; /* of this link, in the process */
     struct parameters *base, *wanted;
+    struct parameters *shown; /* what the client was told of ParameterStatus since its greeting */
     struct sql_options sql;
     void (*on_pinned)(void *context, const char *cause);
     void *context;
@@ -114,8 +115,7 @@ struct link {
     bool pinned;
     bool ending, rolled_back, clean; /* the client has gone */
     bool sql_known;                  /* how SQL is read was looked up */
-    bool tells_client; /* what the server reports while it is told settings is news to the client: after a RESET */
-    bool own_is_out;   /* `own` was handed out */
+    bool own_is_out;                 /* `own` was handed out */
     char sqlstate[6];
     struct buffer error_text; /* NUL-terminated; empty: the link can go on */
 };

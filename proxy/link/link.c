@@ -19,6 +19,7 @@ struct link *link_new(const struct link_start *start)
     l->statements = start->statements;
     l->base = parameters_retain(start->base);
     l->wanted = parameters_retain(start->base);
+    l->shown = parameters_none();
     l->sql = (struct sql_options){ true, encoding_utf8() };
     l->keeps_server = start->keeps_server;
     l->prepares_unnamed = start->prepares_unnamed;
@@ -60,6 +61,7 @@ void link_free(struct link *l)
     listens_free(l);
     parameters_release(l->base);
     parameters_release(l->wanted);
+    parameters_release(l->shown);
     buffer_free(&l->partial);
     buffer_free(&l->unnamed);
     buffer_free(&l->own);
@@ -144,7 +146,6 @@ void link_attach(struct link *l, struct link_server *s, struct actions *out)
 {
     l->server = s;
     l->status = 'I';
-    l->tells_client = false;
     if (!l->sql_known)
         guess_sql(l);
     if (l->wanted != s->told)

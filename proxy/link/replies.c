@@ -340,6 +340,13 @@ static void on_copy_in(struct link *l)
 
 /* --- what may come at any time ----------------------------------------------------------------------------------------- */
 
+/* What the server reports while it is told the client's settings is no news to the client, unless it was told otherwise after a RESET. */
+static bool is_news(const struct link *l, struct span name, struct span value)
+{
+    const char *shown = parameters_value(l->shown, name);
+    return shown != NULL && !span_is(value, shown);
+}
+
 static enum verdict on_parameter(struct link *l, const struct frame *f)
 {
     struct span name, value;
@@ -348,7 +355,10 @@ static enum verdict on_parameter(struct link *l, const struct frame *f)
     if (!message_read_parameter_status(frame_body(f), &name, &value))
         return SHOW;
     traces_on_parameter(l, name, value, for_client);
-    return for_client || l->tells_client ? SHOW : HIDE;
+    if (!for_client && !is_news(l, name, value))
+        return HIDE;
+    l->shown = parameters_with(l->shown, name, value);
+    return SHOW;
 }
 
 /* What a client hears it hears from the listener, unless it has its server to itself. Anything else is somebody else's, from before. */

@@ -447,7 +447,6 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
 static void tell_if_idle(struct link *l, struct actions *out)
 {
     if (l->status == 'I' && l->owed.count == 0 && l->unsynced == 0 && l->client_left == 0 && l->partial.size == 0) {
-        l->tells_client = true;
         traces_tell(l, out);
     }
 }
