@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "protocol/span.h"
+#include "protocol/wire.h"
 
 enum { FRAME_HEADER_SIZE = 5, FRAME_HEAD_ENOUGH = 8192 };
 
@@ -56,7 +56,16 @@ static inline struct span frame_body(const struct frame *f)
 enum frame_result frame_next(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
                              size_t *want_out);
 
-/* The same, but a message that is not whole is FRAME_MORE whatever the table says. */
+/* The size of the message at the front of `input`, of whatever type and length; 0: it is not whole. */
+static inline size_t frame_whole_size(struct span input)
+{
+    if (input.size < FRAME_HEADER_SIZE)
+        return 0;
+    size_t length = wire_get_u32(input.data + 1);
+    return length >= 4 && length < input.size ? length + 1 : 0;
+}
+
+/* The same as frame_next(), but a message that is not whole is FRAME_MORE whatever the table says. */
 enum frame_result frame_next_whole(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
                                    size_t *want_out);
 

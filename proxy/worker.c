@@ -68,6 +68,7 @@ static void worker_destroy(struct worker *w)
     actions_free(&w->actions);
     actions_free(&w->link_actions);
     statements_free(w->statements);
+    buffer_free(&w->spare_backlog);
     counts_free(&w->counts);
     loop_destroy(&w->loop);
     config_release(w->config);

@@ -39,8 +39,9 @@ struct worker {
     struct actions link_actions; /* what links have for servers */
     struct statements *statements;
     struct pools pools;
-    unsigned number;      /* among the workers */
-    struct counts counts; /* of what has ended */
+    struct buffer spare_backlog; /* of no client at the moment */
+    unsigned number;             /* among the workers */
+    struct counts counts;        /* of what has ended */
     enum worker_phase phase;
     bool is_done;           /* it ends, and has no clients any more */
     bool patient;           /* DRAINING: who has just come may ask for something first */

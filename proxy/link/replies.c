@@ -416,6 +416,78 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
     }
 }
 
+/* --- the short way ------------------------------------------------------------------------------------------------------- */
+
+/* Between messages, with nothing under way that an ordinary one would have to look at. */
+static bool is_calm(const struct link *l)
+{
+    return !(l->copying | l->ending | l->tags_matter) && l->server_left == 0;
+}
+
+/* What the client is owed as it comes, and nothing becomes true with it; NULL: something else. */
+static struct owed *ordinary_head(const struct link *l)
+{
+    struct owed *head = owed_head(&l->owed);
+    return head != NULL && head->purpose == FOR_CLIENT && head->kind != OWED_OWN && head->change == NULL ? head : NULL;
+}
+
+static bool pop_if(struct link *l, const struct owed *head, enum owed_kind kind)
+{
+    if (head->kind == kind)
+        owed_pop(&l->owed);
+    return true;
+}
+
+static bool pass_ready(struct link *l, const struct owed *head, char status, struct actions *out)
+{
+    if (head->kind != OWED_SYNC && head->kind != OWED_QUERY)
+        return false;
+    l->status = status;
+    l->completed = 0;
+    l->shifted = 0;
+    owed_pop(&l->owed);
+    link_progress(l, out);
+    return true;
+}
+
+static bool pass_message(struct link *l, struct span message, struct actions *out)
+{
+    const struct owed *head = ordinary_head(l);
+    if (head == NULL)
+        return false;
+    switch (message.data[0]) {
+    case 'D':
+    case 'd':
+    case 't':
+        return true;
+    case 'T':
+    case 'n':
+        return pop_if(l, head, OWED_DESCRIBE);
+    case 'C':
+        return pop_if(l, head, OWED_EXECUTE);
+    case '1':
+        return pop_if(l, head, OWED_PARSE);
+    case '2':
+        return pop_if(l, head, OWED_BIND);
+    case 'Z':
+        return message.size == FRAME_HEADER_SIZE + 1 && pass_ready(l, head, message.data[FRAME_HEADER_SIZE], out);
+    default:
+        return false;
+    }
+}
+
+/* Ordinary messages at the front of `input`, as take_message() would have shown them; how many bytes they are. */
+static size_t pass_ordinary(struct link *l, struct span input, struct actions *out)
+{
+    size_t passed = 0, size;
+    if (!is_calm(l))
+        return 0;
+    while ((size = frame_whole_size(span_make(input.data + passed, input.size - passed))) > 0 &&
+           pass_message(l, span_make(input.data + passed, size), out))
+        passed += size;
+    return passed;
+}
+
 /* --- pieces --------------------------------------------------------------------------------------------------------------- */
 
 static bool own_is_due(const struct link *l)
@@ -508,7 +580,7 @@ bool link_on_server(struct link *l, struct span input, struct link_piece *piece,
     l->to_skip = 0;
     if (hand_out_own(l, piece))
         return true;
-    size_t run = 0;
+    size_t run = pass_ordinary(l, span_make(input.data + piece->skip, input.size - piece->skip), out);
     for (;;) {
         enum verdict verdict = SHOW;
         size_t at = piece->skip + run;

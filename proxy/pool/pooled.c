@@ -16,7 +16,7 @@
 #include "proxy/pool/traffic.h"
 #include "proxy/session/session.h"
 
-enum { CANCEL_CONNECT_MS = 5000 };
+enum { CANCEL_CONNECT_MS = 5000, SPARE_MAX = 16384 };
 
 static void on_pinned(void *context, const char *cause)
 {
@@ -99,6 +99,31 @@ static struct pool_server *server_of(const struct client *c)
     return (struct pool_server *)c->server;
 }
 
+/* --- the backlog -------------------------------------------------------------------------------------- */
+
+/* Its memory goes from who has waited to who waits next. */
+static void add_to_backlog(struct client *c, struct span bytes)
+{
+    struct buffer *backlog = &c->pooled->backlog, *spare = &c->worker->spare_backlog;
+    if (backlog->data == NULL) {
+        *backlog = *spare;
+        *spare = (struct buffer){ 0 };
+    }
+    buffer_append_span(backlog, bytes);
+}
+
+static void drop_backlog(struct client *c)
+{
+    struct buffer *backlog = &c->pooled->backlog, *spare = &c->worker->spare_backlog;
+    if (spare->data != NULL || backlog->capacity > SPARE_MAX) {
+        buffer_free(backlog);
+        return;
+    }
+    *spare = *backlog;
+    buffer_clear(spare);
+    *backlog = (struct buffer){ 0 };
+}
+
 /* --- taking ------------------------------------------------------------------------------------------- */
 
 void pooled_attach(struct client *c, struct pool_server *s)
@@ -113,7 +138,7 @@ static void send_backlog(struct client *c)
     struct pooled *p = c->pooled;
     link_on_client(p->link, buffer_span(&p->backlog), &c->worker->link_actions);
     pooled_flush(c);
-    buffer_free(&p->backlog);
+    drop_backlog(c);
 }
 
 /* --- waiting ------------------------------------------------------------------------------------------ */
@@ -207,7 +232,7 @@ static void take_server_for(struct client *c, struct span bytes)
         link_on_client(p->link, bytes, &c->worker->link_actions);
         return;
     }
-    buffer_append_span(&p->backlog, bytes);
+    add_to_backlog(c, bytes);
     if (!pooled_is_waiting(p))
         pooled_wait(c);
 }

@@ -5,15 +5,6 @@
  * server.c), which would have done the very same for the messages passed here. */
 #include "proxy/session/machine.h"
 
-/* A whole message at the front of `rest`: its size, header included; 0 when it is not whole. */
-static inline size_t whole_message(struct span rest)
-{
-    if (rest.size < FRAME_HEADER_SIZE)
-        return 0;
-    size_t length = wire_get_u32(rest.data + 1);
-    return length >= 4 && length < rest.size ? length + 1 : 0;
-}
-
 /* --- from the client --------------------------------------------------------------------------- */
 
 static bool has_no_deadline(const struct session *s)
@@ -166,7 +157,7 @@ size_t session_pass_client(struct session *s, struct span input)
         return 0;
     for (;;) {
         struct span rest = span_make(input.data + passed, input.size - passed);
-        size_t size = whole_message(rest);
+        size_t size = frame_whole_size(rest);
         if (size == 0 ||
             !pass_client_message(s, rest.data[0], span_make(rest.data + FRAME_HEADER_SIZE, size - FRAME_HEADER_SIZE)))
             return passed;
@@ -267,7 +258,7 @@ size_t session_pass_server(struct session *s, struct span input)
         return 0;
     for (;;) {
         struct span rest = span_make(input.data + passed, input.size - passed);
-        size_t size = whole_message(rest);
+        size_t size = frame_whole_size(rest);
         if (size == 0 || !pass_server_message(s, (char *)(uintptr_t)rest.data, size))
             return passed;
         passed += size;
