@@ -111,9 +111,9 @@ format: ## lay out all C files as .clang-format says
 format-check: ## fail if `make format` would change a file
 	@clang-format --dry-run -Werror $(C_FILES)
 
-bench: build ## select-only pgbench: direct, pgbouncer, pgatomic (OPTIONS='--help')
+bench: build ## beside pgbouncer, haproxy and no proxy (QUICK=1; PARTS='transaction idle'; OPTIONS='--help')
 	@tools/packages bench postgres
-	@python3 bench/bench.py $(OPTIONS)
+	@python3 bench/bench.py $(if $(QUICK),--quick) $(OPTIONS) $(PARTS)
 
 bench-atomic: build build/bench/relay ## round trips and latency of whole requests over a slow link (OPTIONS='--help')
 	@tools/packages bench postgres

@@ -15,8 +15,8 @@ Every request inserts its statements' rows with their transaction id, so the tab
 """
 
 import argparse
+import atexit
 import mmap
-import socket
 import statistics
 import struct
 import subprocess
@@ -24,6 +24,8 @@ import sys
 import time
 
 import harness
+from proxies import PgAtomic, wait_for_port
+from wire_client import WireClient
 
 
 class Relay:
@@ -33,8 +35,8 @@ class Relay:
         self.port = harness.free_port()
         path = harness.WORK / f"{name}.counters"
         self.process = subprocess.Popen([harness.ROOT / "build/bench/relay", str(self.port), str(upstream_port), str(delay_us), path])
-        harness.atexit.register(self.process.kill)
-        harness.wait_for_port(self.port, self.process)
+        atexit.register(self.process.kill)
+        wait_for_port(self.port, self.process)
         with open(path, "rb") as file:
             self.counters = mmap.mmap(file.fileno(), 16, prot=mmap.PROT_READ)
 
@@ -44,44 +46,6 @@ class Relay:
     def wait_until_unused(self):
         """All that was sent has arrived, and all connections are closed."""
         harness.wait_until(lambda: struct.unpack_from("Q", self.counters, 8)[0] == 0, "the connections over the slow link to close")
-
-
-class Connection:
-    """Just enough of the protocol's version 3.0 to send a Query and read up to ReadyForQuery, for a server that trusts us."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.unread = b""
-        body = struct.pack("!i", 196608) + b"user\0postgres\0database\0postgres\0\0"
-        self.socket.sendall(struct.pack("!i", len(body) + 4) + body)
-        self.read_until_ready()
-
-    def query(self, sql):
-        body = sql.encode() + b"\0"
-        self.socket.sendall(b"Q" + struct.pack("!i", len(body) + 4) + body)
-        self.read_until_ready()
-
-    def terminate(self):
-        self.socket.sendall(b"X\0\0\0\4")
-        self.socket.close()
-
-    def read_until_ready(self):
-        kind = None
-        while kind != b"Z":
-            kind, body = self.message()
-            if kind == b"E":
-                sys.exit(f"the server says: {body.replace(bytes(1), b' ').decode(errors='replace')}")
-
-    def message(self):
-        while len(self.unread) < 5 or len(self.unread) < 1 + struct.unpack_from("!i", self.unread, 1)[0]:
-            received = self.socket.recv(65536)
-            if not received:
-                sys.exit("the server closed the connection")
-            self.unread += received
-        end = 1 + struct.unpack_from("!i", self.unread, 1)[0]
-        kind, body, self.unread = self.unread[:1], self.unread[5:end], self.unread[end:]
-        return kind, body
 
 
 class System:
@@ -95,7 +59,7 @@ class System:
         self.last = last  # and behind them
         self.anew = anew  # each request has a connection of its own
         self.against = against or self
-        self.connection = Connection(port)
+        self.connection = WireClient(port)
         self.samples = {}  # statements → [(milliseconds, round trips)]
 
     def prepare(self):
@@ -103,7 +67,7 @@ class System:
         if self.anew:
             self.connection.terminate()
             self.relay.wait_until_unused()
-            self.connection = Connection(self.port)
+            self.connection = WireClient(self.port)
 
     def request(self, statements):
         if self.first:
@@ -137,7 +101,7 @@ def main():
     delay_us = int(arguments.delay * 1000)
     names = ("direct", "marked", "direct, anew", "unmarked")
     relays = {name: Relay(name, postgres.port, delay_us) for name in names}
-    proxies = {name: harness.PgAtomic(postgres, name, "mode = atomic  end = commit", relays[name].port).start()
+    proxies = {name: PgAtomic(postgres, name, "mode = atomic  end = commit", upstream_port=relays[name].port).start()
                for name in ("marked", "unmarked")}
     direct = System("direct", relays["direct"].port, relays["direct"], "BEGIN", "COMMIT")
     marked = System("marked", proxies["marked"].port, relays["marked"], "SET pgatomic.request = '/bench'",

@@ -1,4 +1,4 @@
-"""What both benchmarks share: a private PostgreSQL, the proxies in front of it, and ways to see what a process costs.
+"""What the benchmarks share: a private PostgreSQL, and ways to see what a process costs.
 
 Everything lives under build/bench, listens on loopback ports of its own, and is gone when the benchmark ends.
 """
@@ -6,11 +6,12 @@ Everything lives under build/bench, listens on loopback ports of its own, and is
 import atexit
 import os
 import pathlib
+import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "lib"))
@@ -18,19 +19,8 @@ from postgres import free_port
 from waiting import wait_until
 
 WORK = ROOT / "build" / "bench"
-PGATOMIC = os.environ.get("PGATOMIC", str(ROOT / "build/pgatomic"))
-PGBOUNCER = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+now = time.perf_counter
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def wait_for_port(port, process):
-    def listens():
-        if process.poll() is not None:
-            raise SystemExit(f"{process.args[0]} ended with status {process.returncode} before it listened; see {WORK}")
-        with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", port)) == 0
-
-    wait_until(listens, f"{process.args[0]} to listen on port {port}", seconds=60)
 
 
 def newest_client_program(name):
@@ -54,6 +44,18 @@ class Postgres:
     def stop(self):
         subprocess.run([ROOT / "tools/postgres", "stop", self.directory], check=False)
 
+    def cpu_seconds(self):
+        """Time on a CPU of all its processes, also of those that have ended."""
+        postmaster = int((self.directory / "data/postmaster.pid").read_text().split()[0])
+        seconds = cpu_seconds(postmaster)
+        for backend in pathlib.Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
+            try:
+                seconds += cpu_seconds(backend)
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it ended in the meantime, and is among these:
+        ended = pathlib.Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[13:15]
+        return seconds + sum(map(int, ended)) / CLOCK_TICKS
+
     def sql(self, text):
         """The rows of `text`, unaligned, one a line."""
         done = subprocess.run([newest_client_program("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p",
@@ -62,96 +64,22 @@ class Postgres:
         return done.stdout.split("\n")[:-1]
 
 
-class Proxy:
-    """A proxy in front of `postgres`: how it is configured and started, plainly or under valgrind."""
-
-    name = ""
-
-    def __init__(self, postgres):
-        self.postgres = postgres
-        self.port = None
-        self.process = None
-
-    def start(self, under=()):
-        self.port = free_port()
-        log = open(WORK / f"{self.name}.log", "ab")
-        self.process = subprocess.Popen([*under, *self.command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-                                        **self.privileges())
-        atexit.register(self.stop)
-        wait_for_port(self.port, self.process)
-        return self
-
-    def stop(self):
-        """Ends it and waits until it has written what it has to write."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.process = None
-        atexit.unregister(self.stop)
-
-    def write(self, suffix, text):
-        path = WORK / f"{self.name}.{suffix}"
-        path.write_text(text)
-        return str(path)
-
-    def command(self):
-        raise NotImplementedError
-
-    def privileges(self):
-        return {}
+def write_file(name, text):
+    """A file for a proxy to read, whoever it runs as."""
+    path = WORK / name
+    WORK.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
 
 
-class PgBouncer(Proxy):
-    """Debian's pgbouncer in session mode, as its own defaults have it but for logging."""
-
-    name = "pgbouncer"
-
-    def command(self):
-        # It refuses a [databases] line without a server and a client without an auth file, even with auth_type = any.
-        config = self.write("ini", f"""[databases]
-* = host=127.0.0.1 port={self.postgres.port} user=postgres
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {self.port}
-unix_socket_dir =
-auth_type = any
-pool_mode = session
-default_pool_size = 200
-max_client_conn = 1000
-ignore_startup_parameters = extra_float_digits
-log_connections = 0
-log_disconnections = 0
-stats_period = 3600
-""")
-        return [PGBOUNCER, "-q", config]
-
-    def privileges(self):
-        return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-
-
-class PgAtomic(Proxy):
-    """build/pgatomic, or PGATOMIC of the environment, with one worker and one route for everything."""
-
-    def __init__(self, postgres, name, route, upstream_port=None):
-        super().__init__(postgres)
-        self.name = name
-        self.route = route
-        self.upstream_port = upstream_port or postgres.port
-
-    def command(self):
-        config = self.write("conf", f"""listen = {{"127.0.0.1:{self.port}"}}
-workers = 1
-log {{ level = warn }}
-database "*" {{ upstream = "host=127.0.0.1 port={self.upstream_port}" }}
-route "all" {{ {self.route} }}
-""")
-        return [PGATOMIC, "run", "-c", config]
+def raise_descriptor_limit(wanted):
+    """Of this process and those that it starts from now on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+        except (ValueError, PermissionError):
+            sys.exit(f"this needs {wanted} open files, and the limit is {hard} (ulimit -Hn)")
 
 
 # What a process costs, from /proc -------------------------------------------------------------------------------------
@@ -171,10 +99,18 @@ def forget_peak_memory(pid):
 
 
 def peak_memory_kb(pid):
+    return status_kb(pid, "VmHWM")
+
+
+def memory_kb(pid):
+    return status_kb(pid, "VmRSS")
+
+
+def status_kb(pid, field):
     for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field + ":"):
             return int(line.split()[1])
-    raise ValueError(f"no VmHWM of process {pid}")
+    raise ValueError(f"no {field} of process {pid}")
 
 
 class SystemCalls:
@@ -229,10 +165,9 @@ def perf_can_count():
 def user_instructions(proxy, work):
     """User instructions that `proxy` executes from start to end while `work(proxy)` runs, counted by cachegrind."""
     output = WORK / f"{proxy.name}.cachegrind"
-    user = proxy.privileges().get("user")
     output.write_text("")
-    if user:
-        shutil.chown(output, user)
+    if proxy.user():
+        shutil.chown(output, proxy.user())
     proxy.start(["valgrind", "-q", "--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={output}"])
     try:
         work(proxy)

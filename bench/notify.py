@@ -24,6 +24,7 @@ import threading
 import time
 
 import harness
+from proxies import PgAtomic
 
 CHANNEL = "bench"
 PAYLOAD_BYTES = 10
@@ -39,19 +40,6 @@ sink "listeners" {{ type = postgres  upstream = "host=127.0.0.1 port={port} user
 """
 
 Sample = collections.namedtuple("Sample", "tps late_ms")
-
-
-class PgAtomic(harness.PgAtomic):
-    """One route that changes nothing, and listeners that are told after the commit."""
-
-    def __init__(self, postgres):
-        super().__init__(postgres, "pgatomic-notify", "mode = autocommit")
-
-    def command(self):
-        command = super().command()
-        with open(command[-1], "a") as file:
-            file.write(BLOCKS.format(channel=CHANNEL, port=self.postgres.port))
-        return command
 
 
 class Listener:
@@ -109,7 +97,7 @@ class Bench:
         for fsync in self.arguments.fsync:
             self.postgres = harness.Postgres(max_connections=300, fsync=fsync)
             self.postgres.sql("DROP TABLE IF EXISTS bench_notify; CREATE TABLE bench_notify (n int)")
-            proxy = PgAtomic(self.postgres).start()
+            proxy = PgAtomic(self.postgres, "pgatomic-notify", options=BLOCKS.format(channel=CHANNEL, port=self.postgres.port)).start()
             self.listener = Listener(self.postgres.port)
             for number in range(self.arguments.rounds):
                 self.run_round(fsync, number, {"direct": self.postgres.port, "pgatomic": proxy.port})
