@@ -48,6 +48,15 @@ static void touch(struct link *l, struct span name, bool is_default)
     *(is_default ? &t->reset : &t->set) = true;
 }
 
+/* Back to who logged in: of a client that is not pinned by having become somebody else it ends at most a SET ROLE. */
+static void on_session_authorization(struct link *l, const struct statement_state *state)
+{
+    if (state->is_default)
+        touch(l, span_of("role"), true);
+    else
+        traces_pin(l, "session authorization");
+}
+
 static void on_setting(struct link *l, const struct statement_state *state)
 {
     struct buffer name = { 0 };
@@ -55,7 +64,7 @@ static void on_setting(struct link *l, const struct statement_state *state)
     struct span text = buffer_span(&name);
     bool reported = link_server_parameter(l->server, text) != NULL;
     if (span_is(text, "session_authorization"))
-        traces_pin(l, "session authorization");
+        on_session_authorization(l, state);
     else if (!reported || state->is_default) /* else it tells */
         touch(l, text, state->is_default);
     buffer_free(&name);
