@@ -86,7 +86,7 @@ def P7_a_server_changes_hands_only_when_the_cancel_connection_has_closed(server)
             wire.send(message(b"C", b"SELECT 1\0") + READY)
 
     with Upstream(behave) as upstream:
-        blocks = f'auth {{ method = trust }}\ndatabase "*" {{ pool = transaction  pool_size = 1  upstream = "host=127.0.0.1 port={upstream.port}" }}\n'
+        blocks = f'auth {{ method = trust }}\ndatabase "*" {{ pool = transaction  pool_size = 1  upstream = "host=127.0.0.1 port={upstream.port} sslmode=disable" }}\n'
         with Proxy(0, blocks, database=False) as proxy, proxy.log_in() as one, proxy.log_in() as other:
             one.send(query("SELECT 'first'"))
             wait_until(lambda: "SELECT 'first'" in heard, "the query to arrive")
