@@ -421,7 +421,8 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
 /* Between messages, with nothing under way that an ordinary one would have to look at. */
 static bool is_calm(const struct link *l)
 {
-    return !(l->copying | l->ending | l->tags_matter) && l->server_left == 0;
+    bool busy = l->copying | l->ending | l->tags_matter | l->listens.touched | l->discarded;
+    return !busy && l->shifted == 0 && l->server_left == 0;
 }
 
 /* What the client is owed as it comes, and nothing becomes true with it; NULL: something else. */
@@ -444,9 +445,9 @@ static bool pass_ready(struct link *l, const struct owed *head, char status, str
         return false;
     l->status = status;
     l->completed = 0;
-    l->shifted = 0;
     owed_pop(&l->owed);
-    link_progress(l, out);
+    if (l->owed.count == 0)
+        on_nothing_owed(l, out);
     return true;
 }
 
@@ -466,7 +467,7 @@ static bool pass_message(struct link *l, struct span message, struct actions *ou
     case 'C':
         return pop_if(l, head, OWED_EXECUTE);
     case '1':
-        return pop_if(l, head, OWED_PARSE);
+        return head->statement == 0 && pop_if(l, head, OWED_PARSE);
     case '2':
         return pop_if(l, head, OWED_BIND);
     case 'Z':
