@@ -54,8 +54,8 @@ class Proxy(Pgatomic):
         with open(self.config, "w") as file:
             file.write(text)
 
-    def start(self):
-        super().start()
+    def start(self, *options):
+        super().start(*options)
         if self.http_port:
             wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", self.http_port)) == 0, "pgatomic to listen for HTTP")
 
@@ -76,8 +76,8 @@ class Proxy(Pgatomic):
     def wait_until_idle(self, descriptors):
         wait_until(lambda: self.descriptors() <= descriptors, f"the proxy to be back at {descriptors} descriptors")
 
-    def run(self, *arguments):
+    def run(self, *options):
         """Another one, in the foreground: its exit status and what it said."""
-        done = subprocess.run([self.binary, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False,
+        done = subprocess.run([self.binary, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False,
                               universal_newlines=True)
         return done.returncode, done.stdout
