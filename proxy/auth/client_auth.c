@@ -72,7 +72,7 @@ struct client_auth *client_auth_new(const struct client_auth_start *start)
     assert(start->method != AUTH_PASSTHROUGH && start->certificate_hash.size <= sizeof a->hash);
     a->method = start->method;
     a->user = memory_copy_span(start->user);
-    if (a->method == AUTH_SCRAM_SHA_256)
+    if (a->method == AUTH_SCRAM_SHA_256 || a->method == AUTH_MD5) /* md5 asks unknown users as SCRAM does */
         scram_verifier_mock(&a->verifier, start->mock_key, start->user);
     a->kind = judge_secret(a, start);
     a->secret = a->kind == SECRET_NONE ? NULL : memory_copy_text(start->secret);
