@@ -34,16 +34,17 @@ struct link_server {
 
 /* What becomes true when a message, or one statement of it, succeeds. Undone when it fails or is skipped. */
 struct change {
-    struct change *next;             /* of the same message, in its order */
-    size_t index;                    /* of a text: the statement that it belongs to, from 0 */
-    bool sets;                       /* `name` stands for something else already, or for nothing */
-    struct shared_statement *before; /* what it stood for, a reference; NULL: nothing */
-    uint64_t held;                   /* this statement stands on the server, unless it fails; 0: none */
-    uint64_t dropped;                /* this one is gone from the server, if it succeeds; 0: none */
-    size_t position;                 /* characters of the server's text up to here … */
-    long shift;                      /* … are so many more than of the client's */
-    char *refusal;                   /* the message of the error that comes; NULL: the server's own words */
-    const char *sqlstate;            /* of the refusal, or of the error that it stands for */
+    struct change *next;                  /* of the same message, in its order */
+    size_t index;                         /* of a text: the statement that it belongs to, from 0 */
+    bool sets;                            /* `name` stands for something else already, or for nothing */
+    struct shared_statement *before;      /* what it stood for, a reference; NULL: nothing */
+    const struct shared_statement *after; /* what it stands for; NULL: nothing */
+    uint64_t held;                        /* this statement stands on the server, unless it fails; 0: none */
+    uint64_t dropped;                     /* this one is gone from the server, if it succeeds; 0: none */
+    size_t position;                      /* characters of the server's text up to here … */
+    long shift;                           /* … are so many more than of the client's */
+    char *refusal;                        /* the message of the error that comes; NULL: the server's own words */
+    const char *sqlstate;                 /* of the refusal, or of the error that it stands for */
     char name[];
 };
 

@@ -180,6 +180,33 @@ static struct change *reversed(struct change *list)
 }
 
 /* `skipped`: the server has not even read it. A Parse that it has read and refused has destroyed the unnamed statement all the same. */
+/* A later change of the same name that is under way, and that has taken the place of what this one had made; NULL: there is none. */
+static struct change *find_later(const struct link *l, const struct owed *entry, const struct change *c)
+{
+    for (size_t i = 0; i < l->owed.count; i++) {
+        const struct owed *other = owed_at(&l->owed, i);
+        for (struct change *later = other == entry ? NULL : other->change; later != NULL; later = later->next)
+            if (later->sets && later->before == c->after && strcmp(later->name, c->name) == 0)
+                return later;
+    }
+    return NULL;
+}
+
+/* The name stands for `before` again; with a later change in its place, it would again if that failed, too. */
+static void restore(struct link *l, const struct owed *entry, struct change *c, struct shared_statement *before)
+{
+    struct change *later = find_later(l, entry, c);
+    struct shared_statement *failed;
+    if (later != NULL) {
+        failed = later->before;
+        later->before = before;
+    } else {
+        failed = handles_set(&l->handles, span_of(c->name), before);
+    }
+    if (failed != NULL)
+        statements_release(l->statements, failed);
+}
+
 static void undo_changes(struct link *l, struct owed *entry, bool skipped)
 {
     entry->change = reversed(entry->change);
@@ -189,11 +216,9 @@ static void undo_changes(struct link *l, struct owed *entry, bool skipped)
         if (!c->sets)
             continue;
         bool destroyed = !skipped && c->name[0] == '\0';
-        struct shared_statement *failed = handles_set(&l->handles, span_of(c->name), destroyed ? NULL : c->before);
+        restore(l, entry, c, destroyed ? NULL : c->before);
         if (!destroyed)
             c->before = NULL;
-        if (failed != NULL)
-            statements_release(l->statements, failed);
     }
     change_free(l, entry->change);
     entry->change = NULL;

@@ -30,6 +30,7 @@ struct change *change_handle(struct link *l, struct span name, struct shared_sta
 {
     struct change *c = change_new(name);
     c->sets = true;
+    c->after = take;
     c->before = handles_set(&l->handles, name, take);
     return c;
 }

@@ -398,7 +398,7 @@ def shell_psycopg_prepared_and_in_binary(server):
     with Console(server) as proxy, proxy.log_in(), psycopg.connect(proxy.conninfo()) as connection:
         for _ in range(8):
             (row,) = connection.execute("SHOW POOLS", binary=True, prepare=True).fetchall()
-            assert row[:4] == ("postgres", "postgres", 0, 1), row
+            assert row[:5] == ("postgres", "postgres", 0, 0, 1), row
 
 
 def shell_asyncpg_fetches(server):
