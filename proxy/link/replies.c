@@ -224,9 +224,22 @@ static void undo_changes(struct link *l, struct owed *entry, bool skipped)
     entry->change = NULL;
 }
 
+/* A later unit, which is out already, has an unnamed statement of its own. */
+static bool has_later_unnamed(const struct link *l, const struct owed *entry)
+{
+    for (size_t i = l->owed.count; i-- > 0;) {
+        const struct owed *other = owed_at(&l->owed, i);
+        if (other->unit == entry->unit)
+            return false;
+        if (other->kind == OWED_PARSE && other->unnamed)
+            return true;
+    }
+    return false;
+}
+
 static void undo(struct link *l, struct owed *entry, bool skipped)
 {
-    if (entry->unnamed) {
+    if (entry->unnamed && !has_later_unnamed(l, entry)) {
         l->has_unnamed = l->has_unnamed && entry->purpose == FOR_NOTHING;
         l->unnamed_leaves_state = l->unnamed_leaves_state && l->has_unnamed;
         l->server->unnamed_owner = skipped && entry->replaces ? l->serial : 0;
@@ -248,6 +261,7 @@ static void skip_to_sync(struct link *l, struct actions *out)
     while (count < q->count && owed_at(q, count)->kind != OWED_SYNC)
         query |= owed_at(q, count++)->kind == OWED_QUERY;
     l->skipping = count == q->count;
+    l->forgets = l->forgets && !l->skipping; /* it is skipped, too, or done */
     for (size_t i = count; i-- > 0;)
         undo(l, owed_at(q, i), i > 0);
     q->head = (q->head + count) & (q->capacity - 1);

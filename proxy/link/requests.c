@@ -429,7 +429,7 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         bool as_it_is = take_message(l, &f, out);
         if (link_is_held(l)) /* it will be looked at again */
             break;
-        l->holds = l->forgets && (f.type == 'Q' || f.type == 'S' || f.type == 'E');
+        l->holds = l->forgets && !l->skipping && (f.type == 'Q' || f.type == 'S' || f.type == 'E');
         needs_flush = l->holds && f.type == 'E';
         at += f.bytes.size;
         l->client_left = f.left;

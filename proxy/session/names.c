@@ -66,10 +66,10 @@ struct prepared *names_find(const struct names *n, struct span name)
 void names_close(struct names *n, struct span name, uint64_t unit)
 {
     for (struct prepared *p = n->prepared; p; p = p->next) {
-        if (p->closing || !span_is(name, p->name))
+        if (!span_is(name, p->name))
             continue;
         p->closing = true;
-        p->closed_in = unit;
+        p->closed_in = unit; /* the last one counts: when an earlier Close was skipped, it still comes */
     }
 }
 
