@@ -462,13 +462,12 @@ static enum session_result on_close(struct session *s, const struct frame *f)
     struct pending entry = { .kind = PENDING_CLOSE };
     if (close.kind == 'S') {
         struct prepared *p = names_find(&s->names, close.name);
-        if (p)
-            names_close(&s->names, close.name, s->unit);
+        struct prepared *closed = names_close(&s->names, close.name, s->unit);
         if (p && !p->on_server)
             return answer_empty(s, '3', p);
-        if (p) {
-            p->references++;
-            entry.prepared = p;
+        if (closed) {
+            closed->references++;
+            entry.prepared = closed;
         }
     } else {
         const struct portal *portal = names_portal(&s->names, close.name);

@@ -63,14 +63,17 @@ struct prepared *names_find(const struct names *n, struct span name)
     return NULL;
 }
 
-void names_close(struct names *n, struct span name, uint64_t unit)
+struct prepared *names_close(struct names *n, struct span name, uint64_t unit)
 {
+    struct prepared *newest = NULL;
     for (struct prepared *p = n->prepared; p; p = p->next) {
         if (!span_is(name, p->name))
             continue;
         p->closing = true;
         p->closed_in = unit; /* the last one counts: when an earlier Close was skipped, it still comes */
+        newest = newest ? newest : p;
     }
+    return newest;
 }
 
 static bool same_name(const struct prepared *p, const void *name)

@@ -73,8 +73,9 @@ struct prepared *names_prepare(struct names *n, struct span name, struct span te
 struct prepared *names_find(const struct names *n, struct span name);
 void names_forget(struct names *n, struct span name);
 void names_forget_all(struct names *n);
-/* A Close is on its way, in `unit`, of whatever has the name: of one that is not confirmed, and of what it may not have replaced. */
-void names_close(struct names *n, struct span name, uint64_t unit);
+/* A Close is on its way, in `unit`, of whatever has the name: of one that is not confirmed, and of what it may not have replaced. The
+ * newest of them, even if it was to be closed already; NULL: there is none. */
+struct prepared *names_close(struct names *n, struct span name, uint64_t unit);
 /* And it is done: with p goes what was closed together with it. */
 void names_forget_one(struct names *n, struct prepared *p);
 /* An error in `unit`: what was parsed there and not confirmed, or bound there, does not exist; what was to be closed there does. */
