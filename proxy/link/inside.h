@@ -202,6 +202,8 @@ void traces_tell(struct link *l, struct actions *out);
 /* Asks for the values of what may have changed. */
 void traces_ask(struct link *l, struct actions *out);
 void traces_answer(struct link *l, const struct frame *row);
+/* There is none: it may not be told, or the question was cancelled. */
+void traces_give_up(struct link *l);
 /* How SQL is read from now on. */
 void traces_follow_sql(struct link *l, struct span name, struct span value);
 void traces_on_parameter(struct link *l, struct span name, struct span value, bool for_client);

@@ -336,9 +336,10 @@ static enum verdict on_error(struct link *l, const struct frame *f, struct actio
     if (head == NULL || fatal)
         return SHOW;
     enum verdict verdict = tell_error(l, head, &error, f);
-    if (head->purpose == FOR_SETTINGS || head->purpose == FOR_ANSWER || head->purpose == FOR_CHANNELS ||
-        head->purpose == FOR_RESET)
+    if (head->purpose == FOR_SETTINGS || head->purpose == FOR_CHANNELS || head->purpose == FOR_RESET)
         link_fail_with(l, &error);
+    if (head->purpose == FOR_ANSWER)
+        traces_give_up(l);
     l->listens.undone = true;
     l->copying = l->copy_in = false;
     heal(l, head, &error);

@@ -86,6 +86,8 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
             return false;
         traces_note(l, text);
         replaced = sql_names_rewrite(l, text, &sql, &changes, out);
+        l->holds |=
+            l->unsynced > 0; /* when what is put in front of it fails, it is skipped, and so would be what follows */
         if (replaced)
             say_query(&sql, out);
         buffer_free(&sql);
@@ -429,7 +431,7 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         bool as_it_is = take_message(l, &f, out);
         if (link_is_held(l)) /* it will be looked at again */
             break;
-        l->holds = l->forgets && !l->skipping && (f.type == 'Q' || f.type == 'S' || f.type == 'E');
+        l->holds |= l->forgets && !l->skipping && (f.type == 'Q' || f.type == 'S' || f.type == 'E');
         needs_flush = l->holds && f.type == 'E';
         at += f.bytes.size;
         l->client_left = f.left;

@@ -174,12 +174,20 @@ static bool is_told(const struct link *l, const struct parameter *p)
     return told != NULL && strcmp(told, p->value) == 0;
 }
 
+/* Who may set what depends on the role: it is let go first and taken last. */
+static bool is_role(const char *name)
+{
+    return strcasecmp(name, "role") == 0;
+}
+
 static void append_resets(const struct link *l, struct buffer *sql)
 {
     const struct parameters *told = l->server->told;
+    if (parameters_value(told, span_of("role")) != NULL)
+        buffer_append_text(sql, "RESET ROLE;");
     for (size_t i = 0; i < parameters_count(told); i++) {
         const char *name = parameters_at(told, i)->name;
-        if (parameters_value(l->wanted, span_of(name)) != NULL)
+        if (parameters_value(l->wanted, span_of(name)) != NULL || is_role(name))
             continue;
         buffer_append_text(sql, "RESET ");
         append_name(sql, name);
@@ -189,15 +197,19 @@ static void append_resets(const struct link *l, struct buffer *sql)
 
 static void append_settings(const struct link *l, struct buffer *sql)
 {
-    const char *between = "SELECT ";
+    const char *between = "SELECT ", *role = parameters_value(l->wanted, span_of("role"));
     for (size_t i = 0; i < parameters_count(l->wanted); i++) {
         const struct parameter *p = parameters_at(l->wanted, i);
-        if (is_told(l, p) || strcasecmp(p->name, "client_encoding") == 0)
+        if (is_told(l, p) || is_role(p->name) || strcasecmp(p->name, "client_encoding") == 0)
             continue;
         buffer_append_text(sql, between);
         append_setting(l, sql, p);
         between = ",";
     }
+    if (role == NULL)
+        return;
+    buffer_append_text(sql, sql->size > 0 && between[0] == ',' ? ";SELECT " : "SELECT ");
+    append_setting(l, sql, &(struct parameter){ "role", role });
 }
 
 static bool same_text(const char *a, const char *b)
@@ -302,6 +314,14 @@ void traces_answer(struct link *l, const struct frame *row)
     }
     forget_touched(l, l->asked_count);
     l->asked_count = 0;
+}
+
+/* Nobody knows what holds now: the server stays with the client, and is reset when it goes. */
+void traces_give_up(struct link *l)
+{
+    forget_touched(l, l->asked_count);
+    l->asked_count = 0;
+    traces_pin(l, "a setting that may not be read");
 }
 
 /* --- following ------------------------------------------------------------------------------------------ */
