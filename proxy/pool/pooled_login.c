@@ -195,7 +195,8 @@ static void look_for_errors(struct client *c, struct span input)
 /* The server's word on the client's settings is in, or it is not. */
 static void look_at_link(struct client *c)
 {
-    if (c->login->pooled->failed) {
+    if (c->login->pooled->failed) { /* what holds on the server now is anybody's guess */
+        pooled_cut(c);
         send_out(c);
         client_close(c, true);
     } else if (link_error(c->pooled->link) != NULL) {

@@ -56,6 +56,8 @@ class Proxy(Pgatomic):
 
     def start(self, *options):
         super().start(*options)
+        if not options:
+            self.wait_for_log(msg="started")  # and has opened what it keeps open
         if self.http_port:
             wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", self.http_port)) == 0, "pgatomic to listen for HTTP")
 
