@@ -109,6 +109,8 @@ bool link_has_due(const struct link *l);
  * Query, and of each pipeline up to its Sync, with this error. The replies are for session_on_server(). */
 void link_refuse(struct link *l, struct span backlog, const char *sqlstate, const char *message,
                  struct buffer *replies);
+/* How many bytes at the front are the rest of a message that was refused: they go nowhere, and need no server. */
+size_t link_drop_refused(struct link *l, struct span bytes);
 
 /* Why the link cannot go on with this server, which has to be closed and the client with it (08P01 or 08006); NULL: it can. */
 const char *link_error(const struct link *l);

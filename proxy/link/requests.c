@@ -540,9 +540,18 @@ static void refuse_message(struct link *l, char type, const char *sqlstate, cons
     }
 }
 
+size_t link_drop_refused(struct link *l, struct span bytes)
+{
+    if (l->client_left == 0 || !l->client_drops)
+        return 0;
+    size_t size = l->client_left < bytes.size ? l->client_left : bytes.size;
+    l->client_left -= size;
+    return size;
+}
+
 void link_refuse(struct link *l, struct span backlog, const char *sqlstate, const char *message, struct buffer *replies)
 {
-    for (size_t at = 0; at < backlog.size;) {
+    for (size_t at = link_drop_refused(l, backlog); at < backlog.size;) {
         struct frame f;
         if (frame_next(frontend_messages, span_make(backlog.data + at, backlog.size - at), LENGTH_MAX, &f, NULL) !=
             FRAME_OK)

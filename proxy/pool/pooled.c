@@ -224,7 +224,9 @@ static bool is_farewell(struct span bytes)
 static void take_server_for(struct client *c, struct span bytes)
 {
     struct pooled *p = c->pooled;
-    if (p->cut || (is_farewell(bytes) && !pooled_is_waiting(p)))
+    size_t refused = pooled_is_waiting(p) ? 0 : link_drop_refused(p->link, bytes);
+    bytes = span_make(bytes.data + refused, bytes.size - refused);
+    if (bytes.size == 0 || p->cut || (is_farewell(bytes) && !pooled_is_waiting(p)))
         return;
     struct pool_server *s = pooled_is_waiting(p) ? NULL : pool_take(p->pool);
     if (s != NULL) {

@@ -3,6 +3,7 @@
 import psycopg
 
 from test_pool import pooled
+from wire import SYNC, message, query
 
 
 def connect(proxy, **options):
@@ -171,3 +172,43 @@ def P4_a_server_keeps_a_bounded_number_of_statements(server):
         assert 0 < value(client, "SELECT count(*) FROM pg_prepared_statements") <= 500
         for number in range(700):
             assert value(client, f"SELECT {number}", prepare=True) == number
+
+
+def P3_a_large_message_that_is_refused_takes_nothing_with_it(server):
+    with pooled(server, pool_size=1, queue_timeout="300ms") as proxy:
+        holder, client = proxy.log_in(), proxy.log_in()
+        big = b"x" * 3_000_000
+        bind = message(b"B", b"\0\0\0\0\0\1" + len(big).to_bytes(4, "big") + big + b"\0\0")
+        pipeline = message(b"P", b"\0SELECT length($1::text)\0\0\0") + bind + message(b"E", b"\0\0\0\0\0") + SYNC
+        holder.ask("BEGIN")
+        client.send(pipeline)
+        kinds = [kind for kind, _ in client.read_until(b"Z")]
+        assert kinds == [b"E", b"Z"], kinds
+        holder.ask("COMMIT")
+        assert client.value("SELECT 'still here'") == "still here"
+        client.send(pipeline)
+        assert [body for kind, body in client.read_until(b"Z") if kind == b"D"] == [b"\0\1\0\0\0\x073000000"]
+        assert holder.value("SELECT 1") == "1"
+
+
+def P4_what_follows_a_query_whose_preparation_fails_is_answered(server):
+    server.create_database("preparing", "CREATE TABLE t AS SELECT 1 AS a")
+    with pooled(server, pool_size=2) as proxy:
+        first, second = proxy.log_in(database="preparing"), proxy.log_in(database="preparing")
+        first.ask("PREPARE p AS SELECT a FROM t")
+        here = first.value("SELECT pg_backend_pid()")
+        second.ask("BEGIN")
+        if second.value("SELECT pg_backend_pid()") != here:  # take the one that knows p
+            third = proxy.log_in(database="preparing")
+            third.ask("BEGIN")
+            assert third.value("SELECT pg_backend_pid()") == here
+            second.ask("DROP TABLE t")
+            second.ask("COMMIT")
+        else:
+            second.ask("DROP TABLE t")
+            second.ask("COMMIT")
+            third = proxy.log_in(database="preparing")
+            third.ask("BEGIN")
+        first.send(query("EXECUTE p") + query("SELECT 2") + query("SELECT 3"))
+        kinds = [[kind for kind, _ in first.read_until(b"Z")] for _ in range(3)]
+        assert kinds == [[b"E", b"Z"], [b"T", b"D", b"C", b"Z"], [b"T", b"D", b"C", b"Z"]], kinds
