@@ -311,8 +311,13 @@ static void deliver_kafka(void *sink, struct delivery *d)
     *r = (struct record){ .delivery = d };
     TAILQ_INSERT_TAIL(&s->records, r, links);
     rd_kafka_resp_err_t error = produce(s, topic, r);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
+    char reason[REASON_SIZE];
+    if (error == RD_KAFKA_RESP_ERR__FATAL) { /* not heard of yet: what lies behind it */
+        rd_kafka_fatal_error(s->producer, reason, sizeof reason);
+        settle(s, r, DELIVERY_FAILED, reason);
+    } else if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         settle(s, r, DELIVERY_FAILED, rd_kafka_err2str(error));
+    }
 }
 
 static void *open_kafka(const struct sink *config, const struct sink_host *host)
