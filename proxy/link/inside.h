@@ -216,6 +216,8 @@ void traces_free(struct link *l);
 
 /* Whether the message with this text has to wait until the listener hears its channels. When they are heard it does not. */
 bool listens_hold(struct link *l, struct span text);
+/* That message waits. */
+bool listens_are_awaited(const struct link *l);
 /* A LISTEN or UNLISTEN goes to the server. */
 void listens_note(struct link *l, const struct statement_state *state);
 /* A DO block may listen to anything. */

@@ -83,7 +83,8 @@ void link_on_client(struct link *l, struct span bytes, struct actions *out);
 
 /* Once for each on_listen(); the last one lets what was held go on to the server: to_server of `out`. */
 void link_on_listening(struct link *l, bool ok, struct actions *out);
-/* A message waits for that, and all that comes behind it is kept: no more should be read. */
+/* A message waits for that, or for the end of what came before it (a DISCARD ALL, say), and all that comes behind it is kept: no more
+ * should be read. */
 bool link_is_held(const struct link *l);
 /* What the client hears from the listener may be told to it now: it is between transactions, and no reply is owed to it. */
 bool link_is_between(const struct link *l);

@@ -135,7 +135,7 @@ void listens_note(struct link *l, const struct statement_state *state)
     }
 }
 
-bool link_is_held(const struct link *l)
+bool listens_are_awaited(const struct link *l)
 {
     return l->listens.awaited > 0;
 }

@@ -252,7 +252,7 @@ static void undo(struct link *l, struct owed *entry, bool skipped)
 }
 
 /* The server skips what was sent up to the next Sync, a Query too: one that follows on words of our own has no Sync of the client's to wait
- * for, and gets one. */
+ * for, and gets one. So does that of a client that has gone. */
 static void skip_to_sync(struct link *l, struct actions *out)
 {
     struct owed_queue *q = &l->owed;
@@ -266,7 +266,9 @@ static void skip_to_sync(struct link *l, struct actions *out)
         undo(l, owed_at(q, i), i > 0);
     q->head = (q->head + count) & (q->capacity - 1);
     q->count -= count;
-    if (l->skipping && own && query)
+    if (l->skipping && l->ending)
+        link_say_sync(l, FOR_NOTHING, out);
+    else if (l->skipping && own && query)
         link_say_sync(l, FOR_CLIENT, out);
 }
 

@@ -261,7 +261,7 @@ static bool on_bind(struct link *l, const struct frame *f, struct actions *out)
     bool readable = message_read_bind(frame_body(f), &m);
     if (readable)
         t = find_target(l, m.statement, out);
-    if (link_is_held(l))
+    if (listens_are_awaited(l))
         return false;
     struct owed *entry = owed_push(&l->owed, OWED_BIND, FOR_CLIENT);
     entry->statement = t.id;
@@ -280,7 +280,7 @@ static bool on_describe(struct link *l, const struct frame *f, struct actions *o
     struct target t = { 0 };
     if (message_read_named(frame_body(f), &m) && m.kind == 'S')
         t = find_target(l, m.name, out);
-    if (link_is_held(l))
+    if (listens_are_awaited(l))
         return false;
     struct owed *entry = owed_push(&l->owed, OWED_DESCRIBE, FOR_CLIENT);
     entry->statement = t.id;
@@ -429,7 +429,7 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         }
         l->client_drops = false;
         bool as_it_is = take_message(l, &f, out);
-        if (link_is_held(l)) /* it will be looked at again */
+        if (listens_are_awaited(l)) /* it will be looked at again */
             break;
         l->holds |= l->forgets && !l->skipping && (f.type == 'Q' || f.type == 'S' || f.type == 'E');
         needs_flush = l->holds && f.type == 'E';
@@ -475,21 +475,28 @@ static void complete_partial(struct link *l, struct span bytes, struct actions *
         buffer_free(&l->partial);
 }
 
+bool link_is_held(const struct link *l)
+{
+    return l->holds || listens_are_awaited(l);
+}
+
 void link_on_client(struct link *l, struct span bytes, struct actions *out)
 {
-    if (l->holds || link_is_held(l)) {
+    if (link_is_held(l)) {
         buffer_append_span(&l->partial, bytes);
         return;
     }
     if (l->wanted != l->server->told)
         tell_if_idle(l, out);
-    size_t used = l->client_left > 0 ? pass_rest(l, bytes, out) : 0;
-    bytes = span_make(bytes.data + used, bytes.size - used);
+    if (l->client_left > 0) {
+        size_t rest = pass_rest(l, bytes, out);
+        bytes = span_make(bytes.data + rest, bytes.size - rest);
+    }
     if (l->partial.size > 0) {
         complete_partial(l, bytes, out);
         return;
     }
-    used = take_messages(l, bytes, out);
+    size_t used = bytes.size > 0 ? take_messages(l, bytes, out) : 0;
     if (used < bytes.size)
         buffer_append_span(&l->partial, span_make(bytes.data + used, bytes.size - used));
 }

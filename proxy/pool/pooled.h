@@ -55,7 +55,7 @@ cancel_aim pooled_aim;
 void pooled_hear_due(struct client *c);
 /* Lets go of the server. */
 void pooled_release(struct client *c);
-/* Nothing more of the client is looked at: it waits for a server, or for the listener. */
+/* Nothing more of the client is looked at: it waits for a server, for the listener, or for an answer. */
 static inline bool pooled_is_held(const struct pooled *p)
 {
     return pooled_is_waiting(p) || link_is_held(p->link);

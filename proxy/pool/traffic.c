@@ -415,12 +415,13 @@ static void defer_inside_message(struct client *c)
     }
 }
 
-/* The end of every batch but the client's own: something has changed, so what the session would not take is offered again. */
+/* The end of every batch but the client's own: something has changed, so what the session would not take is offered again, unless what
+ * would become of it has to wait still. */
 void traffic_resume(struct client *c)
 {
     struct span kept = conn_kept(&c->conn);
     size_t used = 0;
-    bool was_held = c->held;
+    bool was_held = c->held && (c->pooled == NULL || !pooled_is_held(c->pooled));
     defer_inside_message(c);
     if (was_held) {
         c->held = false;
@@ -507,7 +508,7 @@ static void on_server_bytes(struct client *c, struct span input)
     conn_keep(&s->conn, input, used);
 }
 
-/* Who waits for a server, or for the listener, is not listened to, but for the end of it. */
+/* Who waits for a server, for the listener, or for an answer is not listened to, but for the end of it. */
 static void hold_input(struct client *c, struct span input)
 {
     c->held = true;

@@ -282,3 +282,30 @@ def R15_prepared_statements_without_end_are_refused_and_the_connection_lives_on(
         client.send(prepare("more", "COMMIT") + SYNC)
         assert [kind for kind, _ in client.read_until(b"Z")] == [b"1", b"Z"]
         assert client.value("SELECT 7") == "7"
+
+
+POOL = """
+auth {{ method = trust }}
+database "postgres" {{ upstream = "host={0.directory} port={0.port}"  pool = transaction }}
+"""
+
+
+def P2_a_client_that_streams_behind_a_statement_that_waits_is_not_read(server):
+    """DISCARD ALL holds up what comes behind it, here until another session lets go of a lock."""
+    server.sql("CREATE TABLE held_up (i int)")
+    with Proxy(server, POOL.format(server), database=False) as proxy, proxy.log_in() as owner, proxy.log_in() as client:
+        owner.send(query("BEGIN; LOCK TABLE held_up"))
+        owner.read_until(b"Z")
+        client.send(query("SELECT count(*) FROM held_up") + query("DISCARD ALL"))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'held_up'::regclass"
+        wait_until(lambda: server.sql(waiting) == [["1"]], "the lock to be waited for")
+        before = proxy.memory_kb()
+        pump = Pump(client, [query("/*" + "x" * 100_000 + "*/")] * 300)
+        wait_until_blocked(lambda: pump.sent)
+        assert not pump.done
+        assert proxy.memory_kb() - before < SLACK_KB
+        owner.send(query("ROLLBACK"))
+        owner.read_until(b"Z")
+        for _ in range(302):
+            assert client.read_until(b"Z")[-1] == (b"Z", b"I")
+        wait_until(lambda: pump.done, "all of it to be sent")
