@@ -126,6 +126,25 @@ static enum verdict on_complete(struct link *l, const struct frame *f)
     return verdict;
 }
 
+/* --- replies of the link's own ---------------------------------------------------------------------------------------- */
+
+static bool own_is_due(const struct link *l)
+{
+    const struct owed *head = owed_head(&l->owed);
+    return head != NULL && head->kind == OWED_OWN;
+}
+
+/* The replies of the link's own at the head, into link->own. */
+static void give_own(struct link *l)
+{
+    while (own_is_due(l)) {
+        struct owed *head = owed_head(&l->owed);
+        message_add_empty(&l->own, head->reply);
+        confirm(l, head);
+        owed_pop(&l->owed);
+    }
+}
+
 /* --- ReadyForQuery ---------------------------------------------------------------------------------------------- */
 
 static void on_nothing_owed(struct link *l, struct actions *out)
@@ -159,6 +178,8 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
     confirm(l, head);
     l->completed = 0;
     owed_pop(&l->owed);
+    if (l->ending) /* nothing may come behind them that they would go with */
+        give_own(l);
     if (l->owed.count == 0)
         on_nothing_owed(l, out);
     return verdict;
@@ -532,23 +553,6 @@ static size_t pass_ordinary(struct link *l, struct span input, struct actions *o
 }
 
 /* --- pieces --------------------------------------------------------------------------------------------------------------- */
-
-static bool own_is_due(const struct link *l)
-{
-    const struct owed *head = owed_head(&l->owed);
-    return head != NULL && head->kind == OWED_OWN;
-}
-
-/* The replies of the link's own at the head, into link->own. */
-static void give_own(struct link *l)
-{
-    while (own_is_due(l)) {
-        struct owed *head = owed_head(&l->owed);
-        message_add_empty(&l->own, head->reply);
-        confirm(l, head);
-        owed_pop(&l->owed);
-    }
-}
 
 bool link_has_due(const struct link *l)
 {
