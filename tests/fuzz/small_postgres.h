@@ -1,0 +1,589 @@
+/* A PostgreSQL that is small enough to be right: the order of replies, transactions, a few settings that roll back with them, prepared
+ * statements by name, LISTEN, COPY, and what it is to DISCARD ALL. Of other statements it knows that they answer SELECT 1.
+ *
+ * It reads SQL by its first words, in capitals, which is how the link and the texts of the fuzz target write it. */
+#ifndef TESTS_FUZZ_SMALL_POSTGRES_H
+#define TESTS_FUZZ_SMALL_POSTGRES_H
+
+#include "protocol/message.h"
+#include "tests/fuzz/fuzz.h"
+
+enum { SETTINGS = 3, VALUE_SIZE = 24, NAMES_MAX = 300 };
+
+static const char *const setting_names[SETTINGS] = { "a.x", "a.y", "application_name" };
+enum { REPORTED = 2 /* application_name */ };
+
+/* What a session has, and gives back when its transaction is rolled back. */
+struct session_state {
+    char value[SETTINGS][VALUE_SIZE]; /* "": the default */
+    bool listens;
+    bool dirty; /* something that only DISCARD ALL takes away */
+};
+
+struct named {
+    char *name, *text;
+    bool portal;
+};
+
+struct small_postgres {
+    struct buffer unread; /* what it was sent and has not looked at */
+    struct buffer output; /* its replies; the first `flushed` bytes have left */
+    size_t flushed;
+    struct buffer query;  /* what is left of the string that is being answered */
+    bool in_query, alone; /* alone: the string is a single statement */
+    bool copy_in, skipping;
+    char status;
+    struct session_state now, before,
+        told; /* before: at the beginning of the transaction; told: as its client was told */
+    bool ever_set[SETTINGS];
+    struct named names[NAMES_MAX];
+    size_t name_count;
+    struct span choices; /* what befalls the next statements; none left: they succeed */
+};
+
+/* Nothing was sent to it that is not answered, and no transaction is open. */
+static bool small_postgres_is_idle(const struct small_postgres *v)
+{
+    return v->unread.size == 0 && v->output.size == 0 && !v->in_query && !v->copy_in && !v->skipping &&
+           v->status == 'I';
+}
+
+/* --- names ----------------------------------------------------------------------------------------- */
+
+static char *copy_text(struct span s)
+{
+    char *copy = malloc(s.size + 1);
+    MUST(copy);
+    if (s.size > 0)
+        memcpy(copy, s.data, s.size);
+    copy[s.size] = '\0';
+    return copy;
+}
+
+static struct named *find_named(struct small_postgres *v, struct span name, bool portal)
+{
+    for (size_t i = 0; i < v->name_count; i++)
+        if (v->names[i].portal == portal && span_is(name, v->names[i].name))
+            return &v->names[i];
+    return NULL;
+}
+
+static void drop_named(struct small_postgres *v, struct named *n)
+{
+    free(n->name);
+    free(n->text);
+    *n = v->names[--v->name_count];
+}
+
+static void drop_all_named(struct small_postgres *v, bool portals_only)
+{
+    for (size_t i = v->name_count; i-- > 0;)
+        if (!portals_only || v->names[i].portal)
+            drop_named(v, &v->names[i]);
+}
+
+/* False: there is one of that name, or no room. The unnamed one is replaced. */
+static bool add_named(struct small_postgres *v, struct span name, struct span text, bool portal)
+{
+    struct named *known = find_named(v, name, portal);
+    if (known && name.size > 0)
+        return false;
+    struct named made = { copy_text(name), copy_text(text), portal };
+    if (known)
+        drop_named(v, known);
+    MUST(v->name_count < NAMES_MAX);
+    v->names[v->name_count++] = made;
+    return true;
+}
+
+/* --- replies ----------------------------------------------------------------------------------------- */
+
+static unsigned choose(struct small_postgres *v)
+{
+    if (v->choices.size == 0)
+        return 0;
+    unsigned choice = (unsigned char)v->choices.data[0];
+    v->choices = span_make(v->choices.data + 1, v->choices.size - 1);
+    return choice;
+}
+
+static void say_error(struct small_postgres *v, const char *sqlstate)
+{
+    message_add_error(&v->output, &(struct message_fault){ "ERROR", sqlstate, span_of("no"), { 0 }, { 0 } });
+    v->flushed = v->output.size;
+}
+
+static void say_ready(struct small_postgres *v)
+{
+    const char *value = v->now.value[REPORTED];
+    if (strcmp(value, v->told.value[REPORTED]) != 0)
+        message_add_parameter_status(&v->output, span_of(setting_names[REPORTED]), span_of(value));
+    v->told = v->now;
+    if (v->status == 'I') {
+        v->before = v->now;
+        drop_all_named(v, true);
+    }
+    message_add_ready(&v->output, v->status);
+    v->flushed = v->output.size;
+    v->in_query = v->skipping = false;
+}
+
+static bool fail(struct small_postgres *v, const char *sqlstate)
+{
+    say_error(v, sqlstate);
+    if (v->status == 'I')
+        v->now = v->before;
+    else
+        v->status = 'E';
+    if (v->in_query)
+        say_ready(v);
+    else
+        v->skipping = true;
+    return false;
+}
+
+static bool complete(struct small_postgres *v, const char *tag)
+{
+    message_add_command_complete(&v->output, span_of(tag));
+    return true;
+}
+
+/* --- statements -------------------------------------------------------------------------------------- */
+
+static bool starts(struct span text, const char *words)
+{
+    size_t size = strlen(words);
+    return text.size >= size && memcmp(text.data, words, size) == 0;
+}
+
+static struct span behind(struct span text, size_t size)
+{
+    return span_make(text.data + size, text.size - size);
+}
+
+/* The next word or literal, without its quotes; those inside a name go as well. False: there is none. */
+static bool next_word(struct span *text, char word[VALUE_SIZE * 2])
+{
+    static const char between[] = " =(),;E";
+    size_t size = 0;
+    while (text->size > 0 && strchr(between, text->data[0]) != NULL && text->data[0] != '\0')
+        *text = behind(*text, 1);
+    bool literal = text->size > 0 && text->data[0] == '\'';
+    if (literal)
+        *text = behind(*text, 1);
+    bool any = literal || text->size > 0;
+    for (; text->size > 0; *text = behind(*text, 1)) {
+        char c = text->data[0];
+        if (literal ? c == '\'' : strchr(" =(),;", c) != NULL)
+            break;
+        if (c != '"' && size + 1 < VALUE_SIZE * 2)
+            word[size++] = c;
+    }
+    if (literal && text->size > 0)
+        *text = behind(*text, 1);
+    word[size] = '\0';
+    return any;
+}
+
+static void set(struct small_postgres *v, const char *name, const char *value)
+{
+    for (size_t i = 0; i < SETTINGS; i++) {
+        if (strcmp(name, setting_names[i]) != 0)
+            continue;
+        snprintf(v->now.value[i], VALUE_SIZE, "%s", value);
+        v->ever_set[i] |= value[0] != '\0';
+    }
+}
+
+static bool run_set(struct small_postgres *v, struct span text)
+{
+    char name[VALUE_SIZE * 2], value[VALUE_SIZE * 2] = "";
+    if (next_word(&text, name))
+        next_word(&text, value);
+    if (strcmp(name, "SESSION") == 0)
+        v->now.dirty = true;
+    set(v, name, value);
+    return complete(v, "SET");
+}
+
+static bool run_reset(struct small_postgres *v, struct span text)
+{
+    char name[VALUE_SIZE * 2];
+    next_word(&text, name);
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (strcmp(name, "ALL") == 0 || strcmp(name, setting_names[i]) == 0)
+            v->now.value[i][0] = '\0';
+    return complete(v, "RESET");
+}
+
+/* SELECT pg_catalog.set_config('a', 'b', false), … */
+static bool run_set_config(struct small_postgres *v, struct span text)
+{
+    char function[VALUE_SIZE * 2], name[VALUE_SIZE * 2], value[VALUE_SIZE * 2], local[VALUE_SIZE * 2];
+    while (next_word(&text, function) && next_word(&text, name) && next_word(&text, value) && next_word(&text, local))
+        set(v, name, value);
+    return complete(v, "SELECT 1");
+}
+
+static void add_column(struct small_postgres *v, struct buffer *row, const char *name)
+{
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const char *value = v->now.value[i];
+        if (strcmp(name, setting_names[i]) != 0 || (i != REPORTED && !v->ever_set[i]))
+            continue;
+        buffer_append_u32(row, (uint32_t)strlen(value));
+        buffer_append_text(row, value);
+        return;
+    }
+    buffer_append_u32(row, UINT32_MAX);
+}
+
+/* SELECT pg_catalog.current_setting('a', true), … */
+static bool run_current_setting(struct small_postgres *v, struct span text)
+{
+    char function[VALUE_SIZE * 2], name[VALUE_SIZE * 2], missing[VALUE_SIZE * 2];
+    struct buffer columns = { 0 };
+    uint16_t count = 0;
+    for (; next_word(&text, function) && next_word(&text, name) && next_word(&text, missing); count++)
+        add_column(v, &columns, name);
+    message_add_row_description(&v->output, span_of("c"), 25, -1, 0);
+    buffer_append_u8(&v->output, 'D');
+    buffer_append_u32(&v->output, (uint32_t)columns.size + 6);
+    buffer_append_u16(&v->output, count);
+    buffer_append_span(&v->output, buffer_span(&columns));
+    buffer_free(&columns);
+    return complete(v, "SELECT 1");
+}
+
+static bool run_prepare(struct small_postgres *v, struct span text)
+{
+    char name[VALUE_SIZE * 2];
+    next_word(&text, name);
+    return add_named(v, span_of(name), span_of("SELECT 1"), false) ? complete(v, "PREPARE") : fail(v, "42P05");
+}
+
+static bool run_execute(struct small_postgres *v, struct span text)
+{
+    char name[VALUE_SIZE * 2];
+    next_word(&text, name);
+    return find_named(v, span_of(name), false) ? complete(v, "SELECT 1") : fail(v, "26000");
+}
+
+static bool run_deallocate(struct small_postgres *v, struct span text)
+{
+    char name[VALUE_SIZE * 2];
+    next_word(&text, name);
+    struct named *known = find_named(v, span_of(name), false);
+    if (strcmp(name, "ALL") == 0) {
+        for (size_t i = v->name_count; i-- > 0;)
+            if (!v->names[i].portal)
+                drop_named(v, &v->names[i]);
+        return complete(v, "DEALLOCATE ALL");
+    }
+    if (!known)
+        return fail(v, "26000");
+    drop_named(v, known);
+    return complete(v, "DEALLOCATE");
+}
+
+static bool run_discard_all(struct small_postgres *v)
+{
+    if (v->status != 'I' || !v->alone)
+        return fail(v, "25001");
+    v->now = v->before = (struct session_state){ 0 };
+    drop_all_named(v, false);
+    return complete(v, "DISCARD ALL");
+}
+
+static bool run_end(struct small_postgres *v, bool commits, bool fails)
+{
+    bool undone = !commits || fails || v->status == 'E';
+    if (undone)
+        v->now = v->before;
+    v->before = v->now;
+    v->status = 'I';
+    return fails ? fail(v, "40001") : complete(v, undone ? "ROLLBACK" : "COMMIT");
+}
+
+static bool run_listen(struct small_postgres *v, bool listens)
+{
+    v->now.listens = listens;
+    return complete(v, listens ? "LISTEN" : "UNLISTEN");
+}
+
+static bool run_channels(struct small_postgres *v)
+{
+    message_add_row_description(&v->output, span_of("c"), 25, -1, 0);
+    if (v->now.listens)
+        message_add_data_row(&v->output, span_of("news"));
+    return complete(v, "SELECT 1");
+}
+
+static bool run_copy(struct small_postgres *v)
+{
+    buffer_append(&v->output, "G\0\0\0\7\0\0\0", 8);
+    v->flushed = v->output.size;
+    v->copy_in = true;
+    return false;
+}
+
+static bool run_begin(struct small_postgres *v)
+{
+    v->status = 'T';
+    return complete(v, "BEGIN");
+}
+
+/* What nobody's bad luck befalls: the link may count on it. */
+static bool is_sure(struct span text)
+{
+    static const char *const sure[] = { "SELECT pg_catalog.", "RESET", "UNLISTEN", "ROLLBACK", "DISCARD" };
+    for (size_t i = 0; i < sizeof sure / sizeof sure[0]; i++)
+        if (starts(text, sure[i]))
+            return true;
+    return false;
+}
+
+/* True: it is answered, and did not fail. */
+static bool run(struct small_postgres *v, struct span text)
+{
+    bool commits = starts(text, "COMMIT"), back = starts(text, "ROLLBACK TO");
+    bool ends = commits || (starts(text, "ROLLBACK") && !back);
+    bool unlucky = choose(v) % 16 == 1 && !is_sure(text);
+    if (ends)
+        return run_end(v, commits, unlucky);
+    if (back) {
+        v->status = v->status == 'I' ? 'I' : 'T';
+        return complete(v, "ROLLBACK");
+    }
+    if (unlucky || v->status == 'E' || starts(text, "FAIL"))
+        return fail(v, v->status == 'E' ? "25P02" : "42601");
+    static const char set_config[] = "SELECT pg_catalog.set_config", current[] = "SELECT pg_catalog.current_setting";
+    if (starts(text, "BEGIN"))
+        return run_begin(v);
+    if (starts(text, "SET "))
+        return run_set(v, behind(text, 4));
+    if (starts(text, "RESET "))
+        return run_reset(v, behind(text, 6));
+    if (starts(text, set_config))
+        return run_set_config(v, behind(text, 7));
+    if (starts(text, current))
+        return run_current_setting(v, behind(text, 7));
+    if (starts(text, "SELECT pg_catalog.pg_listening_channels"))
+        return run_channels(v);
+    if (starts(text, "PREPARE "))
+        return run_prepare(v, behind(text, 8));
+    if (starts(text, "EXECUTE "))
+        return run_execute(v, behind(text, 8));
+    if (starts(text, "DEALLOCATE "))
+        return run_deallocate(v, behind(text, 11));
+    if (starts(text, "DISCARD ALL"))
+        return run_discard_all(v);
+    if (starts(text, "LISTEN") || starts(text, "UNLISTEN"))
+        return run_listen(v, text.data[0] == 'L');
+    if (starts(text, "COPY"))
+        return run_copy(v);
+    v->now.dirty |= starts(text, "CREATE TEMP");
+    return complete(v, "SELECT 1");
+}
+
+/* --- messages ---------------------------------------------------------------------------------------- */
+
+/* Cuts the next statement off what is left of the string. */
+static bool cut_statement(struct buffer *query, struct buffer *out)
+{
+    size_t from = 0, to;
+    while (from < query->size && (query->data[from] == ' ' || query->data[from] == ';'))
+        from++;
+    for (to = from; to < query->size && query->data[to] != ';';)
+        to++;
+    buffer_clear(out);
+    if (to > from)
+        buffer_append(out, query->data + from, to - from);
+    buffer_consume(query, to);
+    return out->size > 0;
+}
+
+static void go_on_with_query(struct small_postgres *v)
+{
+    struct buffer statement = { 0 };
+    bool goes_on = true;
+    while (v->in_query && goes_on && cut_statement(&v->query, &statement))
+        goes_on = run(v, buffer_span(&statement));
+    buffer_free(&statement);
+    if (v->in_query && goes_on)
+        say_ready(v);
+}
+
+static void read_query(struct small_postgres *v, struct span body)
+{
+    struct span text;
+    v->in_query = true;
+    if (!message_read_query(body, &text)) {
+        fail(v, "08P01");
+        return;
+    }
+    buffer_clear(&v->query);
+    buffer_append_span(&v->query, text);
+    v->alone = memchr(text.data, ';', text.size) == NULL;
+    if (text.size == 0)
+        message_add_empty(&v->output, 'I');
+    go_on_with_query(v);
+}
+
+static bool read_parse(struct small_postgres *v, struct span body)
+{
+    struct message_parse m;
+    if (!message_read_parse(body, &m))
+        return fail(v, "08P01");
+    if (choose(v) % 16 == 1 || starts(m.text, "FAIL PARSE"))
+        return fail(v, "42601");
+    if (!add_named(v, m.name, m.text, false))
+        return fail(v, "42P05");
+    message_add_empty(&v->output, '1');
+    return true;
+}
+
+static bool read_bind(struct small_postgres *v, struct span body)
+{
+    struct message_bind m;
+    if (!message_read_bind(body, &m))
+        return fail(v, "08P01");
+    struct named *s = find_named(v, m.statement, false);
+    if (!s)
+        return fail(v, "26000");
+    char *text = copy_text(span_of(s->text));
+    bool added = add_named(v, m.portal, span_of(text), true);
+    free(text);
+    if (!added)
+        return fail(v, "42P03");
+    message_add_empty(&v->output, '2');
+    return true;
+}
+
+static bool read_execute(struct small_postgres *v, struct span body)
+{
+    struct message_execute m;
+    struct named *p = message_read_execute(body, &m) ? find_named(v, m.portal, true) : NULL;
+    if (!p)
+        return fail(v, "34000");
+    char *text = copy_text(span_of(p->text));
+    v->alone = true;
+    bool ran = run(v, span_of(text));
+    free(text);
+    return ran;
+}
+
+static bool read_describe(struct small_postgres *v, struct span body)
+{
+    static const uint32_t none[1];
+    struct message_named m;
+    if (!message_read_named(body, &m))
+        return fail(v, "08P01");
+    if (!find_named(v, m.name, m.kind == 'P'))
+        return fail(v, m.kind == 'P' ? "34000" : "26000");
+    if (m.kind == 'S')
+        message_add_parameter_description(&v->output, none, 0);
+    message_add_empty(&v->output, 'n');
+    return true;
+}
+
+static bool read_close(struct small_postgres *v, struct span body)
+{
+    struct message_named m;
+    if (!message_read_named(body, &m))
+        return fail(v, "08P01");
+    struct named *known = find_named(v, m.name, m.kind == 'P');
+    if (known)
+        drop_named(v, known);
+    message_add_empty(&v->output, '3');
+    return true;
+}
+
+static void read_in_copy(struct small_postgres *v, char type)
+{
+    if (type == 'd' || type == 'S' || type == 'H')
+        return;
+    v->copy_in = false;
+    if (type != 'c') {
+        fail(v, "57014");
+        return;
+    }
+    complete(v, "COPY 1");
+    if (v->in_query)
+        go_on_with_query(v);
+}
+
+static void read_message(struct small_postgres *v, const struct frame *f)
+{
+    struct span body = frame_body(f);
+    if (v->copy_in) {
+        read_in_copy(v, f->type);
+        return;
+    }
+    if (v->skipping && f->type != 'S')
+        return;
+    switch (f->type) {
+    case 'S':
+        say_ready(v);
+        return;
+    case 'Q':
+        read_query(v, body);
+        return;
+    case 'F':
+        buffer_append(&v->output, "V\0\0\0\10\377\377\377\377", 9);
+        say_ready(v);
+        return;
+    case 'H':
+        v->flushed = v->output.size;
+        return;
+    case 'P':
+        read_parse(v, body);
+        return;
+    case 'B':
+        read_bind(v, body);
+        return;
+    case 'D':
+        read_describe(v, body);
+        return;
+    case 'E':
+        read_execute(v, body);
+        return;
+    case 'C':
+        read_close(v, body);
+        return;
+    default: /* the data of a COPY that has failed */
+        return;
+    }
+}
+
+/* Reads all that it was sent. */
+static void small_postgres_answer(struct small_postgres *v, struct span choices)
+{
+    struct frame f;
+    enum frame_result result;
+    v->choices = choices;
+    while ((result = frame_next_whole(frontend_messages, buffer_span(&v->unread), INT32_MAX, &f, NULL)) == FRAME_OK) {
+        char *copy = copy_text(f.bytes);
+        f.bytes = span_make(copy, f.bytes.size);
+        buffer_consume(&v->unread, f.bytes.size);
+        read_message(v, &f);
+        free(copy);
+    }
+    MUST(result == FRAME_MORE);
+}
+
+static void small_postgres_init(struct small_postgres *v)
+{
+    *v = (struct small_postgres){ .status = 'I' };
+}
+
+static void small_postgres_reset(struct small_postgres *v)
+{
+    drop_all_named(v, false);
+    buffer_free(&v->unread);
+    buffer_free(&v->output);
+    buffer_free(&v->query);
+    small_postgres_init(v);
+}
+
+#endif
