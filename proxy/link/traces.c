@@ -151,10 +151,22 @@ static void append_name(struct buffer *b, const char *name)
 static void append_setting(const struct link *l, struct buffer *b, const struct parameter *p)
 {
     buffer_append_text(b, "pg_catalog.set_config(");
-    append_literal(b, span_of(p->name), NULL);
+    append_literal(b, span_of(p->name), l->sql.encoding);
     buffer_append_text(b, ",");
     append_literal(b, span_of(p->value), l->sql.encoding);
     buffer_append_text(b, ",false)");
+}
+
+/* The server reads this in the encoding that it had before, of which nothing is known here: a byte that is no ASCII might swallow the one
+ * behind it. No encoding's name has such bytes. */
+static void append_encoding(struct buffer *b, const char *name)
+{
+    buffer_append_text(b, "SELECT pg_catalog.set_config(E'client_encoding',E'");
+    for (; *name != '\0'; name++) {
+        bool is_plain = (unsigned char)*name < 0x80 && *name != '\'' && *name != '\\';
+        buffer_append_u8(b, (uint8_t)(is_plain ? *name : '?'));
+    }
+    buffer_append_text(b, "',false)");
 }
 
 static void say_query(struct link *l, struct buffer *sql_take, enum owed_purpose purpose, struct actions *out)
@@ -221,13 +233,11 @@ static bool same_text(const char *a, const char *b)
 static void tell_encoding(struct link *l, struct buffer *sql, struct actions *out)
 {
     struct span name = span_of("client_encoding");
-    struct parameter encoding = { name.data, parameters_value(l->wanted, name) };
-    if (same_text(encoding.value, parameters_value(l->server->told, name)))
+    const char *value = parameters_value(l->wanted, name);
+    if (same_text(value, parameters_value(l->server->told, name)))
         return;
-    if (encoding.value != NULL) {
-        buffer_append_text(sql, "SELECT ");
-        append_setting(l, sql, &encoding);
-    }
+    if (value != NULL)
+        append_encoding(sql, value);
     say_query(l, sql, FOR_SETTINGS, out);
 }
 

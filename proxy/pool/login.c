@@ -145,6 +145,7 @@ static struct span answer_upstream(struct client *c, const struct frame *f)
     enum auth_state state = server_auth_message(a, frame_body(f), &out);
     conn_send_span(&c->server->conn, buffer_span(&out));
     buffer_free(&out);
+    c->login->let_in = state == AUTH_OK;
     if (state == AUTH_FAILED)
         client_refuse(c, server_auth_fault(a)->sqlstate, server_auth_fault(a)->message);
     return state == AUTH_OK ? f->bytes : span_make(f->bytes.data, 0);
@@ -244,9 +245,20 @@ static void on_ready(struct client *c)
     login_begin_session(c);
 }
 
+/* Whoever goes on without AuthenticationOk, or asks again behind it, has not shown who it is. */
+static bool is_in_place(const struct login *l, const struct frame *f)
+{
+    bool at_any_time = f->type == 'E' || f->type == 'N' || f->type == 'v';
+    return l->server_auth == NULL || at_any_time || l->let_in == (f->type != 'R');
+}
+
 static void relay_message(struct client *c, const struct frame *f)
 {
     struct span bytes = f->bytes;
+    if (!is_in_place(c->login, f)) {
+        client_refuse(c, "08P01", "the upstream sent a message out of its place in the login");
+        return;
+    }
     switch (f->type) {
     case 'R':
         bytes = c->login->server_auth != NULL ? answer_upstream(c, f) : on_authentication(c, f);

@@ -31,6 +31,7 @@ struct login {
     /* from the upstream's replies */
     bool answer_wanted; /* the client has been asked for a password or the like, by whomever */
     bool refused;       /* it has sent an error, which the client got */
+    bool let_in;        /* it has let in whom pgatomic has logged in as, after all that it had to show */
     char encoding[LOGIN_ENCODING_SIZE], server_encoding[LOGIN_ENCODING_SIZE];
     bool standard_conforming_strings;
     bool default_read_only;

@@ -21,7 +21,8 @@
 enum { NEWEST_MINOR = 2 };
 
 struct pooled_login {
-    struct parameters *base; /* what the client wants set from the start */
+    struct buffer packet;    /* the parameters of the StartupMessage, until it is known who sent them */
+    struct parameters *base; /* what the client wants set from the start; NULL: not read yet */
     uint16_t minor;          /* that is spoken */
     struct buffer out;       /* for the client, not sent yet */
     bool failed;             /* the server has refused a setting: the client has been told */
@@ -32,6 +33,7 @@ void pooled_login_free(struct pooled_login *l)
     if (l == NULL)
         return;
     parameters_release(l->base);
+    buffer_free(&l->packet);
     buffer_free(&l->out);
     free(l);
 }
@@ -252,6 +254,8 @@ static void join(struct client *c)
         admin_begin(c, &l->pooled->out);
         return;
     }
+    l->pooled->base = read_settings(buffer_span(&l->pooled->packet));
+    buffer_free(&l->pooled->packet);
     struct pool_key key = { l->upstream, l->config, l->database, l->user };
     struct pool *pool = pool_join(c->worker, &key, admission_credentials(l->admission));
     message_add_authentication(&l->pooled->out, AUTHENTICATION_OK, (struct span){ 0 });
@@ -277,7 +281,7 @@ void pooled_login_begin(struct client *c, const struct message_startup *m)
         return;
     }
     c->login->pooled = l;
-    l->base = read_settings(m->parameters);
+    buffer_append_span(&l->packet, m->parameters); /* reading many of them takes time, which strangers get none of */
     negotiate(l, m);
     client_set_state(c, CLIENT_LOGIN);
 }
