@@ -508,7 +508,9 @@ void requests_resume(struct link *l, struct actions *out)
     l->holds = l->forgets = false;
     if (kept.size > 0)
         link_on_client(l, kept, out);
-    if (l->ending && !l->holds)
+    if (l->ending && l->client_left > 0 && !l->client_drops)
+        link_fail(l, "08006", "the client has gone in the middle of a message");
+    else if (l->ending && !l->holds)
         link_close_unit(l, out);
 }
 
