@@ -94,6 +94,7 @@ struct link {
     struct listens listens;
     bool tags_matter; /* DISCARD ALL or DEALLOCATE ALL may be under way */
     bool forgets;     /* one of them is in the client's unit under way, or in the one that holds the next ones up */
+    bool asks_again;  /* a cancel request has hit the question */
     bool holds;       /* what the client sends waits in `partial` until nothing is owed */
     bool discarded;   /* DISCARD ALL has succeeded: what the server reports up to ReadyForQuery is its doing */
 
@@ -203,7 +204,7 @@ void traces_tell(struct link *l, struct actions *out);
 void traces_ask(struct link *l, struct actions *out);
 void traces_answer(struct link *l, const struct frame *row);
 /* There is none: it may not be told, or the question was cancelled. */
-void traces_give_up(struct link *l);
+void traces_give_up(struct link *l, bool was_cancelled);
 /* How SQL is read from now on. */
 void traces_follow_sql(struct link *l, struct span name, struct span value);
 void traces_on_parameter(struct link *l, struct span name, struct span value, bool for_client);

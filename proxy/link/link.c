@@ -6,6 +6,9 @@
 #include "protocol/message.h"
 #include "proxy/link/inside.h"
 
+/* Bytes of the client that wait in its link. */
+enum { HELD_MAX = 64 * 1024 };
+
 static uint64_t next_serial(void)
 {
     static atomic_uint_fast64_t last;
@@ -166,6 +169,16 @@ static bool is_idle(const struct link *l)
 bool link_is_settled(const struct link *l)
 {
     return l->server != NULL && l->settling == 0 && l->owed.count == 0;
+}
+
+bool link_is_settling(const struct link *l)
+{
+    return l->settling > 0;
+}
+
+bool link_is_full(const struct link *l)
+{
+    return l->holds && l->partial.size >= HELD_MAX;
 }
 
 bool link_may_release(const struct link *l)

@@ -71,6 +71,10 @@ bool link_may_release(const struct link *l);
 /* The attached server knows the client's settings, as far as it has answered. For the greeting of a client: link_attach() with nothing
  * else sent, until this is true or link_error(). */
 bool link_is_settled(const struct link *l);
+/* The server is being told, or asked, what the client's settings are: a cancel request would hit that in place of a statement. */
+bool link_is_settling(const struct link *l);
+/* What waits for an earlier message to be answered is piling up: no more should be read. */
+bool link_is_full(const struct link *l);
 /* The server goes back to the pool, or is lost. */
 void link_detach(struct link *l);
 /* The client has gone, or its session has sent Terminate. What it left open is rolled back as soon as the server has answered what it

@@ -151,7 +151,9 @@ static void on_nothing_owed(struct link *l, struct actions *out)
 {
     l->unsynced = 0; /* of a COPY that has read past its Sync */
     l->tags_matter = l->tags_matter && l->status != 'I';
-    if (l->holds)
+    if (l->asks_again && l->holds && !l->ending)
+        traces_ask(l, out);
+    else if (l->holds)
         requests_resume(l, out);
     link_progress(l, out);
 }
@@ -362,7 +364,7 @@ static enum verdict on_error(struct link *l, const struct frame *f, struct actio
     if (head->purpose == FOR_SETTINGS || head->purpose == FOR_CHANNELS || head->purpose == FOR_RESET)
         link_fail_with(l, &error);
     if (head->purpose == FOR_ANSWER)
-        traces_give_up(l);
+        traces_give_up(l, is_sqlstate(&error, "57014"));
     l->listens.undone = true;
     l->copying = l->copy_in = false;
     heal(l, head, &error);

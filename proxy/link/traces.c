@@ -180,6 +180,18 @@ static void say_query(struct link *l, struct buffer *sql_take, enum owed_purpose
     l->server->unnamed_owner = 0; /* a Query destroys it */
 }
 
+/* The client's statement is right behind. If this fails it shall not run as somebody else's, with their settings or their role: the
+ * transaction that has failed stands in its way. */
+static void say_settings(struct link *l, struct buffer *sql_take, struct actions *out)
+{
+    struct buffer sql = { 0 };
+    buffer_append_text(&sql, "BEGIN;");
+    buffer_append_span(&sql, buffer_span(sql_take));
+    buffer_append_text(&sql, ";COMMIT");
+    buffer_free(sql_take);
+    say_query(l, &sql, FOR_SETTINGS, out);
+}
+
 static bool is_told(const struct link *l, const struct parameter *p)
 {
     const char *told = parameters_value(l->server->told, span_of(p->name));
@@ -192,14 +204,22 @@ static bool is_role(const char *name)
     return strcasecmp(name, "role") == 0;
 }
 
+/* What may be reset depends on the role, and a role may have allowed what the client's own does not. RESET ALL asks for no permission. */
+static void leave_role(struct link_server *s, struct buffer *sql)
+{
+    if (parameters_value(s->told, span_of("role")) == NULL)
+        return;
+    buffer_append_text(sql, "RESET ALL;RESET ROLE;");
+    parameters_release(s->told);
+    s->told = parameters_none();
+}
+
 static void append_resets(const struct link *l, struct buffer *sql)
 {
     const struct parameters *told = l->server->told;
-    if (parameters_value(told, span_of("role")) != NULL)
-        buffer_append_text(sql, "RESET ROLE;");
     for (size_t i = 0; i < parameters_count(told); i++) {
         const char *name = parameters_at(told, i)->name;
-        if (parameters_value(l->wanted, span_of(name)) != NULL || is_role(name))
+        if (parameters_value(l->wanted, span_of(name)) != NULL)
             continue;
         buffer_append_text(sql, "RESET ");
         append_name(sql, name);
@@ -229,16 +249,21 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
+static const char encoding_name[] = "client_encoding";
+
+static bool has_other_encoding(const struct link *l)
+{
+    struct span name = span_of(encoding_name);
+    return !same_text(parameters_value(l->wanted, name), parameters_value(l->server->told, name));
+}
+
 /* First and by itself when it changes, for the values of the others are read in it. */
 static void tell_encoding(struct link *l, struct buffer *sql, struct actions *out)
 {
-    struct span name = span_of("client_encoding");
-    const char *value = parameters_value(l->wanted, name);
-    if (same_text(value, parameters_value(l->server->told, name)))
-        return;
+    const char *value = parameters_value(l->wanted, span_of(encoding_name));
     if (value != NULL)
         append_encoding(sql, value);
-    say_query(l, sql, FOR_SETTINGS, out);
+    say_settings(l, sql, out);
 }
 
 void traces_tell(struct link *l, struct actions *out)
@@ -246,11 +271,14 @@ void traces_tell(struct link *l, struct actions *out)
     struct link_server *s = l->server;
     if (!parameters_equal(l->wanted, s->told)) {
         struct buffer sql = { 0 };
+        bool encoding_changes = has_other_encoding(l);
+        leave_role(s, &sql);
         append_resets(l, &sql);
-        tell_encoding(l, &sql, out);
+        if (encoding_changes || has_other_encoding(l))
+            tell_encoding(l, &sql, out);
         append_settings(l, &sql);
         if (sql.size > 0)
-            say_query(l, &sql, FOR_SETTINGS, out);
+            say_settings(l, &sql, out);
     }
     parameters_release(s->told);
     s->told = parameters_retain(l->wanted);
@@ -324,11 +352,18 @@ void traces_answer(struct link *l, const struct frame *row)
     }
     forget_touched(l, l->asked_count);
     l->asked_count = 0;
+    l->asks_again = false;
 }
 
-/* Nobody knows what holds now: the server stays with the client, and is reset when it goes. */
-void traces_give_up(struct link *l)
+/* A cancel request that came late is no answer: it is asked again, once. Else nobody knows what holds now: the server stays with the
+ * client, and is reset when it goes. */
+void traces_give_up(struct link *l, bool was_cancelled)
 {
+    l->asks_again = was_cancelled && !l->asks_again;
+    if (l->asks_again) {
+        l->asked_count = 0;
+        return;
+    }
     forget_touched(l, l->asked_count);
     l->asked_count = 0;
     traces_pin(l, "a setting that may not be read");

@@ -348,7 +348,7 @@ struct cancel_guard *pooled_aim(void *holder, struct cancel_target *out)
         client_settle(c);
         return NULL;
     }
-    if (c->server == NULL || c->server->key == NULL)
+    if (c->server == NULL || c->server->key == NULL || link_is_settling(c->pooled->link))
         return NULL;
     cancel_key_target(c->server->key, out);
     return &server_of(c)->guard;

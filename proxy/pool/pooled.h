@@ -58,7 +58,7 @@ void pooled_release(struct client *c);
 /* Nothing more of the client is looked at: it waits for a server, for the listener, or for an answer. */
 static inline bool pooled_is_held(const struct pooled *p)
 {
-    return pooled_is_waiting(p) || link_is_held(p->link);
+    return pooled_is_waiting(p) || link_is_held(p->link) || link_is_full(p->link);
 }
 /* The client is told what the listener has heard for it, when it is between transactions. */
 void pooled_tell_heard(struct client *c);
