@@ -207,6 +207,14 @@ static int by_id(const void *a, const void *b)
     return (one->id > other->id) - (one->id < other->id);
 }
 
+static int by_client(const void *a, const void *b)
+{
+    const struct snapshot_server *one = a, *other = b;
+    if (one->client_id != other->client_id)
+        return (one->client_id > other->client_id) - (one->client_id < other->client_id);
+    return (one->process_id > other->process_id) - (one->process_id < other->process_id);
+}
+
 static void hand_over(void *context)
 {
     struct snapshot_question *q = context;
@@ -215,6 +223,8 @@ static void hand_over(void *context)
         s->now_us = loop_now_us(q->home);
         if (s->list_count > 0)
             qsort(s->list, s->list_count, sizeof *s->list, by_id);
+        if (s->server_count > 0)
+            qsort(s->servers, s->server_count, sizeof *s->servers, by_client);
         q->on_ready(q->context, s);
     }
     counts_free(&s->counts);
