@@ -7,7 +7,6 @@
 
 #include "config/address.h"
 #include "config/network.h"
-#include "config/source.h"
 #include "config/users.h"
 
 static struct tree *find_block(struct tree *file, const char *name)
@@ -81,9 +80,11 @@ static void check_client_tls(const struct config *c, struct tree *file, struct c
     struct tree *tls = find_block(file, "client_tls");
     int line = line_of(tls, "mode");
 
+    bool shows_one = *c->client_tls.certificate != '\0', has_key = *c->client_tls.key != '\0';
+
     if (c->client_tls.mode == TLS_DISABLE)
         return;
-    if (*c->client_tls.certificate == '\0' || *c->client_tls.key == '\0')
+    if (shows_one != has_key || (!shows_one && c->client_tls.mode >= TLS_REQUIRE))
         errors_add(errors, line, "client_tls: expected the certificate and key to show to clients");
     if (c->client_tls.mode >= TLS_VERIFY_CA && *c->client_tls.ca == '\0')
         errors_add(errors, line, "client_tls: expected the ca that clients' certificates come from");
@@ -148,7 +149,6 @@ void check_login(struct config_storage *s, struct tree *file, struct config_erro
 
     const struct config *c = &s->config;
     if (*c->auth_users != '\0' && errors->count == 0)
-        s->users = read_users(source_beside(c->file, c->auth_users, &s->memory),
-                              line_of(find_block(file, "auth"), "users"), errors);
+        s->users = read_users(c->auth_users, line_of(find_block(file, "auth"), "users"), errors);
     s->config.users = s->users;
 }

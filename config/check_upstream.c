@@ -21,7 +21,7 @@ static void check_passthrough(const struct config *c, const struct database *d, 
         errors_add(errors, line,
                    "upstream: target_session_attrs= is not used with auth method passthrough: a client's login is good "
                    "for one server only");
-    if (c->client_tls.mode != TLS_DISABLE && d->tls.mode != TLS_DISABLE)
+    if (config_offers_tls(c) && d->tls.mode != TLS_DISABLE)
         errors_add(errors, line,
                    "upstream: with auth method passthrough, SCRAM cannot be relayed between TLS to clients and TLS to "
                    "the upstream: expected sslmode=disable here, or another auth method");

@@ -161,6 +161,11 @@ const struct database *config_database(const struct config *c, const char *name)
     return any;
 }
 
+bool config_offers_tls(const struct config *c)
+{
+    return c->client_tls.mode != TLS_DISABLE && *c->client_tls.certificate != '\0';
+}
+
 bool config_has_control(const struct config *c)
 {
     for (size_t i = 0; i < c->database_count; i++)

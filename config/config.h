@@ -127,7 +127,7 @@ struct login_rule {
 
 struct tls_options {
     enum tls_mode mode;
-    const char *certificate, *key, *ca; /* files; "" when they are not said */
+    const char *certificate, *key, *ca; /* files, as they can be opened; "" when they are not said */
 };
 
 enum channel_binding { CHANNEL_BINDING_PREFER, CHANNEL_BINDING_DISABLE, CHANNEL_BINDING_REQUIRE };
@@ -204,7 +204,7 @@ struct config {
     } limits;
 
     enum auth_method auth;
-    const char *auth_users;    /* a users file (users.h); "": none */
+    const char *auth_users;    /* a users file (users.h), as it can be opened; "": none */
     const char *auth_query;    /* "": none */
     const struct users *users; /* what stands in auth_users; NULL: none */
     struct tls_options client_tls;
@@ -263,6 +263,8 @@ const struct route *config_route(const struct config *c, const struct request_at
 const struct channel *config_channel(const struct config *c, const char *name, size_t size);
 /* The database block for the name that a client asked for; NULL: none. */
 const struct database *config_database(const struct config *c, const char *name);
+/* Clients may use TLS: there is a certificate to show. Without one, `prefer` is nothing. */
+bool config_offers_tls(const struct config *c);
 /* Some database has connections of pgatomic's own. */
 bool config_has_control(const struct config *c);
 /* NULL: there is no route block of that name. */

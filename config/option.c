@@ -107,6 +107,7 @@ enum option_result option_parse(const struct option *o, const char *text, uint64
             return OPTION_IMPOSSIBLE;
         return OPTION_OK;
     case OPTION_TEXT:
+    case OPTION_FILE:
     case OPTION_SECRET:
     case OPTION_URL:
     case OPTION_CONNINFO:
@@ -177,6 +178,7 @@ char *option_expectation(const struct option *o)
         describe_numbers(o, "a size such as 64kB or 16MB", out);
         break;
     case OPTION_TEXT:
+    case OPTION_FILE:
     case OPTION_SECRET:
     case OPTION_URL:
     case OPTION_CONNINFO:

@@ -11,7 +11,8 @@
 #include <stdio.h>
 
 enum option_kind {
-    OPTION_TEXT,     /* const char * */
+    OPTION_TEXT, /* const char * */
+    OPTION_FILE, /* the same: the path of a file to be read; one that is not absolute is meant from the config's own directory */
     OPTION_SECRET,   /* the same, of which nothing is printed */
     OPTION_URL,      /* the same, of which passwords are not printed; what it may be depends on the type of sink */
     OPTION_CONNINFO, /* a connection string with all that libpq takes; passwords are not printed; NULL when it is empty */

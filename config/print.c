@@ -54,8 +54,8 @@ static bool print_text(const struct option *o, const void *from, const struct co
 
 static bool is_text(const struct option *o)
 {
-    return o->kind == OPTION_TEXT || o->kind == OPTION_SECRET || o->kind == OPTION_URL || o->kind == OPTION_CONNINFO ||
-           o->kind == OPTION_UPSTREAM;
+    return o->kind == OPTION_TEXT || o->kind == OPTION_FILE || o->kind == OPTION_SECRET || o->kind == OPTION_URL ||
+           o->kind == OPTION_CONNINFO || o->kind == OPTION_UPSTREAM;
 }
 
 static void print_options(const struct option *options, const void *from, const char *indent, const struct config *c,

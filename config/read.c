@@ -9,6 +9,7 @@
 
 #include "config/conninfo.h"
 #include "config/secret.h"
+#include "config/source.h"
 
 struct reader {
     struct memory *memory;
@@ -95,6 +96,13 @@ static void read_text_value(struct reader *r, const struct option *o, int line, 
     store_pointer(o, into, text != NULL ? memory_copy(r->memory, text) : NULL);
 }
 
+static void read_file_name(struct reader *r, const struct option *o, const char *text, void *into)
+{
+    bool is_none = text == NULL || *text == '\0';
+
+    store_pointer(o, into, is_none ? memory_copy(r->memory, "") : source_beside(r->errors->file, text, r->memory));
+}
+
 /* An empty one is as good as none, where there need not be one. */
 static void read_conninfo(struct reader *r, const struct option *o, int line, const char *text, void *into)
 {
@@ -122,6 +130,9 @@ static void read_value(struct reader *r, const struct option *o, struct tree *sa
     case OPTION_URL:
     case OPTION_UPSTREAM:
         read_text_value(r, o, line, text, into);
+        return;
+    case OPTION_FILE:
+        read_file_name(r, o, text, into);
         return;
     case OPTION_CONNINFO:
         read_conninfo(r, o, line, text, into);

@@ -75,16 +75,16 @@ static const struct option limits_options[] = {
 
 static const struct option auth_options[] = {
     { "method", OPTION_WORD, INTO(struct config, auth), .fallback = "passthrough", .words = methods },
-    { "users", OPTION_TEXT, INTO(struct config, auth_users), .fallback = "" },
+    { "users", OPTION_FILE, INTO(struct config, auth_users), .fallback = "" },
     { "query", OPTION_TEXT, INTO(struct config, auth_query), .fallback = "" },
     { .name = NULL },
 };
 
 static const struct option client_tls_options[] = {
-    { "mode", OPTION_WORD, INTO(struct config, client_tls.mode), .fallback = "disable", .words = tls_modes },
-    { "certificate", OPTION_TEXT, INTO(struct config, client_tls.certificate), .fallback = "" },
-    { "key", OPTION_TEXT, INTO(struct config, client_tls.key), .fallback = "" },
-    { "ca", OPTION_TEXT, INTO(struct config, client_tls.ca), .fallback = "" },
+    { "mode", OPTION_WORD, INTO(struct config, client_tls.mode), .fallback = "prefer", .words = tls_modes },
+    { "certificate", OPTION_FILE, INTO(struct config, client_tls.certificate), .fallback = "" },
+    { "key", OPTION_FILE, INTO(struct config, client_tls.key), .fallback = "" },
+    { "ca", OPTION_FILE, INTO(struct config, client_tls.ca), .fallback = "" },
     { .name = NULL },
 };
 
@@ -160,7 +160,7 @@ static const struct option retry_options[] = {
 static const struct option sink_options[] = {
     { "type", OPTION_WORD, INTO(struct sink, kind), .required = true, .selects = true, .words = sink_kinds },
     { "url", OPTION_URL, INTO(struct sink, url), .required = true, .types = FOR_URLS },
-    { "ca", OPTION_TEXT, INTO(struct sink, ca), .fallback = "", .types = FOR_URLS },
+    { "ca", OPTION_FILE, INTO(struct sink, ca), .fallback = "", .types = FOR_URLS },
     { "upstream", OPTION_CONNINFO, INTO(struct sink, upstream), .required = true, .types = FOR(POSTGRES) },
     { "command", OPTION_WORD, INTO(struct sink, command), .fallback = "publish", .words = commands,
       .types = FOR(REDIS) },

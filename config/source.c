@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_FILE_BYTES = 4 << 20, MAX_DEPTH = 16 };
 
@@ -353,9 +354,12 @@ const char *source_beside(const char *file, const char *name, struct memory *mem
 
     if (name[0] == '/' || slash == NULL)
         return memory_copy(memory, name);
-    int size = asprintf(&path, "%.*s/%s", (int)(slash - file), file, name);
+    char *here = file[0] == '/' ? NULL : getcwd(NULL, 0);
+    int size = asprintf(&path, "%s%s%.*s/%s", here != NULL ? here : "", here != NULL ? "/" : "", (int)(slash - file),
+                        file, name);
     assert(size > 0);
     const char *copy = memory_copy(memory, path);
     free(path);
+    free(here);
     return copy;
 }

@@ -16,7 +16,8 @@ char *source_read(const char *file, struct variables *variables, struct memory *
 char *source_prepare(const char *text, size_t size, struct variables *variables, struct memory *memory,
                      struct config_errors *errors);
 
-/* The path that `name` means in `file`: unless it is absolute, one from the file's own directory. */
+/* The path that `name` means in `file`: unless it is absolute, one from the file's own directory. It means the same in a file that lies
+ * elsewhere. */
 const char *source_beside(const char *file, const char *name, struct memory *memory);
 
 /* A string in double quotes that reads back as `text`, on one line. */

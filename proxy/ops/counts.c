@@ -50,8 +50,10 @@ void counts_free(struct counts *c)
 {
     for (size_t i = 0; i < c->route_count; i++)
         free(c->routes[i].name);
-    for (size_t i = 0; i < c->database_count; i++)
+    for (size_t i = 0; i < c->database_count; i++) {
         free(c->databases[i].name);
+        free(c->databases[i].pins);
+    }
     free(c->routes);
     free(c->databases);
     *c = (struct counts){ 0 };
@@ -69,6 +71,22 @@ void counts_request(struct counts *c, const struct request *r, enum request_outc
     route->duration_us += took_us;
     route->statements += r->statements;
     route->events += r->events;
+}
+
+static void add_pins(struct database_counts *d, const char *cause, uint64_t count)
+{
+    for (size_t i = 0; i < d->pin_count; i++)
+        if (strcmp(d->pins[i].cause, cause) == 0) {
+            d->pins[i].count += count;
+            return;
+        }
+    d->pins = memory_grow(d->pins, &d->pin_capacity, d->pin_count, sizeof *d->pins);
+    d->pins[d->pin_count++] = (struct pin_count){ cause, count };
+}
+
+void counts_pin(struct counts *c, const char *database, const char *cause)
+{
+    add_pins(counts_database(c, database), cause, 1);
 }
 
 static void add_route(struct route_counts *to, const struct route_counts *from)
@@ -89,6 +107,8 @@ static void add_database(struct database_counts *to, const struct database_count
     to->transactions += from->transactions;
     to->received += from->received;
     to->sent += from->sent;
+    for (size_t i = 0; i < from->pin_count; i++)
+        add_pins(to, from->pins[i].cause, from->pins[i].count);
 }
 
 void counts_add(struct counts *to, const struct counts *from)

@@ -32,10 +32,18 @@ struct route_counts {
     uint64_t statements, events;
 };
 
+/* Clients that keep their server, for one cause. */
+struct pin_count {
+    const char *cause; /* constant words */
+    uint64_t count;
+};
+
 struct database_counts {
     char *name; /* as clients name it */
     uint64_t logins, queries, transactions;
     uint64_t received, sent; /* bytes, from and to clients */
+    struct pin_count *pins;
+    size_t pin_count, pin_capacity;
 };
 
 /* A zeroed one is empty. */
@@ -54,6 +62,8 @@ enum { COUNTS_MOST = 1000 };
 struct route_counts *counts_route(struct counts *c, const char *name);
 struct database_counts *counts_database(struct counts *c, const char *name);
 
+/* A client of this database keeps its server from now on. `cause` is for ever, and there are few. */
+void counts_pin(struct counts *c, const char *database, const char *cause);
 /* A request has ended. `now_us`: wall clock. */
 void counts_request(struct counts *c, const struct request *r, enum request_outcome outcome, uint64_t now_us);
 /* Adds all of `from` to `to`. */

@@ -137,9 +137,16 @@ static const struct {
       offsetof(struct snapshot_pool, connects) },
     { "pgatomic_server_connect_failures_total", "counter", "Those that failed.",
       offsetof(struct snapshot_pool, connect_failures) },
-    { "pgatomic_pinned_total", "counter", "Servers that stayed with a client for what it left in their session.",
-      offsetof(struct snapshot_pool, pins) },
 };
+
+static void add_pins(struct buffer *b, const struct counts *c)
+{
+    family(b, "pgatomic_pinned_total", "counter",
+           "Servers that stayed with a client for what it left in their session, by what that is.");
+    for (const struct database_counts *d = c->databases; d < c->databases + c->database_count; d++)
+        for (const struct pin_count *p = d->pins; p < d->pins + d->pin_count; p++)
+            sample(b, "pgatomic_pinned_total", LABELS({ "database", d->name }, { "cause", p->cause }), p->count);
+}
 
 static void add_pools(struct buffer *b, const struct snapshot *s)
 {
@@ -152,6 +159,7 @@ static void add_pools(struct buffer *b, const struct snapshot *s)
             sample(b, pooling[i].name, LABELS({ "database", p->database }, { "user", p->user }), value);
         }
     }
+    add_pins(b, &s->counts);
     family(b, "pgatomic_wait_seconds_total", "counter", "How long clients have waited for servers.");
     for (const struct snapshot_pool *p = s->pools; p < end; p++)
         sample_seconds(b, "pgatomic_wait_seconds_total", LABELS({ "database", p->database }, { "user", p->user }),

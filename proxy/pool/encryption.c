@@ -26,7 +26,7 @@ static bool load_for_clients(const struct config *c)
 {
     char error[TLS_ERROR_SIZE];
     struct tls_context *clients = NULL;
-    if (c->client_tls.mode != TLS_DISABLE) {
+    if (config_offers_tls(c)) {
         clients = tls_context_for_server(&c->client_tls, error);
         if (clients == NULL) {
             LOG(LOG_ERROR, "cannot use the files of client_tls", log_text("error", error));

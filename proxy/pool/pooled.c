@@ -22,6 +22,7 @@ static void on_pinned(void *context, const char *cause)
 {
     struct client *c = context;
     pool_count_pin(c->pooled->pool);
+    counts_pin(&c->worker->counts, c->pooled->pool->shared->name, cause);
     client_log(c, LOG_INFO, "the client keeps its server until it goes or says DISCARD ALL", cause);
 }
 

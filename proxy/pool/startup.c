@@ -336,7 +336,7 @@ static bool lacks_protocol(const struct client *c)
 void startup_on_client_input(struct client *c)
 {
     struct span input;
-    if (!c->login->begun && c->worker->config->client_tls.mode != TLS_DISABLE)
+    if (!c->login->begun && config_offers_tls(c->worker->config))
         begin_direct_tls(c);
     switch (conn_receive(&c->conn, &input)) {
     case CONN_NOTHING:

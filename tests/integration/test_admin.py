@@ -306,6 +306,19 @@ def P3_show_pools_counts_clients_that_wait(server):
             client.close()
 
 
+def P5_the_metric_and_the_log_name_what_keeps_a_server(server):
+    with PoolConsole(server, workers=2, http=True) as proxy:
+        for statement in ("CREATE TEMP TABLE kept (n int)", "CREATE TEMP TABLE kept (n int)", "SELECT pg_advisory_lock(1)"):
+            with proxy.log_in() as client:
+                client.ask(statement)
+                client.ask("SELECT 1")
+        causes = {labels["cause"]: count for labels, count in metrics(proxy)["pgatomic_pinned_total"] if labels["database"] == "postgres"}
+        assert causes == {"temporary table": 2, "advisory lock": 1}, causes
+        lines = proxy.log_where(msg="the client keeps its server until it goes or says DISCARD ALL")
+        assert [line["detail"] for line in lines] == ["temporary table", "temporary table", "advisory lock"]
+        assert wait_until(lambda: sum(row["pinned"] for row in proxy.ask("SHOW POOLS")) == 3, "the pins to be counted")
+
+
 def P12_pause_waits_for_transactions_and_resume_goes_on(server):
     with PoolConsole(server, workers=2, http=True) as proxy, proxy.log_in() as busy, proxy.log_in() as other:
         busy.ask("BEGIN")

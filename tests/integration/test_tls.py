@@ -388,6 +388,29 @@ def P10_files_that_cannot_be_used_are_told_of_at_the_start(server):
             assert status == 1 and "cannot use the files of client_tls" in said, said
 
 
+def P10_prefer_is_the_default_and_without_a_certificate_the_answer_is_no(server):
+    with Proxy(server) as proxy:
+        with proxy.connect() as client:
+            client.send(SSL_REQUEST)
+            assert client.take(1) == b"N"
+        with directory_with_certificates() as tls:
+            proxy.reload(f'client_tls {{ certificate = "{tls.certificate}"  key = "{tls.key}" }}\n')
+            proxy.wait_for_log(msg="config reloaded")
+            assert psql(proxy, tls, "SELECT 42") == (0, "42")
+            with proxy.log_in() as client:
+                assert client.value("SELECT 42") == "42", "who does not ask for TLS does without"
+
+
+def P10_files_are_looked_for_beside_the_config_wherever_pgatomic_is_started(server):
+    with directory_with_certificates() as tls, Proxy(server) as proxy:
+        for file in (tls.certificate, tls.key):
+            shutil.copy(file, proxy.directory)
+        name, key = os.path.basename(tls.certificate), os.path.basename(tls.key)
+        proxy.reload(f'client_tls {{ mode = require  certificate = "{name}"  key = "{key}" }}\n')
+        proxy.wait_for_log(msg="config reloaded")
+        assert os.getcwd() != proxy.directory and psql(proxy, tls, "SELECT 42") == (0, "42")
+
+
 def P10_a_certificate_is_demanded_of_clients_and_verified(server):
     with proxy_with_tls(server, "verify-ca") as (proxy, tls), directory_with_certificates() as other:
         good, stranger = tls.issue("client", "/CN=anybody"), other.issue("client", "/CN=anybody")

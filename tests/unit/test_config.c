@@ -109,9 +109,9 @@ Test(config, what_is_said_is_read)
     cr_expect_eq(c->limits.event, 1025);
     cr_expect_eq(c->limits.held, 1 << 30);
     cr_expect_eq(c->client_tls.mode, TLS_VERIFY_CA);
-    cr_expect_str_eq(c->client_tls.certificate, "c.pem");
-    cr_expect_str_eq(c->client_tls.key, "k.pem");
-    cr_expect_str_eq(c->client_tls.ca, "ca.pem");
+    cr_expect_str_eq(c->client_tls.certificate, "/tmp/c.pem");
+    cr_expect_str_eq(c->client_tls.key, "/tmp/k.pem");
+    cr_expect_str_eq(c->client_tls.ca, "/tmp/ca.pem");
     cr_expect_str_eq(r->match, "/checkout/*");
     cr_expect_str_eq(r->user, "a\"b\\c");
     cr_expect_eq(r->mode, MODE_ATOMIC);

@@ -16,8 +16,9 @@ Test(config_login, pools_have_the_documented_defaults)
     cr_expect_not(d->prepare_unnamed);
     cr_expect_str_eq(c->auth_users, "");
     cr_expect_str_eq(c->auth_query, "");
-    cr_expect_eq(c->client_tls.mode, TLS_DISABLE);
+    cr_expect_eq(c->client_tls.mode, TLS_PREFER);
     cr_expect_str_eq(c->client_tls.certificate, "");
+    cr_expect_not(config_offers_tls(c));
     cr_expect_str_eq(c->http.text, "");
     cr_expect_null(c->admin_users[0]);
     config_release(c);
@@ -52,6 +53,7 @@ static const struct {
       "certificate" },
     { "client_tls { certificate = \"c\"\nmode = require }",
       "FILE:3: client_tls: expected the certificate and key to show to clients" },
+    { "client_tls {\nkey = \"k\" }", "FILE:2: client_tls: expected the certificate and key to show to clients" },
     { "client_tls { certificate = \"c\" key = \"k\"\nmode = verify-ca }",
       "FILE:3: client_tls: expected the ca that clients' certificates come from" },
     { "auth { method = trust }\nlogin x { method = passthrough }\ndatabase x { upstream = \"host=a\" pool = session }",
@@ -113,6 +115,23 @@ Test(config_login, P9_the_users_file_is_read_from_beside_the_config)
     free(text);
     free(errors);
     free(want);
+}
+
+Test(config_login, P10_files_are_those_beside_the_config_and_print_as_they_can_be_opened)
+{
+    struct config *c = config_of("client_tls { certificate = \"tls/c.pem\"  key = \"/k.pem\" }\n"
+                                 "sink \"hook\" { type = webhook  url = \"https://a\"  ca = \"ca.pem\" }\n"
+                                 "database \"plain\" { upstream = \"host=127.0.0.1 sslmode=disable\" }");
+
+    cr_expect(config_offers_tls(c));
+    cr_expect_str_eq(c->client_tls.certificate, "/tmp/tls/c.pem");
+    cr_expect_str_eq(c->client_tls.key, "/k.pem");
+    cr_expect_str_eq(c->client_tls.ca, "");
+    cr_expect_str_eq(c->sinks[0].ca, "/tmp/ca.pem");
+    char *print = printed(c);
+    cr_expect_not_null(strstr(print, "certificate = \"/tmp/tls/c.pem\""), "%s", print);
+    free(print);
+    config_release(c);
 }
 
 /* The names of everything that is documented, in use now or not. */

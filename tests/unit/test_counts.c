@@ -31,11 +31,18 @@ Test(counts, workers_add_up)
     counts_database(&one, "shop")->queries = 3;
     counts_database(&other, "shop")->queries = 4;
     counts_database(&other, "mail")->logins = 1;
+    counts_pin(&one, "shop", "temporary table");
+    counts_pin(&one, "shop", "advisory lock");
+    counts_pin(&other, "shop", "temporary table");
     counts_add(&all, &one);
     counts_add(&all, &other);
     cr_expect_eq(counts_database(&all, "shop")->queries, 7);
     cr_expect_eq(counts_database(&all, "mail")->logins, 1);
     cr_expect_eq(all.database_count, 2);
+    cr_assert_eq(counts_database(&all, "shop")->pin_count, 2);
+    cr_expect_str_eq(counts_database(&all, "shop")->pins[0].cause, "temporary table");
+    cr_expect_eq(counts_database(&all, "shop")->pins[0].count, 2);
+    cr_expect_eq(counts_database(&all, "shop")->pins[1].count, 1);
     counts_free(&one);
     counts_free(&other);
     counts_free(&all);
