@@ -65,6 +65,17 @@ static inline size_t frame_whole_size(struct span input)
     return length >= 4 && length < input.size ? length + 1 : 0;
 }
 
+/* The size of the whole messages of this type, of whatever length, at the front of `input`: COPY and results come by the thousand, and nobody
+ * has to look at each. */
+static inline size_t frame_run_size(struct span input, char type)
+{
+    size_t run = 0, size;
+    while (run < input.size && input.data[run] == type &&
+           (size = frame_whole_size(span_make(input.data + run, input.size - run))) > 0)
+        run += size;
+    return run;
+}
+
 /* The same as frame_next(), but a message that is not whole is FRAME_MORE whatever the table says. */
 enum frame_result frame_next_whole(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
                                    size_t *want_out);

@@ -549,8 +549,12 @@ static size_t pass_ordinary(struct link *l, struct span input, struct actions *o
     if (!is_calm(l))
         return 0;
     while ((size = frame_whole_size(span_make(input.data + passed, input.size - passed))) > 0 &&
-           pass_message(l, span_make(input.data + passed, size), out))
+           pass_message(l, span_make(input.data + passed, size), out)) {
+        char type = input.data[passed];
         passed += size;
+        if (type == 'D' || type == 'd')
+            passed += frame_run_size(span_make(input.data + passed, input.size - passed), type);
+    }
     return passed;
 }
 
@@ -629,7 +633,8 @@ bool link_on_server(struct link *l, struct span input, struct link_piece *piece,
     l->to_skip = 0;
     if (hand_out_own(l, piece))
         return true;
-    size_t run = pass_ordinary(l, span_make(input.data + piece->skip, input.size - piece->skip), out);
+    size_t run = l->server_drops ? 0 : rest_of_message(l, input.size - piece->skip);
+    run += pass_ordinary(l, span_make(input.data + piece->skip + run, input.size - piece->skip - run), out);
     for (;;) {
         enum verdict verdict = SHOW;
         size_t at = piece->skip + run;

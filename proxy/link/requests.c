@@ -419,6 +419,8 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
     bool needs_flush = false;
     while (!l->holds) {
         struct frame f;
+        if (at < bytes.size && bytes.data[at] == 'd' && !l->skipping)
+            at += frame_run_size(span_make(bytes.data + at, bytes.size - at), 'd');
         enum frame_result result =
             frame_next(frontend_messages, span_make(bytes.data + at, bytes.size - at), LENGTH_MAX, &f, NULL);
         if (result != FRAME_OK)

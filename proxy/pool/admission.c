@@ -86,7 +86,8 @@ static void on_state(struct client *c, enum auth_state state)
     }
 }
 
-/* One answer for each question: what was sent early waits for the next question, or for the session. */
+/* One answer for each question: what was sent early waits for the next question, or for the session. The answer may have come already
+ * when the question is asked, even in one packet with the startup packet. */
 void admission_on_client_input(struct client *c, struct span input)
 {
     while (c->state == CLIENT_LOGIN) {
@@ -141,12 +142,11 @@ static void on_secret(void *context, const struct secret_answer *answer)
     } else {
         begin(c, answer);
     }
-    if (!late)
-        return;
     struct span kept = conn_kept(&c->conn);
     if (c->state == CLIENT_LOGIN && kept.size > 0)
         admission_on_client_input(c, kept);
-    client_settle(c);
+    if (late)
+        client_settle(c);
 }
 
 void admission_start(struct client *c, struct buffer *out, void (*admitted)(struct client *c))

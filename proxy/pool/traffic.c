@@ -302,15 +302,16 @@ static bool offer(struct client *c, const struct frame *f)
     return false;
 }
 
-/* Between messages, with nothing held back: ordinary messages may take the session's short way. */
-static inline bool may_pass_client(const struct client *c)
+/* Between messages, with nothing held back, and too little for any of them to be too long: ordinary messages may take the session's short
+ * way. */
+static inline bool may_pass_client(const struct client *c, struct span input)
 {
-    return c->stream.left == 0 && !c->stream.whole && !c->held && c->message_limit >= LOOP_SCRATCH_SIZE;
+    return c->stream.left == 0 && !c->stream.whole && !c->held && input.size <= c->message_limit;
 }
 
 static size_t pass_client(struct client *c, struct span input)
 {
-    size_t passed = may_pass_client(c) ? session_pass_client(c->session, input) : 0;
+    size_t passed = may_pass_client(c, input) ? session_pass_client(c->session, input) : 0;
     actions_to_server(&c->worker->actions, span_make(input.data, passed));
     return passed;
 }
@@ -447,7 +448,7 @@ static bool send_if_all_passed(struct span input, size_t passed, struct conn *fr
 
 static void on_client_bytes(struct client *c, struct span input)
 {
-    size_t used = may_pass_client(c) ? session_pass_client(c->session, input) : 0;
+    size_t used = may_pass_client(c, input) ? session_pass_client(c->session, input) : 0;
     if (c->pooled == NULL && send_if_all_passed(input, used, &c->conn, &c->server->conn))
         return;
     if (c->pooled != NULL && used == input.size) {

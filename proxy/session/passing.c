@@ -150,11 +150,19 @@ static bool pass_client_message(struct session *s, char type, struct span body)
     }
 }
 
+/* The server waits for it, and nobody else has a word to say. */
+static bool copy_data_may_pass(struct session *s)
+{
+    const struct pending *head = pending_head(&s->pending);
+    return s->copy_in && head && !head->swallow &&
+           !(s->skipping | s->client_gone | s->closing | s->in_doubt | s->rules_stale | s->rollback_owed);
+}
+
 size_t session_pass_client(struct session *s, struct span input)
 {
     size_t passed = 0;
     if (!client_is_calm(s))
-        return 0;
+        return copy_data_may_pass(s) ? frame_run_size(input, 'd') : 0;
     for (;;) {
         struct span rest = span_make(input.data + passed, input.size - passed);
         size_t size = frame_whole_size(rest);
@@ -251,16 +259,30 @@ static bool pass_server_message(struct session *s, char *message, size_t size)
     }
 }
 
+static size_t pass_data(struct span input)
+{
+    return frame_run_size(input, input.size > 0 && input.data[0] == 'd' ? 'd' : 'D');
+}
+
+/* Rows and COPY data are the client's, whatever else is under way, unless it never asked for them. */
+static bool data_may_pass(struct session *s)
+{
+    const struct pending *head = pending_head(&s->pending);
+    return head && !head->plan && !head->swallow && !(s->client_gone | s->closing | s->rules_stale);
+}
+
 size_t session_pass_server(struct session *s, struct span input)
 {
     size_t passed = 0;
     if (!server_is_calm(s))
-        return 0;
+        return data_may_pass(s) ? pass_data(input) : 0;
     for (;;) {
         struct span rest = span_make(input.data + passed, input.size - passed);
         size_t size = frame_whole_size(rest);
         if (size == 0 || !pass_server_message(s, (char *)(uintptr_t)rest.data, size))
             return passed;
         passed += size;
+        if (rest.data[0] == 'D' || rest.data[0] == 'd')
+            passed += frame_run_size(span_make(input.data + passed, input.size - passed), rest.data[0]);
     }
 }

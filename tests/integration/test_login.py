@@ -230,6 +230,16 @@ def P9_an_upstream_that_begins_without_saying_Ok_is_not_believed(server):
                 assert "the upstream" in proxy.refusal("app", password=None), (pool, behave)
 
 
+def P9_an_answer_that_comes_in_one_packet_with_the_startup_packet_is_heard_at_once(server):
+    first = message(b"p", b"SCRAM-SHA-256\0\0\0\0\x0bn,,n=,r=abc")
+    for pool in ("transaction", "dedicated"):
+        with LoginProxy(server, f"method = scram-sha-256  {USERS}", {"app": PASSWORD}, pool=pool) as proxy, proxy.connect() as client:
+            client.send(startup(user="app", database="postgres") + first)
+            assert [client.read()[1][3] for _ in range(2)] == [10, 11], pool  # SASL, SASLContinue
+            client.send(message(b"p", b"c=biws,r=none,p=none"))
+            assert client.fatal()["C"] in ("28P01", "08P01"), pool
+
+
 # --- unknown users --------------------------------------------------------------------------------------------
 
 

@@ -320,3 +320,26 @@ Test(frame, P2_a_stream_cut_once_at_any_offset_gives_the_same_messages)
         reader_free(&whole);
     }
 }
+
+static const struct {
+    const char *name;
+    struct span input;
+    size_t want;
+} runs[] = {
+    { "nothing", BYTES_INIT(""), 0 },
+    { "another type", BYTES_INIT("c\0\0\0\4"), 0 },
+    { "up to another type", BYTES_INIT("d\0\0\0\4d\0\0\0\6abc\0\0\0\4d\0\0\0\4"), 12 },
+    { "up to a part", BYTES_INIT("d\0\0\0\5ad\0\0\0\5"), 6 },
+    { "up to a part of a header", BYTES_INIT("d\0\0\0\5ad\0\0"), 6 },
+    { "up to an impossible length", BYTES_INIT("d\0\0\0\4d\0\0\0\3d\0\0\0\4"), 5 },
+    { "up to the longest length of all",
+      BYTES_INIT("d\0\0\0\4d\xff\xff\xff\xff"
+                 "d\0\0\0\4"),
+      5 },
+};
+
+Test(frame, P2_a_run_of_messages_ends_ahead_of_what_is_not_whole_or_of_another_type)
+{
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
+        cr_assert_eq(frame_run_size(runs[i].input, 'd'), runs[i].want, "%s", runs[i].name);
+}
