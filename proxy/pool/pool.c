@@ -274,7 +274,8 @@ void pool_serve(struct pool *p)
 void pool_server_ready(struct pool_server *s)
 {
     struct pool *p = s->pool;
-    if (s->retired || p->closed || pool_is_paused(p)) {
+    bool is_alone = !p->linked; /* it has come from another worker, and whom it was for has gone */
+    if (s->retired || p->closed || is_alone || pool_is_paused(p)) {
         pool_server_close(s);
         return;
     }

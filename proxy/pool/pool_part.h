@@ -89,6 +89,7 @@ struct pool_shared {
     atomic_bool paused;
     atomic_uint wanted;  /* clients that wait, on all workers */
     atomic_uint servers; /* on all workers, from connecting to closed */
+    atomic_uint retired; /* those of them that go when they come back */
     atomic_uint limit;   /* pool_size */
     atomic_uint_fast64_t last_ticket;
     atomic_uint_fast64_t generation; /* servers of older ones go as they come back */
@@ -126,6 +127,7 @@ struct pool_server {
     struct pool_server *next_idle, **idle_link; /* idle_link NULL: it is not idle */
     struct pool_server *next, **link;           /* among all of its part's */
     struct config *config;                      /* while it connects: a reference */
+    const struct database *database;            /* of that config, while it connects */
     struct server_login *login;                 /* while it logs in */
     struct timer *timer;                        /* while it connects or is cleaned */
     uint64_t connected_us, idle_since_us;

@@ -211,23 +211,6 @@ static void on_tick(void *context)
         start_tick(w);
 }
 
-struct pool *pool_join(struct worker *w, const struct pool_key *key, const struct credentials *credentials)
-{
-    struct pool_shared *x = find_shared(key, key->user);
-    struct pool *p = &x->parts[w->number];
-    if (!p->linked)
-        link_part(p, key);
-    set_credentials(x, credentials);
-    p->client_count++;
-    return p;
-}
-
-void pool_leave(struct pool *p)
-{
-    p->client_count--;
-    pool_let_go(p->shared);
-}
-
 /* --- calls --------------------------------------------------------------------------------------------------- */
 
 static void answer_call(void *context)
@@ -286,6 +269,28 @@ void pools_reload(struct worker *w)
     }
     if (w->pools.first != NULL)
         start_tick(w);
+}
+
+/* --- joining ----------------------------------------------------------------------------------- */
+
+struct pool *pool_join(struct worker *w, const struct pool_key *key, const struct credentials *credentials)
+{
+    struct pool_shared *x = find_shared(key, key->user);
+    struct pool *p = &x->parts[w->number];
+    if (!p->linked) {
+        link_part(p, key);
+        if (key->config != w->config) /* there was a reload while the client logged in */
+            reload_part(p, w->config);
+    }
+    set_credentials(x, credentials);
+    p->client_count++;
+    return p;
+}
+
+void pool_leave(struct pool *p)
+{
+    p->client_count--;
+    pool_let_go(p->shared);
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */

@@ -5,7 +5,8 @@
  *         +------ closed <-----+---- idle for too long-+  +--- CLEANING <--- comes back with something on it
  *
  * In each state its messages are read by one function, a frame at a time; nobody else's bytes are among them. What an idle server says is
- * recorded, logged or dropped: notices, parameters that a reload of its config has changed, and last words, which nobody waits for. */
+ * recorded, logged or dropped: notices, parameters that a reload of its config has changed, and last words, which nobody waits for. Whoever
+ * says those gets no client any more, though its end may be a moment behind them. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -62,6 +63,7 @@ static void link_server(struct pool_server *s, struct pool *p)
 void pool_server_close(struct pool_server *s)
 {
     struct pool *p = s->pool;
+    bool was_retired = s->retired;
     leave_state(s);
     unlink_server(s);
     cancel_guard_dissolve(&p->worker->cancels, &s->guard);
@@ -73,6 +75,8 @@ void pool_server_close(struct pool_server *s)
         config_release(s->config);
     free(s);
     atomic_fetch_sub(&p->shared->servers, 1);
+    if (was_retired)
+        atomic_fetch_sub(&p->shared->retired, 1);
     pool_on_room(p);
     pool_let_go(p->shared);
 }
@@ -146,7 +150,7 @@ static enum heard hear_idle(struct pool_server *s, const struct frame *f)
         record_parameter(s, f);
     else if (f->type == 'E')
         log_last_words(s, f);
-    else if (f->type != 'N' && f->type != 'A')
+    if (f->type != 'S' && f->type != 'N' && f->type != 'A')
         s->unwell = true;
     return HEARD_MORE;
 }
@@ -176,11 +180,11 @@ static void on_login_late(void *context)
 }
 
 /* Those of the upstream string, when it names a user; else of whoever logged in as the pool's user. */
-static void find_credentials(struct pool *p, struct credentials *to)
+static void find_credentials(const struct pool_server *s, struct credentials *to)
 {
-    const struct database *d = p->database;
+    const struct database *d = s->database;
     if (d->user == NULL)
-        pool_copy_credentials(p, to);
+        pool_copy_credentials(s->pool, to);
     else if (d->password != NULL)
         credentials_set_text(to, CREDENTIALS_PASSWORD, span_of(d->password));
 }
@@ -188,12 +192,12 @@ static void find_credentials(struct pool *p, struct credentials *to)
 static void begin_login(struct pool_server *s)
 {
     struct pool *p = s->pool;
-    const struct database *d = p->database;
+    const struct database *d = s->database;
     struct credentials credentials = { 0 };
     struct buffer out = { 0 };
     unsigned char hash[TLS_HASH_MAX];
     size_t hash_size = d->channel_binding != CHANNEL_BINDING_DISABLE ? server_certificate_hash(&s->server, hash) : 0;
-    find_credentials(p, &credentials);
+    find_credentials(s, &credentials);
     struct server_login_start start = {
         .user = span_of(d->user != NULL ? d->user : p->shared->user),
         .database = span_of(d->dbname != NULL ? d->dbname : p->shared->name),
@@ -220,7 +224,7 @@ static void on_connected(void *owner, const char *error)
         begin_login(s);
         return;
     }
-    if (s->pool->database->target_session == TARGET_PREFER_STANDBY && !s->any_will_do) {
+    if (s->database->target_session == TARGET_PREFER_STANDBY && !s->any_will_do) {
         s->any_will_do = true;
         dial(s);
         return;
@@ -234,8 +238,7 @@ static void on_connected(void *owner, const char *error)
 
 static void dial(struct pool_server *s)
 {
-    struct pool *p = s->pool;
-    server_connect(&s->server, p->worker->resolver, p->database, on_connected);
+    server_connect(&s->server, s->pool->worker->resolver, s->database, on_connected);
 }
 
 void pool_server_connect(struct pool *p)
@@ -246,7 +249,8 @@ void pool_server_connect(struct pool *p)
     s->record = link_server_new();
     s->state = POOL_SERVER_CONNECTING;
     s->generation = p->generation;
-    s->config = config_retain(p->config); /* the dial borrows its hosts */
+    s->config = config_retain(p->config);
+    s->database = p->database; /* which may be another one before the login is over */
     s->guard.owner = s;
     p->connecting_count++;
     pool_hold(p->shared);
@@ -267,6 +271,7 @@ static void finish_login(struct pool_server *s)
     server_accept(&s->server);
     config_release(s->config);
     s->config = NULL;
+    s->database = NULL;
     stop_timer(s);
     leave_state(s);
     s->connected_us = loop_now_us(&p->worker->loop);
@@ -290,7 +295,7 @@ static void go_on_to_next(struct pool_server *s, const char *why)
 
 static void take_or_reject(struct pool_server *s)
 {
-    const char *why = s->any_will_do ? NULL : server_login_mismatch(s->login, s->pool->database->target_session);
+    const char *why = s->any_will_do ? NULL : server_login_mismatch(s->login, s->database->target_session);
     if (why == NULL)
         finish_login(s);
     else
@@ -299,7 +304,7 @@ static void take_or_reject(struct pool_server *s)
 
 static bool may_be_better_elsewhere(const struct pool_server *s, const char *sqlstate)
 {
-    const char *const *hosts = s->pool->database->hosts;
+    const char *const *hosts = s->database->hosts;
     return strcmp(sqlstate, "57P03") == 0 && hosts[1] != NULL; /* it starts up, or shuts down */
 }
 
@@ -452,10 +457,22 @@ void pool_server_arrive(struct pool_server *s, struct pool *p)
 
 /* --- what has to go ---------------------------------------------------------------------------------------- */
 
+static bool is_of_the_past(const struct pool *p, const struct pool_server *s)
+{
+    return s->generation != p->generation;
+}
+
 static bool is_too_old(const struct pool *p, const struct pool_server *s, uint64_t now_us)
 {
     uint64_t lifetime_us = p->database->server_lifetime_ms * 1000;
-    return s->generation != p->generation || (lifetime_us > 0 && now_us >= s->connected_us + lifetime_us);
+    return is_of_the_past(p, s) || (lifetime_us > 0 && now_us >= s->connected_us + lifetime_us);
+}
+
+/* A reload may have lowered the limit. */
+static bool is_one_too_many(const struct pool *p)
+{
+    struct pool_shared *x = p->shared;
+    return atomic_load(&x->servers) > atomic_load(&x->limit) + atomic_load(&x->retired);
 }
 
 static bool is_idle_for_too_long(const struct pool *p, const struct pool_server *s, uint64_t now_us)
@@ -465,17 +482,30 @@ static bool is_idle_for_too_long(const struct pool *p, const struct pool_server 
            atomic_load(&p->shared->servers) > p->database->min_size;
 }
 
+static void sweep_one(struct pool_server *s, uint64_t now_us)
+{
+    struct pool *p = s->pool;
+    if (s->state == POOL_SERVER_CONNECTING) {
+        if (is_of_the_past(p, s))
+            pool_server_close(s);
+        return;
+    }
+    if (!s->retired && (is_too_old(p, s, now_us) || is_one_too_many(p))) {
+        s->retired = true;
+        atomic_fetch_add(&p->shared->retired, 1);
+    }
+    bool goes = s->retired || p->closed || pool_is_paused(p) || is_idle_for_too_long(p, s, now_us);
+    if (s->idle_link != NULL && goes)
+        retire(s);
+}
+
 void pool_sweep(struct pool *p, uint64_t now_us)
 {
     bool was_serving = p->serving;
     p->serving = true; /* who gets a server may close others, and the list is walked here */
     for (struct pool_server *s = p->servers, *next; s != NULL; s = next) {
         next = s->next;
-        if (s->state != POOL_SERVER_CONNECTING && is_too_old(p, s, now_us))
-            s->retired = true;
-        bool goes = s->retired || p->closed || pool_is_paused(p) || is_idle_for_too_long(p, s, now_us);
-        if (s->idle_link != NULL && goes)
-            retire(s);
+        sweep_one(s, now_us);
     }
     p->serving = was_serving;
 }
