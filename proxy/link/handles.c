@@ -31,6 +31,15 @@ struct shared_statement *handles_find(const struct handles *h, struct span name)
     return found != NULL ? found->statement : NULL;
 }
 
+struct shared_statement *handles_find_there(const struct handles *h, struct span name)
+{
+    for (size_t i = 0; i < h->bucket_count; i++)
+        for (const struct handle *at = h->buckets[i]; at != NULL; at = at->next)
+            if (span_is(name, at->statement->name))
+                return at->statement;
+    return NULL;
+}
+
 static void grow(struct handles *h)
 {
     struct handle **old = h->buckets;

@@ -51,6 +51,7 @@ struct change {
 /* A setting that is to be asked for: statements have set it, or set it back. */
 struct touched {
     char *name;
+    uint16_t roles; /* as of the link */
     bool set, reset;
 };
 
@@ -91,6 +92,8 @@ struct link {
 
     struct touched *touched; /* settings that statements may have changed, those first that are being asked for */
     size_t touched_count, touched_capacity, asked_count;
+    uint16_t roles, asked_roles,
+        settled_roles; /* how often the role was changed: by now, before the question, before the last answer */
     struct listens listens;
     bool tags_matter; /* DISCARD ALL or DEALLOCATE ALL may be under way */
     bool forgets;     /* one of them is in the client's unit under way, or in the one that holds the next ones up */

@@ -39,6 +39,7 @@ void parameters_release(struct parameters *p)
     for (size_t i = 0; i < p->count; i++) {
         free((void *)(uintptr_t)p->list[i].name);
         free((void *)(uintptr_t)p->list[i].value);
+        free((void *)(uintptr_t)p->list[i].role);
     }
     free(p);
 }
@@ -72,7 +73,8 @@ static size_t find(const struct parameters *p, struct span name, bool *found)
 
 static struct parameter copy_of(const struct parameter *p)
 {
-    return (struct parameter){ memory_copy_text(p->name), memory_copy_text(p->value) };
+    const char *role = p->role != NULL ? memory_copy_text(p->role) : NULL;
+    return (struct parameter){ memory_copy_text(p->name), memory_copy_text(p->value), role };
 }
 
 static struct parameters *without(const struct parameters *p, size_t place)
@@ -84,28 +86,45 @@ static struct parameters *without(const struct parameters *p, size_t place)
     return made;
 }
 
-static struct parameters *with(const struct parameters *p, size_t place, bool replaces, struct span name,
-                               struct span value)
+/* Takes what `added` points to. */
+static struct parameters *with(const struct parameters *p, size_t place, bool replaces, struct parameter added)
 {
     struct parameters *made = new_set(p->count + (replaces ? 0 : 1));
     for (size_t i = 0; i < place; i++)
         made->list[i] = copy_of(&p->list[i]);
-    made->list[place] = (struct parameter){ memory_copy_span(name), memory_copy_span(value) };
+    made->list[place] = added;
     for (size_t i = place + (replaces ? 1 : 0), to = place + 1; i < p->count; i++)
         made->list[to++] = copy_of(&p->list[i]);
     return made;
 }
 
-struct parameters *parameters_with(struct parameters *take, struct span name, struct span value)
+static bool same_role(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+struct parameters *parameters_with_role(struct parameters *take, struct span name, struct span value, const char *role)
 {
     bool found;
     size_t place = find(take, name, &found);
-    bool same = found ? value.data != NULL && span_is(value, take->list[place].value) : value.data == NULL;
-    if (same)
+    if (value.data == NULL
+            ? !found
+            : found && span_is(value, take->list[place].value) && same_role(take->list[place].role, role))
         return take;
-    struct parameters *made = value.data == NULL ? without(take, place) : with(take, place, found, name, value);
+    struct parameters *made;
+    if (value.data == NULL)
+        made = without(take, place);
+    else
+        made = with(take, place, found,
+                    (struct parameter){ memory_copy_span(name), memory_copy_span(value),
+                                        role != NULL ? memory_copy_text(role) : NULL });
     parameters_release(take);
     return made;
+}
+
+struct parameters *parameters_with(struct parameters *take, struct span name, struct span value)
+{
+    return parameters_with_role(take, name, value, NULL);
 }
 
 bool parameters_equal(const struct parameters *a, const struct parameters *b)

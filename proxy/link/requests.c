@@ -130,14 +130,6 @@ static void parse_again(struct link *l, struct span name, struct span body, stru
     refuse_parse(l, name, "42P05", "already exists", out);
 }
 
-static void note_shared(struct shared_statement *s)
-{
-    if (s->noted)
-        return;
-    s->noted = true;
-    s->leaves_state = statement_may_leave_state(span_make(s->body, strlen(s->body)));
-}
-
 /* The same Parse with what its text says of prepared statements in the servers' names. False: it says nothing of them. */
 static bool rewrite_parse(struct link *l, struct span body, struct buffer *made, struct change **changes,
                           struct actions *out)
@@ -164,7 +156,6 @@ static void parse_shared(struct link *l, struct span name, struct span body, str
     bool replaced = rewrite_parse(l, body, &made, &changes, out);
     struct shared_statement *s = statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql);
     buffer_free(&made);
-    note_shared(s);
     enum holding holding = server_touch(l->server, s->id, l->owed.unit);
     struct change *change = change_handle(l, name, s);
     change->next = changes;

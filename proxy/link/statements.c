@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "protocol/memory.h"
+#include "protocol/statement_state.h"
 
 enum {
     UNUSED_MAX = 1000, /* kept for who comes back */
@@ -137,6 +138,22 @@ static struct shared_statement *find(const struct statements *all, struct span b
     return NULL;
 }
 
+static void on_state(void *owner, const struct statement_state *state)
+{
+    (void)state;
+    *(bool *)owner = true;
+}
+
+/* The quick look knows nothing of the end of a PREPARE. */
+static bool leaves_state(const struct shared_statement *s, const struct sql_options *options)
+{
+    bool found = false;
+    if (!s->by_sql)
+        return statement_may_leave_state(shared_statement_text(s));
+    statement_states(shared_statement_text(s), options, on_state, &found);
+    return found;
+}
+
 static struct shared_statement *add(struct statements *all, struct span body, uint64_t hash, bool by_sql,
                                     const struct sql_options *options)
 {
@@ -152,6 +169,7 @@ static struct shared_statement *add(struct statements *all, struct span body, ui
                                     .by_sql = by_sql };
     statement_server_name(s->id, s->name);
     memcpy(s->body, body.data, body.size);
+    s->leaves_state = leaves_state(s, options);
     *bucket = s;
     all->count++;
     return s;

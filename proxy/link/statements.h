@@ -21,7 +21,6 @@ struct shared_statement {
     bool standard_conforming_strings;
     size_t size;
     bool by_sql;                    /* the body is what stands behind PREPARE and the name */
-    bool noted;                     /* `leaves_state` is known */
     bool leaves_state;              /* executing it may leave something behind in the server's session */
     char name[STATEMENT_NAME_SIZE]; /* on the servers */
     char body[];                    /* of its Parse behind the name: text, number of types, types */
@@ -40,6 +39,11 @@ static inline struct shared_statement *shared_statement_retain(struct shared_sta
 {
     s->references++;
     return s;
+}
+/* What it says, without the types; of a PREPARE that with them. */
+static inline struct span shared_statement_text(const struct shared_statement *s)
+{
+    return s->by_sql ? span_make(s->body, s->size) : span_of(s->body);
 }
 void statements_release(struct statements *all, struct shared_statement *s);
 

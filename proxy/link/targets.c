@@ -127,7 +127,7 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
     struct target t = { .name = name };
     struct shared_statement *s = handles_find(&l->handles, name);
     bool unnamed = s == NULL && name.size == 0 && has_unnamed(l);
-    if (s != NULL && s->leaves_state && listens_hold(l, span_of(s->body)))
+    if (s != NULL && s->leaves_state && listens_hold(l, shared_statement_text(s)))
         return t;
     if (unnamed && l->unnamed_leaves_state && listens_hold(l, span_of(l->unnamed.data)))
         return t;
@@ -136,7 +136,7 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
         t.name = span_of(s->name);
         t.id = s->id;
         if (s->leaves_state)
-            traces_note(l, span_make(s->body, strlen(s->body)));
+            traces_note(l, shared_statement_text(s));
     } else if (unnamed) {
         ensure_unnamed(l, out);
         if (l->unnamed_leaves_state)

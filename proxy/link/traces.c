@@ -13,6 +13,11 @@
 
 enum { SETTINGS_MAX = 1000, NAME_MAX_SIZE = 200 };
 
+static bool is_role(const char *name)
+{
+    return strcasecmp(name, "role") == 0;
+}
+
 /* --- noting --------------------------------------------------------------------------------------------- */
 
 void traces_pin(struct link *l, const char *cause)
@@ -46,6 +51,7 @@ static void touch(struct link *l, struct span name, bool is_default)
         *t = (struct touched){ .name = memory_copy_span(name) };
     }
     *(is_default ? &t->reset : &t->set) = true;
+    t->roles = l->roles;
 }
 
 /* Back to who logged in: of a client that is not pinned by having become somebody else it ends at most a SET ROLE. */
@@ -63,17 +69,43 @@ static void on_setting(struct link *l, const struct statement_state *state)
     statement_state_name(state, &l->sql, &name);
     struct span text = buffer_span(&name);
     bool reported = link_server_parameter(l->server, text) != NULL;
+    if (span_is(text, "role") || span_is(text, "session_authorization"))
+        l->roles++;
     if (span_is(text, "session_authorization"))
         on_session_authorization(l, state);
-    else if (!reported || state->is_default) /* else it tells */
+    else if (span_is(text, "idle_session_timeout") && !state->is_default)
+        traces_pin(l, "idle session timeout"); /* it is the client that shall go then, not a server of the pool */
+    else if (!reported || state->is_default)   /* else it tells */
         touch(l, text, state->is_default);
     buffer_free(&name);
 }
 
+/* Those that are being asked for are not known yet. */
 static void on_reset_all(struct link *l)
 {
+    for (size_t i = 0, count = l->touched_count; i < count; i++)
+        touch(l, span_of(l->touched[i].name), true);
     for (size_t i = 0; i < parameters_count(l->wanted); i++)
         touch(l, span_of(parameters_at(l->wanted, i)->name), true);
+}
+
+/* What runs is the statement of that name: the client's, or as its Parse has put it, the server's. */
+static const struct shared_statement *find_executed(const struct link *l, struct span name)
+{
+    const struct shared_statement *found = handles_find(&l->handles, name);
+    return found != NULL ? found : handles_find_there(&l->handles, name);
+}
+
+static statement_on_state on_state_of_executed;
+
+static void on_execute(struct link *l, const struct statement_state *state)
+{
+    struct buffer name = { 0 };
+    statement_state_name(state, &l->sql, &name);
+    const struct shared_statement *s = find_executed(l, buffer_span(&name));
+    if (s != NULL && s->leaves_state)
+        statement_states(shared_statement_text(s), &l->sql, on_state_of_executed, l);
+    buffer_free(&name);
 }
 
 static void on_state(void *owner, const struct statement_state *state)
@@ -104,10 +136,19 @@ static void on_state(void *owner, const struct statement_state *state)
     case STATE_DISCARD_SEQUENCES:
     case STATE_DISCARD_TEMP:
     case STATE_PREPARE: /* sql_names.c */
-    case STATE_EXECUTE:
     case STATE_DEALLOCATE:
         return;
+    case STATE_EXECUTE:
+        on_execute(l, state);
+        return;
     }
+}
+
+/* Not those that it would execute in its turn: that may be itself, for all that is known here. */
+static void on_state_of_executed(void *owner, const struct statement_state *state)
+{
+    if (state->kind != STATE_EXECUTE)
+        on_state(owner, state);
 }
 
 void traces_note(struct link *l, struct span text)
@@ -148,13 +189,28 @@ static void append_name(struct buffer *b, const char *name)
     buffer_append_text(b, "\"");
 }
 
-static void append_setting(const struct link *l, struct buffer *b, const struct parameter *p)
+/* Expressions of one SELECT, which is begun and ended as needed. */
+struct list {
+    struct buffer *sql;
+    bool is_open;
+};
+
+static void list_add_setting(struct list *list, const struct link *l, const char *name, const char *value)
 {
-    buffer_append_text(b, "pg_catalog.set_config(");
-    append_literal(b, span_of(p->name), l->sql.encoding);
-    buffer_append_text(b, ",");
-    append_literal(b, span_of(p->value), l->sql.encoding);
-    buffer_append_text(b, ",false)");
+    buffer_append_text(list->sql, list->is_open ? "," : "SELECT ");
+    buffer_append_text(list->sql, "pg_catalog.set_config(");
+    append_literal(list->sql, span_of(name), l->sql.encoding);
+    buffer_append_text(list->sql, ",");
+    append_literal(list->sql, span_of(value), l->sql.encoding);
+    buffer_append_text(list->sql, ",false)");
+    list->is_open = true;
+}
+
+static void list_end(struct list *list)
+{
+    if (list->is_open)
+        buffer_append_text(list->sql, ";");
+    list->is_open = false;
 }
 
 /* The server reads this in the encoding that it had before, of which nothing is known here: a byte that is no ASCII might swallow the one
@@ -166,7 +222,7 @@ static void append_encoding(struct buffer *b, const char *name)
         bool is_plain = (unsigned char)*name < 0x80 && *name != '\'' && *name != '\\';
         buffer_append_u8(b, (uint8_t)(is_plain ? *name : '?'));
     }
-    buffer_append_text(b, "',false)");
+    buffer_append_text(b, "',false);");
 }
 
 static void say_query(struct link *l, struct buffer *sql_take, enum owed_purpose purpose, struct actions *out)
@@ -187,7 +243,7 @@ static void say_settings(struct link *l, struct buffer *sql_take, struct actions
     struct buffer sql = { 0 };
     buffer_append_text(&sql, "BEGIN;");
     buffer_append_span(&sql, buffer_span(sql_take));
-    buffer_append_text(&sql, ";COMMIT");
+    buffer_append_text(&sql, "COMMIT");
     buffer_free(sql_take);
     say_query(l, &sql, FOR_SETTINGS, out);
 }
@@ -198,10 +254,37 @@ static bool is_told(const struct link *l, const struct parameter *p)
     return told != NULL && strcmp(told, p->value) == 0;
 }
 
-/* Who may set what depends on the role: it is let go first and taken last. */
-static bool is_role(const char *name)
+static const char encoding_name[] = "client_encoding";
+
+/* These may strike at what tells them: they are let go before all else, and taken last. */
+static const char *const timeouts[] = { "statement_timeout", "transaction_timeout" };
+
+enum { TIMEOUTS = sizeof timeouts / sizeof timeouts[0] };
+
+static bool is_timeout(const char *name)
 {
-    return strcasecmp(name, "role") == 0;
+    for (size_t i = 0; i < TIMEOUTS; i++)
+        if (strcasecmp(name, timeouts[i]) == 0)
+            return true;
+    return false;
+}
+
+static void append_reset(struct buffer *sql, const char *name)
+{
+    buffer_append_text(sql, "RESET ");
+    append_name(sql, name);
+    buffer_append_text(sql, ";");
+}
+
+static void leave_timeouts(struct link_server *s, struct buffer *sql)
+{
+    struct span nothing = { 0 };
+    for (size_t i = 0; i < TIMEOUTS; i++) {
+        if (parameters_value(s->told, span_of(timeouts[i])) == NULL)
+            continue;
+        append_reset(sql, timeouts[i]);
+        s->told = parameters_with(s->told, span_of(timeouts[i]), nothing);
+    }
 }
 
 /* What may be reset depends on the role, and a role may have allowed what the client's own does not. RESET ALL asks for no permission. */
@@ -217,31 +300,9 @@ static void leave_role(struct link_server *s, struct buffer *sql)
 static void append_resets(const struct link *l, struct buffer *sql)
 {
     const struct parameters *told = l->server->told;
-    for (size_t i = 0; i < parameters_count(told); i++) {
-        const char *name = parameters_at(told, i)->name;
-        if (parameters_value(l->wanted, span_of(name)) != NULL)
-            continue;
-        buffer_append_text(sql, "RESET ");
-        append_name(sql, name);
-        buffer_append_text(sql, ";");
-    }
-}
-
-static void append_settings(const struct link *l, struct buffer *sql)
-{
-    const char *between = "SELECT ", *role = parameters_value(l->wanted, span_of("role"));
-    for (size_t i = 0; i < parameters_count(l->wanted); i++) {
-        const struct parameter *p = parameters_at(l->wanted, i);
-        if (is_told(l, p) || is_role(p->name) || strcasecmp(p->name, "client_encoding") == 0)
-            continue;
-        buffer_append_text(sql, between);
-        append_setting(l, sql, p);
-        between = ",";
-    }
-    if (role == NULL)
-        return;
-    buffer_append_text(sql, sql->size > 0 && between[0] == ',' ? ";SELECT " : "SELECT ");
-    append_setting(l, sql, &(struct parameter){ "role", role });
+    for (size_t i = 0; i < parameters_count(told); i++)
+        if (parameters_value(l->wanted, span_of(parameters_at(told, i)->name)) == NULL)
+            append_reset(sql, parameters_at(told, i)->name);
 }
 
 static bool same_text(const char *a, const char *b)
@@ -249,7 +310,61 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static const char encoding_name[] = "client_encoding";
+static void take_role(struct list *list, const struct link *l, const char *role)
+{
+    list_end(list);
+    list_add_setting(list, l, "role", role != NULL ? role : "none");
+    list_end(list);
+}
+
+/* Told with the others, each under the role that it was set under. */
+static bool is_plain(const struct link *l, const struct parameter *p)
+{
+    return !is_told(l, p) && !is_role(p->name) && !is_timeout(p->name) && strcasecmp(p->name, encoding_name) != 0;
+}
+
+static void append_plain(struct list *list, const struct link *l)
+{
+    for (size_t i = 0; i < parameters_count(l->wanted); i++) {
+        const struct parameter *p = parameters_at(l->wanted, i);
+        if (p->role == NULL && is_plain(l, p))
+            list_add_setting(list, l, p->name, p->value);
+    }
+}
+
+static void append_of_roles(struct list *list, const struct link *l)
+{
+    const char *role = NULL, *last = parameters_value(l->wanted, span_of("role"));
+    for (size_t i = 0; i < parameters_count(l->wanted); i++) {
+        const struct parameter *p = parameters_at(l->wanted, i);
+        if (p->role == NULL || !is_plain(l, p))
+            continue;
+        if (!same_text(role, p->role))
+            take_role(list, l, p->role);
+        role = p->role;
+        list_add_setting(list, l, p->name, p->value);
+    }
+    if (!same_text(role, last))
+        take_role(list, l, last);
+}
+
+static void append_timeouts(struct list *list, const struct link *l)
+{
+    for (size_t i = 0; i < TIMEOUTS; i++) {
+        const char *value = parameters_value(l->wanted, span_of(timeouts[i]));
+        if (value != NULL)
+            list_add_setting(list, l, timeouts[i], value);
+    }
+}
+
+static void append_settings(const struct link *l, struct buffer *sql)
+{
+    struct list list = { .sql = sql };
+    append_plain(&list, l);
+    append_of_roles(&list, l);
+    append_timeouts(&list, l);
+    list_end(&list);
+}
 
 static bool has_other_encoding(const struct link *l)
 {
@@ -272,6 +387,7 @@ void traces_tell(struct link *l, struct actions *out)
     if (!parameters_equal(l->wanted, s->told)) {
         struct buffer sql = { 0 };
         bool encoding_changes = has_other_encoding(l);
+        leave_timeouts(s, &sql);
         leave_role(s, &sql);
         append_resets(l, &sql);
         if (encoding_changes || has_other_encoding(l))
@@ -306,26 +422,45 @@ void traces_ask(struct link *l, struct actions *out)
         between = ",";
     }
     l->asked_count = l->touched_count;
+    l->asked_roles = l->roles;
     say_query(l, &sql, FOR_ANSWER, out);
 }
 
-static void settle(struct link *l, const struct touched *t, struct span value)
+/* Under which role it was set: that of before, or that of now. False: one in between, or nobody knows. */
+static bool find_role(const struct link *l, const struct touched *t, const struct parameters *before, const char **role)
 {
-    struct span name = span_of(t->name), nothing = { 0 };
+    bool early = t->roles == l->settled_roles, late = t->roles == l->asked_roles;
+    *role = parameters_value(early ? before : l->wanted, span_of("role"));
+    if (*role != NULL && strcasecmp(*role, "none") == 0)
+        *role = NULL;
+    return early || late;
+}
+
+/* Undone since, when nothing has changed. */
+static void settle_reset(struct link *l, struct span name, struct span value)
+{
+    struct span nothing = { 0 };
     const char *before = parameters_value(l->wanted, name), *base = parameters_value(l->base, name);
-    if (t->reset && !t->set) { /* undone since, when nothing has changed */
-        if (before == NULL || span_is(value, before))
-            return;
-        l->wanted = parameters_with(l->wanted, name, base != NULL ? span_of(base) : nothing);
-        l->server->told = parameters_with(l->server->told, name, nothing);
+    if (before == NULL || span_is(value, before))
         return;
-    }
-    if (value.data != NULL && parameters_count(l->wanted) >= SETTINGS_MAX && before == NULL) {
+    l->wanted = parameters_with(l->wanted, name, base != NULL ? span_of(base) : nothing);
+    l->server->told = parameters_with(l->server->told, name, nothing);
+}
+
+static void settle_set(struct link *l, const struct touched *t, struct span value, const struct parameters *before)
+{
+    struct span name = span_of(t->name);
+    const char *known = parameters_value(l->wanted, name), *role = NULL;
+    if (value.data != NULL && known == NULL && parameters_count(l->wanted) >= SETTINGS_MAX) {
         traces_pin(l, "many settings");
         return;
     }
-    l->wanted = parameters_with(l->wanted, name, value);
     l->server->told = parameters_with(l->server->told, name, value);
+    if (known != NULL && span_is(value, known))
+        return;
+    if (!is_role(t->name) && !find_role(l, t, before, &role))
+        traces_pin(l, "setting between changes of the role");
+    l->wanted = parameters_with_role(l->wanted, name, value, role);
 }
 
 static void forget_touched(struct link *l, size_t count)
@@ -337,21 +472,43 @@ static void forget_touched(struct link *l, size_t count)
         memmove(l->touched, l->touched + count, l->touched_count * sizeof *l->touched);
 }
 
-void traces_answer(struct link *l, const struct frame *row)
+/* The role, or all others. False: the row ends too soon. */
+static bool settle_row(struct link *l, const struct frame *row, const struct parameters *before, bool role)
 {
     struct wire w = wire_open(frame_body(row));
     wire_u16(&w);
     for (size_t i = 0; i < l->asked_count; i++) {
+        const struct touched *t = &l->touched[i];
         int32_t size = wire_i32(&w);
         struct span value = size < 0 ? (struct span){ 0 } : wire_bytes(&w, (size_t)size);
-        if (w.failed) {
-            link_fail(l, "08P01", "the server's answer about settings is malformed");
-            return;
-        }
-        settle(l, &l->touched[i], value);
+        if (w.failed)
+            return false;
+        if (is_role(t->name) != role)
+            continue;
+        if (t->reset && !t->set)
+            settle_reset(l, span_of(t->name), value);
+        else
+            settle_set(l, t, value, before);
     }
+    return true;
+}
+
+static void forget_asked(struct link *l)
+{
     forget_touched(l, l->asked_count);
     l->asked_count = 0;
+    l->settled_roles = l->asked_roles;
+}
+
+/* The role first: others are set under it. */
+void traces_answer(struct link *l, const struct frame *row)
+{
+    struct parameters *before = parameters_retain(l->wanted);
+    if (settle_row(l, row, before, true) && settle_row(l, row, before, false))
+        forget_asked(l);
+    else
+        link_fail(l, "08P01", "the server's answer about settings is malformed");
+    parameters_release(before);
     l->asks_again = false;
 }
 
@@ -364,8 +521,7 @@ void traces_give_up(struct link *l, bool was_cancelled)
         l->asked_count = 0;
         return;
     }
-    forget_touched(l, l->asked_count);
-    l->asked_count = 0;
+    forget_asked(l);
     traces_pin(l, "a setting that may not be read");
 }
 
@@ -406,6 +562,7 @@ void traces_forget(struct link *l)
     l->wanted = parameters_retain(l->base);
     forget_touched(l, l->touched_count);
     l->asked_count = 0;
+    l->settled_roles = l->roles;
     l->pinned = false;
     listens_forget(l);
 }
