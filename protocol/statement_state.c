@@ -143,6 +143,8 @@ static void on_other(const struct state_walk *w)
         state_walk_pin(w, STATE_LOADED_LIBRARY);
     else if (reader_accept_word(&r, "do"))
         state_walk_do(w);
+    else if (reader_accept_words(&r, "set", "local") && state_walk_is_temporary(w->statement))
+        state_walk_pin(w, STATE_TEMPORARY_TABLE); /* as search_path */
 }
 
 static void on_head(const struct state_walk *w, const struct statement *s)

@@ -1,7 +1,7 @@
 /* The quick look, which every text of a pooled client gets: false for nearly all of them, without a token being cut.
  *
  * It relies on what the walk (statement_state.c, statement_state_walk.c) can find at all:
- *   - what a statement's first word says. Statements begin at the text's start or behind a semicolon, be it one in a literal;
+ *   - what a statement's first word says, and of UPDATE the second. Statements begin at the text's start or behind a semicolon, be it one in a literal;
  *   - a call of one of a few functions: a name in front of a parenthesis;
  *   - a word that begins with temp;
  *   - a name whose letters are escaped: it begins with U&".
@@ -9,6 +9,7 @@
  * are compared two by two: of "temp" either `em` or `mp` stands at such a place. No byte that is searched for is the second
  * byte of a character in any encoding, but for the letters, and these can only be found too often. */
 #include <endian.h>
+#include <strings.h>
 
 #include "protocol/sql_quote.h"
 #include "protocol/statement_state.h"
@@ -25,7 +26,6 @@ static bool is_harmless_word(uint64_t key, size_t size)
     switch (key) {
     case SQL_KEY('s', 'e', 'l', 'e', 'c', 't', 0, 0):
     case SQL_KEY('i', 'n', 's', 'e', 'r', 't', 0, 0):
-    case SQL_KEY('u', 'p', 'd', 'a', 't', 'e', 0, 0):
     case SQL_KEY('d', 'e', 'l', 'e', 't', 'e', 0, 0):
     case SQL_KEY('w', 'i', 't', 'h', 0, 0, 0, 0):
     case SQL_KEY('v', 'a', 'l', 'u', 'e', 's', 0, 0):
@@ -52,6 +52,16 @@ static bool is_harmless_word(uint64_t key, size_t size)
     return false;
 }
 
+/* Whether the table behind UPDATE is none of the catalog's: pg_settings is a setting (statement_state_walk.c). */
+static bool is_harmless_update(const struct sql_lexer *l, size_t at)
+{
+    at = sql_skip_empty(l, at);
+    if (l->text.size - at < 4)
+        return true;
+    const char *name = l->text.data + at;
+    return name[0] != '"' && strncasecmp(name, "pg_", 3) != 0 && strncasecmp(name, "only", 4) != 0;
+}
+
 static __attribute__((noinline)) bool is_unusual_harmless(struct span text, size_t at)
 {
     struct sql_lexer l = { .text = text };
@@ -60,6 +70,8 @@ static __attribute__((noinline)) bool is_unusual_harmless(struct span text, size
         return true;
     size_t end = at;
     uint64_t key = sql_keyword_key(&l, at, &end);
+    if (key == SQL_KEY('u', 'p', 'd', 'a', 't', 'e', 0, 0))
+        return is_harmless_update(&l, end);
     return is_harmless_word(key, end - at);
 }
 
@@ -75,19 +87,32 @@ static inline uint64_t first_bytes(struct span text, size_t at)
     return le64toh(word) | SQL_LOWER_CASE;
 }
 
+/* Whether the name at `at` is certainly not pg_settings. */
+static inline bool is_plain_table(struct span text, size_t at)
+{
+    if (text.size < at + 3)
+        return false;
+    char first = sql_lower(text.data[at]);
+    return (first >= 'a' && first <= 'z' && first != 'o' && first != 'p' && first != 'u') ||
+           (first == 'p' && text.data[at + 2] != '_');
+}
+
 /* Whether the statement that would begin at `at` leaves nothing behind by its first word. The most frequent ones are known at a look. */
 static inline bool is_harmless(struct span text, size_t at)
 {
     switch (first_bytes(text, at) << 8) {
     case SQL_KEY(0, 's', 'e', 'l', 'e', 'c', 't', ' '):
     case SQL_KEY(0, 'i', 'n', 's', 'e', 'r', 't', ' '):
-    case SQL_KEY(0, 'u', 'p', 'd', 'a', 't', 'e', ' '):
     case SQL_KEY(0, 'd', 'e', 'l', 'e', 't', 'e', ' '):
     case SQL_KEY(0, 'b', 'e', 'g', 'i', 'n', ' ', ' '):
     case SQL_KEY(0, 'b', 'e', 'g', 'i', 'n', ';', ' '):
     case SQL_KEY(0, 'c', 'o', 'm', 'm', 'i', 't', ' '):
     case SQL_KEY(0, 'c', 'o', 'm', 'm', 'i', 't', ';'):
         return true;
+    case SQL_KEY(0, 'u', 'p', 'd', 'a', 't', 'e', ' '):
+        if (is_plain_table(text, at + sizeof "update"))
+            return true;
+        break;
     }
     return is_unusual_harmless(text, at);
 }
@@ -115,9 +140,12 @@ static bool may_be_ours(struct span text, size_t end)
     case SQL_KEY('i', 'o', 'n', UNDERSCORE, 's', 'l', 'o', 't'): /* pg_create_logical_replication_slot */
     case SQL_KEY(UNDERSCORE, 'c', 'o', 'n', 'n', 'e', 'c', 't'): /* dblink_connect */
     case SQL_KEY('o', 'n', 'n', 'e', 'c', 't', UNDERSCORE, 'u'):
+    case SQL_KEY('y', UNDERSCORE, 't', 'o', UNDERSCORE, 'x', 'm', 'l'): /* query_to_xml */
+    case SQL_KEY('m', 'l', 's', 'c', 'h', 'e', 'm', 'a'):
         return true;
     }
-    return last >> 8 == SQL_KEY('s', 'e', 't', 's', 'e', 'e', 'd', 0);
+    return last >> 8 == SQL_KEY('s', 'e', 't', 's', 'e', 'e', 'd', 0) ||
+           last >> 8 == SQL_KEY('t', 's', UNDERSCORE, 's', 't', 'a', 't', 0);
 }
 
 /* Whether a line comment may end at the line break in front of `at`: then what stands there is no name. */

@@ -45,7 +45,7 @@ static bool ends_with_transaction(const struct operand *name, const struct sql_o
 }
 
 /* Whether there is something like pg_temp in it, the schema of temporary things. */
-static bool mentions_temporary_schema(struct span text)
+bool state_walk_is_temporary(struct span text)
 {
     static const char schema[] = "pg_temp";
     enum { SIZE = sizeof schema - 1 };
@@ -53,6 +53,13 @@ static bool mentions_temporary_schema(struct span text)
         if (strncasecmp(text.data + at, schema, SIZE) == 0)
             return true;
     return false;
+}
+
+/* With that schema in it everything that is created is temporary, also when it holds for a transaction only. */
+static void look_at_search_path(const struct state_walk *w, const struct operand *name)
+{
+    if (operand_is_ignoring_case(name, w->options, "search_path") && state_walk_is_temporary(w->statement))
+        state_walk_pin(w, STATE_TEMPORARY_TABLE);
 }
 
 void state_walk_setting(const struct state_walk *w, const struct operand *name, bool is_whole, bool is_default)
@@ -68,9 +75,7 @@ void state_walk_setting(const struct state_walk *w, const struct operand *name, 
         state_walk_pin(w, STATE_RANDOM_SEED);
     else if (!ends_with_transaction(name, w->options))
         w->on_state(w->owner, &state);
-    /* In a search_path it makes everything that is created temporary. */
-    if (operand_is_ignoring_case(name, w->options, "search_path") && mentions_temporary_schema(w->statement))
-        state_walk_pin(w, STATE_TEMPORARY_TABLE);
+    look_at_search_path(w, name);
     buffer_free(&value);
 }
 
@@ -106,7 +111,7 @@ static void look_at_set_config(const struct state_walk *w, struct statement_read
     if (!whole)
         state_walk_pin(w, STATE_UNKNOWN_SETTING);
     else if (sql_word_is(is_local.raw, "true"))
-        return;
+        look_at_search_path(w, &name);
     else if (known)
         state_walk_setting(w, &name, false, false);
     else
@@ -133,6 +138,40 @@ static const struct {
     { "dblink_connect_u", STATE_FOREIGN_CONNECTION },
 };
 
+/* The inside of a literal, as it is written: '' stays doubled, which is an empty literal to the walk, with its inside behind it. */
+static struct span inside_of(const struct sql_lexer *l, struct span literal)
+{
+    const char *quote = literal.data[0] == '$' ? NULL : memchr(literal.data, '\'', literal.size);
+    size_t begin =
+        quote ? (size_t)(quote - literal.data) + 1 : sql_dollar_delimiter(l, (size_t)(literal.data - l->text.data));
+    size_t end = quote ? 1 : begin;
+    return begin + end <= literal.size ? span_make(literal.data + begin, literal.size - begin - end) : literal;
+}
+
+static void look_at_token(const struct state_walk *w, struct statement_reader *r);
+
+/* The literals of the statement from here on, as texts of their own. */
+static void look_into_strings(const struct state_walk *w, struct statement_reader r)
+{
+    for (; !reader_at_end(&r); reader_advance(&r)) {
+        struct statement_reader inside;
+        if (r.token.kind != SQL_STRING)
+            continue;
+        for (reader_init(&inside, inside_of(&r.lexer, r.token.text), w->options); !reader_at_end(&inside);)
+            look_at_token(w, &inside);
+    }
+}
+
+/* Functions that run the text that they are given, as a query that may not write. */
+static bool runs_text(const struct state_walk *w, const struct operand *name)
+{
+    static const char *const functions[] = { "query_to_xml", "query_to_xml_and_xmlschema", "ts_stat" };
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        if (operand_is(name, w->options, functions[i]))
+            return true;
+    return false;
+}
+
 /* A call of `name`; the reader stands at the opening parenthesis. */
 static void look_at_call(const struct state_walk *w, struct statement_reader r, const struct operand *name)
 {
@@ -141,9 +180,19 @@ static void look_at_call(const struct state_walk *w, struct statement_reader r, 
         look_at_set_config(w, r);
         return;
     }
+    if (runs_text(w, name))
+        look_into_strings(w, r);
     for (size_t i = 0; i < sizeof pinning / sizeof *pinning; i++)
         if (operand_is(name, w->options, pinning[i].function))
             state_walk_pin(w, pinning[i].cause);
+}
+
+static bool is_temporary_schema(const struct state_walk *w, const struct operand *name)
+{
+    struct buffer decoded = { 0 };
+    bool is = !operand_decode(name, w->options, &decoded) || state_walk_is_temporary(buffer_span(&decoded));
+    buffer_free(&decoded);
+    return is;
 }
 
 /* A name, of a function or of the temporary schema perhaps. */
@@ -153,7 +202,7 @@ static void look_at_name(const struct state_walk *w, struct statement_reader *r)
     if (!reader_accept_name(r, &name))
         reader_advance(r);
     if (reader_sees_symbol(r, ".")) {
-        if (mentions_temporary_schema(name.raw))
+        if (is_temporary_schema(w, &name))
             state_walk_pin(w, STATE_TEMPORARY_TABLE);
     } else if (reader_sees_symbol(r, "(")) {
         look_at_call(w, *r, &name);
@@ -202,6 +251,19 @@ static void look_at_into(const struct state_walk *w, struct statement_reader r)
 
 /* --- statements ------------------------------------------------------------------------------- */
 
+/* UPDATE [ONLY] pg_settings, the view whose rule calls set_config. */
+static void look_at_update(const struct state_walk *w, struct statement_reader r)
+{
+    struct operand name;
+    reader_accept_word(&r, "only");
+    do {
+        if (!reader_accept_name(&r, &name))
+            return;
+    } while (reader_accept_symbol(&r, "."));
+    if (operand_is(&name, w->options, "pg_settings"))
+        state_walk_pin(w, STATE_UNKNOWN_SETTING);
+}
+
 /* Where a command of its own may begin: INSERT INTO temp … and MERGE INTO temp … are about tables that are called so. */
 static bool accept_other_into(struct statement_reader *r)
 {
@@ -213,6 +275,8 @@ static void look_at_token(const struct state_walk *w, struct statement_reader *r
 {
     if (reader_accept_word(r, "create")) {
         look_at_create(w, *r);
+    } else if (reader_accept_word(r, "update")) {
+        look_at_update(w, *r);
     } else if (reader_accept_word(r, "into")) {
         look_at_into(w, *r);
     } else if (reader_accept_symbol(r, "(")) {
@@ -257,14 +321,29 @@ static bool sees_beginning(const struct statement_reader *r)
            reader_sees_word(r, "then") || reader_sees_word(r, "else") || reader_sees_word(r, "loop");
 }
 
-/* The inside of a literal, as it is written: '' stays doubled, which is an empty literal to the walk, with its inside behind it. */
-static struct span inside_of(const struct sql_lexer *l, struct span literal)
+/* The text up to the end of its first word. */
+static bool has_readable_head(struct span text)
 {
-    const char *quote = literal.data[0] == '$' ? NULL : memchr(literal.data, '\'', literal.size);
-    size_t begin =
-        quote ? (size_t)(quote - literal.data) + 1 : sql_dollar_delimiter(l, (size_t)(literal.data - l->text.data));
-    size_t end = quote ? 1 : begin;
-    return begin + end <= literal.size ? span_make(literal.data + begin, literal.size - begin - end) : literal;
+    size_t at = 0;
+    while (at < text.size && sql_lower(text.data[at]) >= 'a' && sql_lower(text.data[at]) <= 'z')
+        at++;
+    return at > 0 && at < text.size && sql_is(text.data[at], SQL_BLANK);
+}
+
+/* EXECUTE of a text of which not even the beginning can be read. What can be is walked as a literal. */
+static bool sees_unreadable_execute(struct statement_reader r)
+{
+    if (!reader_accept_word(&r, "execute") || reader_sees_word(&r, "on") || reader_sees_word(&r, "function") ||
+        reader_sees_word(&r, "procedure"))
+        return false;
+    if (reader_accept_word(&r, "format"))
+        reader_accept_symbol(&r, "(");
+    if (r.token.kind != SQL_STRING)
+        return true;
+    struct span text = inside_of(&r.lexer, r.token.text);
+    reader_advance(&r);
+    bool is_doubled = text.size == 0 && r.token.kind == SQL_WORD; /* it stands behind the first of two quotes */
+    return !is_doubled && !has_readable_head(text);
 }
 
 static bool sees_hold(struct statement_reader r)
@@ -277,7 +356,7 @@ static void walk_block(const struct state_walk *w, struct span body, unsigned de
     struct statement_reader r;
     bool at_beginning = true;
     for (reader_init(&r, body, w->options); !reader_at_end(&r); look_at_token(w, &r)) {
-        if (at_beginning && sees_session_command(&r))
+        if ((at_beginning && sees_session_command(&r)) || (depth == 0 && sees_unreadable_execute(r)))
             state_walk_pin(w, STATE_DO_BLOCK);
         if (sees_hold(r))
             state_walk_pin(w, STATE_HELD_CURSOR);

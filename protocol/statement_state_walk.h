@@ -20,6 +20,9 @@ void state_walk_named(const struct state_walk *w, enum state_kind kind, const st
 /* The settings among them that are something else pin, or are nothing. */
 void state_walk_setting(const struct state_walk *w, const struct operand *name, bool is_whole, bool is_default);
 
+/* There is something like pg_temp in it, the schema of temporary things. */
+bool state_walk_is_temporary(struct span text);
+
 /* What stands anywhere in the statement: calls, SELECT INTO and CREATE of something temporary. */
 void state_walk_inside(const struct state_walk *w);
 /* The same for a DO statement: what stands anywhere in its block, and in the strings of that. */

@@ -120,7 +120,7 @@ static void add_possible(const char *text, struct buffer *may)
     for (size_t i = 0; i < sizeof pinning / sizeof *pinning; i++)
         if (strcasestr(text, pinning[i].function))
             add_cause(may, pinning[i].cause);
-    if (strcasestr(text, "set_config"))
+    if (strcasestr(text, "set_config") || strcasestr(text, "pg_settings"))
         add(may, "set_config");
     if (strcasestr(text, "pg_temp") ||
         ((strcasestr(text, "insert") || strcasestr(text, "merge")) && strcasestr(text, "temp")))

@@ -320,6 +320,51 @@ Test(statement_state, P5_what_only_looks_like_it_does_not_pin)
     EXPECT_ROWS(rows);
 }
 
+Test(statement_state, P5_an_update_of_pg_settings_sets_whatever_it_finds)
+{
+    static const struct row rows[] = {
+        { "UPDATE pg_settings SET setting = '1'", "pin: unknown setting" },
+        { "update only \"pg_catalog\" . PG_SETTINGS AS s SET setting = '1'", "pin: unknown setting" },
+        { "/* x */ UPDATE/* x */pg_catalog.pg_settings SET setting = '1'", "pin: unknown setting" },
+        { "UPDATE \"pg_settings\" SET setting = '1'", "pin: unknown setting" },
+        { "UPDATE U&\"pg\\005fsettings\" SET setting = '1'", "pin: unknown setting" },
+        { "UPDATE my_pg_settings SET setting = '1'", "" },
+        { "UPDATE pg_settings.t SET setting = '1'", "" },
+        { "SELECT * FROM pg_settings FOR UPDATE OF pg_settings", "" },
+        { "UPDATE\n  t SET a = 1", "" },
+        { "UPDATE x", "" },
+        { "UPDATE ", "" },
+    };
+    EXPECT_ROWS(rows);
+}
+
+Test(statement_state, P5_text_that_a_function_runs_is_looked_into)
+{
+    static const struct row rows[] = {
+        { "SELECT query_to_xml('SELECT pg_advisory_lock(1)', true, false, '')", "pin: advisory lock" },
+        { "SELECT query_to_xml_and_xmlschema($$SELECT set_config('a.b', 'c', false)$$, true, false, '')",
+          "setting a.b*" },
+        { "SELECT query_to_xml('SELECT set_config(''a.b'', ''c'', false)', true, false, '')", "pin: unknown setting" },
+        { "SELECT * FROM pg_catalog.ts_stat('SELECT setseed(1)::text::tsvector')", "pin: random seed" },
+        { "SELECT * FROM ts_stat('SELECT body FROM t')", "" },
+        { "SELECT query_to_xml('SELECT 1', true, false, '')", "" },
+    };
+    EXPECT_ROWS(rows);
+}
+
+Test(statement_state, P5_a_search_path_that_is_temporary_makes_temporary_things)
+{
+    static const struct row rows[] = {
+        { "SET search_path = pg_temp", "setting search_path, pin: temporary table" },
+        { "SET LOCAL search_path = pg_temp, public", "pin: temporary table" },
+        { "SELECT set_config('search_path', 'pg_temp', true)", "pin: temporary table" },
+        { "SELECT set_config('search_path', 'public', true)", "" },
+        { "CREATE TABLE U&\"pg\\005ftemp\".t (a int)", "pin: temporary table" },
+        { "SET LOCAL search_path = public", "" },
+    };
+    EXPECT_ROWS(rows);
+}
+
 Test(statement_state, P5_a_DO_block_is_looked_into)
 {
     static const struct row rows[] = {
@@ -334,6 +379,11 @@ Test(statement_state, P5_a_DO_block_is_looked_into)
         { "DO $$ BEGIN EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT 1'; END $$", "pin: cursor with hold" },
         { "DO $$ BEGIN PERFORM set_config('a.b', 'c', false); END $$", "setting a.b*" },
         { "DO E'BEGIN \\x53ET x = 1; END'", "pin: session command in a DO block" },
+        { "DO $$ BEGIN EXECUTE 'SE' || 'T work_mem = 1'; END $$", "pin: session command in a DO block" },
+        { "DO $$ BEGIN EXECUTE what; END $$", "pin: session command in a DO block" },
+        { "DO $$ BEGIN EXECUTE format('%s x = 1', what); END $$", "pin: session command in a DO block" },
+        { "DO $$ BEGIN EXECUTE format('ALTER TABLE %I ADD a int', name); GRANT EXECUTE ON FUNCTION f() TO r; END $$",
+          "" },
         { "DO $$ BEGIN SET LOCAL work_mem = 1; UPDATE t SET a = 1; END $$", "" },
         { "DO $$ DECLARE load int; BEGIN -- LISTEN x\n RAISE NOTICE 'a'; END $$", "" },
     };
@@ -357,6 +407,9 @@ Test(statement_state, P5_ordinary_statements_are_passed_by_the_quick_look)
     static const char *const texts[] = {
         "SELECT abalance FROM pgbench_accounts WHERE aid = 4711;",
         "UPDATE pgbench_accounts SET abalance = abalance + -7 WHERE aid = 4711;",
+        "update\n  t set a = 1",
+        "UPDATE orders SET a = 1",
+        "UPDATE p SET a = 1",
         "INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (1, 2, 3, -4, CURRENT_TIMESTAMP);",
         "BEGIN",
         "commit;",
