@@ -17,6 +17,7 @@
 #include "proxy/pool/control.h"
 #include "proxy/pool/pool_part.h"
 #include "proxy/session/actions.h"
+#include "proxy/session/attributes.h"
 
 struct client;
 struct statements;
@@ -38,6 +39,7 @@ struct worker {
     struct actions actions;      /* of the callback that runs */
     struct actions link_actions; /* what links have for servers */
     struct statements *statements;
+    struct shared_attributes attributes; /* of its clients */
     struct pools pools;
     struct buffer spare_backlog; /* of no client at the moment */
     unsigned number;             /* among the workers */

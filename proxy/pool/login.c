@@ -199,11 +199,9 @@ static void start_session(struct client *c)
 {
     struct login *l = c->login;
     struct session_start start = { .config = l->config,
-                                   .database = l->database,
-                                   .user = l->user,
-                                   .application = l->application,
+                                   .attributes = &c->worker->attributes,
+                                   .who = { l->label, l->application, l->database, l->user },
                                    .client = c->name,
-                                   .label = l->label,
                                    .client_encoding = span_of(l->encoding),
                                    .server_encoding = span_of(l->server_encoding),
                                    .standard_conforming_strings = l->standard_conforming_strings,

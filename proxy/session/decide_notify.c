@@ -141,11 +141,11 @@ static void decide_captured(struct decision *d, const struct statement *st, stru
 static bool has_no_outbox(struct decision *d, const struct channel *channel)
 {
     const struct session *s = d->s;
-    if (!durable_is(d, channel) || config_outbox(s->request ? s->request->config : s->config, s->database))
+    if (!durable_is(d, channel) || config_outbox(s->request ? s->request->config : s->config, s->who->database))
         return false;
     struct buffer text = { 0 };
     buffer_format(&text, "channel \"%s\" is durable, but database \"%s\" has no outbox block", channel->pattern,
-                  s->database);
+                  s->who->database);
     buffer_append_u8(&text, '\0');
     decide_refuse(d, "55000", text.data);
     buffer_free(&text);

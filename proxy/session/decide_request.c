@@ -20,7 +20,7 @@ void decide_leave(struct decision *d)
     st->marked = st->wrapper = false;
     st->isolation = STATEMENT_ISOLATION_DEFAULT;
     st->unit = UNIT_NONE;
-    request_rules(d->s, d->s->label, st);
+    request_rules(d->s, d->s->who->label, st);
 }
 
 /* Ends the transaction of a sandbox when the rules that follow are not a sandbox's. */
@@ -32,7 +32,7 @@ static bool sandbox_ends_with(const struct decision *d, const struct state *next
 static struct step *end_sandbox_request(struct decision *d, bool commit, enum effect effect)
 {
     struct state next = d->st;
-    request_rules(d->s, d->s->label, &next);
+    request_rules(d->s, d->s->who->label, &next);
     bool leave = sandbox_ends_with(d, &next);
     if (commit)
         decision_check_constraints(d, UNDO_WRAPPER);
@@ -133,7 +133,7 @@ void decide_expiry(struct decision *d)
 {
     struct state *st = &d->st;
     struct state next = *st;
-    request_rules(d->s, d->s->label, &next);
+    request_rules(d->s, d->s->who->label, &next);
     bool inside = st->mode == MODE_SANDBOX && !sandbox_ends_with(d, &next);
     const char *sql = "ROLLBACK";
     if (inside && st->wrapper)
@@ -295,7 +295,7 @@ void decide_mark_outcome(struct decision *d, const struct statement *st, const s
 void decide_show_request(struct decision *d)
 {
     const struct session *s = d->s;
-    struct span label = span_of(s->request && d->st.marked ? s->request->label : s->label ? s->label : "");
+    struct span label = span_of(s->request && d->st.marked ? s->request->label : s->who->label ? s->who->label : "");
     struct buffer made = { 0 };
     if (d->simple)
         message_add_row_description(&made, span_of("pgatomic.request"), 25, -1, 0);

@@ -149,7 +149,7 @@ struct row {
 
 static void append_row(struct decision *d, struct buffer *sql, const struct row *row)
 {
-    const struct outbox *outbox = config_outbox(d->s->config, d->s->database);
+    const struct outbox *outbox = config_outbox(d->s->config, d->s->who->database);
     buffer_append_u8(sql, '(');
     append_id(sql, row->id);
     buffer_append_text(sql, ", ");

@@ -42,7 +42,9 @@ struct session {
     uint64_t now_us;
 
     /* who this is */
-    char *database, *user, *application, *client, *label;
+    struct shared_attributes *attributes;
+    const struct request_attributes *who;
+    const char *client;
     struct sql_options sql;
     const struct encoding *server_encoding;
     void (*new_id)(void *context, unsigned char id[EVENT_ID_SIZE]);

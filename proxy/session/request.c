@@ -5,17 +5,10 @@
 
 /* --- rules ------------------------------------------------------------------------------------- */
 
-static void attributes_of(const struct session *s, const char *label, struct request_attributes *out)
-{
-    *out = (struct request_attributes){
-        .label = label, .application = s->application, .database = s->database, .user = s->user
-    };
-}
-
 void request_rules(const struct session *s, const char *label, struct state *st)
 {
-    struct request_attributes attributes;
-    attributes_of(s, label, &attributes);
+    struct request_attributes attributes = *s->who;
+    attributes.label = label;
     const struct route *route = config_route(s->config, &attributes);
     st->route = route;
     st->mode = route ? route->mode : MODE_AUTOCOMMIT;
@@ -25,10 +18,10 @@ void request_rules(const struct session *s, const char *label, struct state *st)
 void request_choose_base(struct session *s)
 {
     struct state base = { 0 };
-    request_rules(s, s->label, &base);
+    request_rules(s, s->who->label, &base);
     s->base_route = base.route;
     s->base_mode = base.mode;
-    const struct database *database = config_database(s->config, s->database);
+    const struct database *database = config_database(s->config, s->who->database);
     s->can_ask = database && database->control;
     s->comments_matter = base.mode != MODE_AUTOCOMMIT;
     for (size_t i = 0; i < s->config->route_count; i++)
@@ -84,9 +77,9 @@ static void begin_request(struct session *s, const char *label)
     s->new_id(s->context, id);
     struct request_names names = { .route = s->now.route ? s->now.route->name : "",
                                    .label = label ? label : "",
-                                   .database = s->database,
-                                   .user = s->user,
-                                   .application = s->application,
+                                   .database = s->who->database,
+                                   .user = s->who->user,
+                                   .application = s->who->application,
                                    .client = s->client };
     s->request = request_new(id, &names, s->config, s->now_us);
     if (s->now.mode == MODE_ATOMIC || s->now.marked)
@@ -96,7 +89,7 @@ static void begin_request(struct session *s, const char *label)
 struct request *request_ensure(struct session *s)
 {
     if (!s->request)
-        begin_request(s, s->label);
+        begin_request(s, s->who->label);
     return s->request;
 }
 

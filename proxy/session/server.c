@@ -144,7 +144,7 @@ static void notice_lost_wrapper(struct session *s)
     s->now.client = CLIENT_NONE;
     if (s->now.marked) {
         s->now.marked = false;
-        request_rules(s, s->label, &s->now);
+        request_rules(s, s->who->label, &s->now);
     }
 }
 
@@ -334,7 +334,7 @@ static void follow_parameter(struct session *s, struct span name, struct span va
         s->sql.standard_conforming_strings = span_is(value, "on");
     } else if (span_is(name, "default_transaction_read_only")) {
         s->client_read_only = span_is(value, "on");
-    } else if (span_is(name, "application_name") && !span_is(value, s->application)) {
+    } else if (span_is(name, "application_name") && !span_is(value, s->who->application)) {
         session_rename(s, value);
     }
 }

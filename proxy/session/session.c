@@ -9,11 +9,9 @@ struct session *session_new(const struct session_start *start)
 {
     struct session *s = or_abort(calloc(1, sizeof *s));
     s->config = config_retain(start->config);
-    s->database = memory_copy_text(start->database);
-    s->user = memory_copy_text(start->user);
-    s->application = memory_copy_text(start->application);
-    s->client = memory_copy_text(start->client);
-    s->label = start->label ? memory_copy_text(start->label) : NULL;
+    s->attributes = start->attributes;
+    s->who = attributes_share(start->attributes, &start->who);
+    s->client = start->client;
     s->sql.encoding = encoding_find(start->client_encoding);
     s->server_encoding = encoding_find(start->server_encoding);
     s->sql.standard_conforming_strings = start->standard_conforming_strings;
@@ -46,11 +44,7 @@ void session_free(struct session *s)
     config_release(s->config);
     if (s->next_config)
         config_release(s->next_config);
-    free(s->database);
-    free(s->user);
-    free(s->application);
-    free(s->client);
-    free(s->label);
+    attributes_release(s->attributes, s->who);
     free(s);
 }
 
@@ -84,8 +78,13 @@ void session_set_config(struct session *s, struct config *config)
 
 void session_rename(struct session *s, struct span application)
 {
-    free(s->application);
-    s->application = memory_copy_span(application);
+    const struct request_attributes *before = s->who;
+    struct request_attributes renamed = *before;
+    char *name = memory_copy_span(application);
+    renamed.application = name;
+    s->who = attributes_share(s->attributes, &renamed);
+    free(name);
+    attributes_release(s->attributes, before);
     s->rules_stale = true; /* for requests that begin from now on */
 }
 
@@ -109,9 +108,9 @@ bool session_is_busy(const struct session *s)
 
 void session_tell_facts(const struct session *s, struct session_facts *out)
 {
-    *out = (struct session_facts){ .database = s->database,
-                                   .user = s->user,
-                                   .application = s->application,
+    *out = (struct session_facts){ .database = s->who->database,
+                                   .user = s->who->user,
+                                   .application = s->who->application,
                                    .request = s->request,
                                    .route = s->now.route ? s->now.route->name : "",
                                    .held_events = s->txn.event_count,

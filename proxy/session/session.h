@@ -18,6 +18,7 @@
 #include "config/config.h"
 #include "protocol/frame.h"
 #include "proxy/session/actions.h"
+#include "proxy/session/attributes.h"
 
 enum session_result {
     SESSION_TAKEN,
@@ -30,9 +31,9 @@ enum session_outcome { OUTCOME_COMMITTED, OUTCOME_ROLLED_BACK, OUTCOME_UNKNOWN }
 
 struct session_start {
     struct config *config;                        /* retained */
-    const char *database, *user, *application;    /* copied */
-    const char *client;                           /* "127.0.0.1:53122"; copied */
-    const char *label;                            /* of the connection's unmarked requests; NULL: none; copied */
+    struct shared_attributes *attributes;         /* of the thread; NULL: who the client is is shared with nobody */
+    struct request_attributes who;                /* copied */
+    const char *client;                           /* "127.0.0.1:53122"; outlives the session */
     struct span client_encoding, server_encoding; /* as the server reported them at startup */
     bool standard_conforming_strings;
     bool default_read_only;                                         /* default_transaction_read_only */

@@ -865,11 +865,8 @@ static struct session *open_session(struct world *w, unsigned rules, unsigned ho
     static const char *const encodings[] = { "UTF8", "LATIN1", "SJIS", "SQL_ASCII" };
     struct session_start start = {
         .config = configs[rules % RULES],
-        .database = "db",
-        .user = "user",
-        .application = "fuzz",
+        .who = { how & 4 ? "/a/start" : NULL, "fuzz", "db", "user" },
         .client = "127.0.0.1:1",
-        .label = how & 4 ? "/a/start" : NULL,
         .client_encoding = span_of(encodings[(how >> 3) % 4]),
         .server_encoding = span_of(how & 32 ? "SQL_ASCII" : "UTF8"),
         .standard_conforming_strings = !(how & 1),

@@ -482,9 +482,7 @@ static void start(struct conversation *v, uint64_t seed)
 {
     struct request_attributes attributes = { .application = "shop", .database = "shop", .user = "app" };
     struct session_start session = { .config = v->scenario->config,
-                                     .database = "shop",
-                                     .user = "app",
-                                     .application = "shop",
+                                     .who = attributes,
                                      .client = "127.0.0.1:50000",
                                      .client_encoding = span_of("UTF8"),
                                      .standard_conforming_strings = true };

@@ -382,10 +382,7 @@ static void open_shell(struct run *r)
             snprintf(words[i], sizeof words[i], "%s", value);
     }
     struct session_start start = { .config = r->script->config,
-                                   .database = words[0],
-                                   .user = words[1],
-                                   .application = words[2],
-                                   .label = words[3][0] ? words[3] : NULL,
+                                   .who = { words[3][0] ? words[3] : NULL, words[2], words[0], words[1] },
                                    .client_encoding = span_of(words[4]),
                                    .client = "127.0.0.1:50000",
                                    .standard_conforming_strings = is_on(r->script, "standard_conforming_strings", true),

@@ -23,9 +23,7 @@ static void open_session(void)
                                     "channel \"c\" { sink = {\"log\"} forward = off } "
                                     "route \"web\" { match = \"*\" mode = atomic }");
     struct session_start start = { .config = config,
-                                   .database = "shop",
-                                   .user = "app",
-                                   .application = "",
+                                   .who = { NULL, "", "shop", "app" },
                                    .client = "127.0.0.1:50000",
                                    .client_encoding = span_of("UTF8"),
                                    .standard_conforming_strings = true,
