@@ -15,7 +15,7 @@
 #include "proxy/ops/log.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/listen.h"
-#include "proxy/pool/pool.h"
+#include "proxy/pool/pooled.h"
 
 /* How long a client that was told to end may take over its last words. */
 enum { STOP_TIMEOUT_US = 5 * 1000 * 1000, SWEEP_US = 200 * 1000 };
@@ -41,6 +41,7 @@ static void worker_init(struct worker *w, struct config *config)
     w->resolver = resolver_new(&w->loop);
     w->config = config_retain(config);
     w->cancels.loop = &w->loop;
+    w->cancels.aim = pooled_aim;
     w->controls.loop = &w->loop;
     w->controls.resolver = w->resolver;
     w->secrets.loop = &w->loop;

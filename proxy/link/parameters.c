@@ -13,6 +13,9 @@ struct parameters {
     struct parameter list[]; /* in the order of their names; the strings are this set's own */
 };
 
+/* Most clients and servers have set nothing. Never freed: this is a reference of its own. */
+static struct parameters nothing = { .references = 1 };
+
 static struct parameters *new_set(size_t count)
 {
     struct parameters *p = or_abort(malloc(sizeof *p + count * sizeof p->list[0]));
@@ -23,7 +26,7 @@ static struct parameters *new_set(size_t count)
 
 struct parameters *parameters_none(void)
 {
-    return new_set(0);
+    return parameters_retain(&nothing);
 }
 
 struct parameters *parameters_retain(struct parameters *p)
@@ -79,6 +82,8 @@ static struct parameter copy_of(const struct parameter *p)
 
 static struct parameters *without(const struct parameters *p, size_t place)
 {
+    if (p->count == 1)
+        return parameters_none();
     struct parameters *made = new_set(p->count - 1);
     for (size_t i = 0, to = 0; i < p->count; i++)
         if (i != place)

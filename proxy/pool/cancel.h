@@ -18,10 +18,19 @@ enum { CANCEL_SECRET_MAX = 256 };
 
 struct cancel_key;
 struct cancel_request;
+struct cancel_target;
+
+struct cancel_guard;
+
+/* A cancel request for `holder` is here: what does it run on at this moment? Called on the holder's own thread. The guard of the server
+ * that it holds, and `out` says how that is cancelled; or NULL: it runs on nothing. A holder that waits for a server ends its wait
+ * (57014) before it says that. */
+typedef struct cancel_guard *cancel_aim(void *holder, struct cancel_target *out);
 
 /* The requests that are on their way from one thread. */
 struct cancel_requests {
     struct loop *loop;
+    cancel_aim *aim; /* of all who hold minted keys on this thread */
     struct cancel_request *first;
     uint64_t last_id;
     bool ended;
@@ -48,17 +57,9 @@ bool cancel_key_find(uint32_t process_id, struct span secret, struct cancel_targ
 
 /* --- minted keys ----------------------------------------------------------------------------------- */
 
-struct cancel_guard;
-
-/* A cancel request for `holder` is here: what does it run on at this moment? Called on the holder's own thread. The guard of the server
- * that it holds, and `out` says how that is cancelled; or NULL: it runs on nothing. A holder that waits for a server ends its wait
- * (57014) before it says that. */
-typedef struct cancel_guard *cancel_aim(void *holder, struct cancel_target *out);
-
 /* A fresh pair for a client: a process id that no other key has, and a random secret of 4 bytes, or of 32 where the minor version of its
  * protocol allows for long ones (3.2). `requests` are those of the holder's thread, on which this is called. */
-struct cancel_key *cancel_key_mint(struct cancel_requests *requests, uint16_t protocol_minor, cancel_aim *aim,
-                                   void *holder);
+struct cancel_key *cancel_key_mint(struct cancel_requests *requests, uint16_t protocol_minor, void *holder);
 /* What its BackendKeyData says. */
 uint32_t cancel_key_process_id(const struct cancel_key *key);
 struct span cancel_key_secret(const struct cancel_key *key);

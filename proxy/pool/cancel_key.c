@@ -14,14 +14,16 @@
 
 enum { FIRST_BUCKETS = 256, SHORT_SECRET = 4, LONG_SECRET = 32, LONG_SECRETS_SINCE_MINOR = 2 };
 
+/* Of minted keys there are as many as clients, so they are kept small. */
 struct cancel_key {
     struct cancel_key *next;      /* in its bucket */
-    struct secure_way way;        /* of a server's own key */
     struct cancel_requests *home; /* of a minted key; NULL: it is a server's own */
-    cancel_aim *aim;
-    void *holder;
+    union {
+        struct secure_way *way; /* of a server's own; owned */
+        void *holder;           /* of a minted one */
+    };
     uint32_t process_id;
-    size_t secret_size;
+    uint16_t secret_size;
     char secret[];
 };
 
@@ -73,14 +75,15 @@ static void enter(struct cancel_key *key)
 static struct cancel_key *key_new(size_t secret_size)
 {
     struct cancel_key *key = or_abort(calloc(1, sizeof *key + secret_size));
-    key->secret_size = secret_size;
+    key->secret_size = (uint16_t)secret_size;
     return key;
 }
 
 struct cancel_key *cancel_key_add(uint32_t process_id, struct span secret, const struct secure_way *way)
 {
     struct cancel_key *key = key_new(secret.size);
-    key->way = *way;
+    key->way = or_abort(malloc(sizeof *key->way));
+    *key->way = *way;
     key->process_id = process_id;
     memcpy(key->secret, secret.data, secret.size);
 
@@ -115,12 +118,10 @@ static uint32_t unused_process_id(void)
     return process_id;
 }
 
-struct cancel_key *cancel_key_mint(struct cancel_requests *requests, uint16_t protocol_minor, cancel_aim *aim,
-                                   void *holder)
+struct cancel_key *cancel_key_mint(struct cancel_requests *requests, uint16_t protocol_minor, void *holder)
 {
     struct cancel_key *key = key_new(protocol_minor >= LONG_SECRETS_SINCE_MINOR ? LONG_SECRET : SHORT_SECRET);
     key->home = requests;
-    key->aim = aim;
     key->holder = holder;
     fill_at_random(key->secret, key->secret_size);
 
@@ -146,6 +147,8 @@ void cancel_key_remove(struct cancel_key *key)
         table.bucket_count = 0;
     }
     pthread_mutex_unlock(&table.lock);
+    if (key->home == NULL)
+        free(key->way);
     free(key);
 }
 
@@ -161,7 +164,7 @@ struct span cancel_key_secret(const struct cancel_key *key)
 
 void cancel_key_target(const struct cancel_key *key, struct cancel_target *out)
 {
-    out->way = key->way;
+    out->way = *key->way;
     out->process_id = key->process_id;
     out->secret_size = key->secret_size;
     memcpy(out->secret, key->secret, key->secret_size);
@@ -210,5 +213,5 @@ struct cancel_guard *cancel_key_aim(uint32_t process_id, struct span secret, str
     pthread_mutex_lock(&table.lock);
     struct cancel_key *key = find(process_id, secret);
     pthread_mutex_unlock(&table.lock);
-    return key != NULL && key->home != NULL ? key->aim(key->holder, out) : NULL;
+    return key != NULL && key->home != NULL ? key->home->aim(key->holder, out) : NULL;
 }

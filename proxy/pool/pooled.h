@@ -49,7 +49,7 @@ bool pooled_cancel(struct client *c, cancel_closed *closed);
 void pooled_on_cancelled(struct client *c);
 /* Who waits does so no longer: its statements fail with this. */
 void pooled_refuse(struct client *c, const char *sqlstate, const char *message);
-/* cancel_key_mint()'s. */
+/* Where a cancel request for a client of a pool has to go. */
 cancel_aim pooled_aim;
 /* The link has something for the session without the server. */
 void pooled_hear_due(struct client *c);

@@ -134,7 +134,7 @@ static void read_greeting(struct login *l, struct span messages)
 static void append_key(struct client *c, struct buffer *out)
 {
     struct pooled *p = c->pooled;
-    p->key = cancel_key_mint(&c->worker->cancels, c->login->pooled->minor, pooled_aim, c);
+    p->key = cancel_key_mint(&c->worker->cancels, c->login->pooled->minor, c);
     struct span secret = cancel_key_secret(p->key);
     buffer_append_u8(out, 'K');
     buffer_append_u32(out, (uint32_t)(8 + secret.size));

@@ -122,12 +122,13 @@ static void setup(struct scene *s)
     *s = (struct scene){ .holds_server = true, .guard = { .on_clear = on_clear, .owner = s } };
     loop_init(&s->loop, on_turn, NULL);
     s->requests.loop = &s->loop;
+    s->requests.aim = aim;
     s->upstream = socket(AF_INET, SOCK_STREAM, 0);
     s->address = address_of(0);
     cr_assert_eq(bind(s->upstream, &s->address.any, s->address.size), 0);
     cr_assert_eq(listen(s->upstream, 8), 0);
     cr_assert_eq(getsockname(s->upstream, &s->address.any, &s->address.size), 0);
-    s->key = cancel_key_mint(&s->requests, 0, aim, s);
+    s->key = cancel_key_mint(&s->requests, 0, s);
 }
 
 static void teardown(struct scene *s)
@@ -179,8 +180,8 @@ static int take_request(struct scene *s)
 Test(cancel, P3_minted_keys_are_random_and_as_long_as_the_protocol_allows)
 {
     struct cancel_requests requests = { 0 };
-    struct cancel_key *old = cancel_key_mint(&requests, 0, aim, NULL);
-    struct cancel_key *new = cancel_key_mint(&requests, 2, aim, NULL);
+    struct cancel_key *old = cancel_key_mint(&requests, 0, NULL);
+    struct cancel_key *new = cancel_key_mint(&requests, 2, NULL);
     cr_assert_eq(cancel_key_secret(old).size, 4);
     cr_assert_eq(cancel_key_secret(new).size, 32);
     cr_assert_neq(cancel_key_process_id(old), cancel_key_process_id(new));
