@@ -69,7 +69,8 @@ static void worker_destroy(struct worker *w)
     actions_free(&w->actions);
     actions_free(&w->link_actions);
     statements_free(w->statements);
-    buffer_free(&w->spare_backlog);
+    while (w->spare_backlogs.count > 0)
+        buffer_free(&w->spare_backlogs.list[--w->spare_backlogs.count]);
     counts_free(&w->counts);
     loop_destroy(&w->loop);
     config_release(w->config);

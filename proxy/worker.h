@@ -19,8 +19,16 @@
 #include "proxy/session/actions.h"
 #include "proxy/session/attributes.h"
 
+enum { SPARE_BACKLOGS = 64 };
+
 struct client;
 struct statements;
+
+/* The memory of what clients had to say while they waited: it goes from those who have waited to those who wait next. */
+struct spare_backlogs {
+    unsigned count;
+    struct buffer list[SPARE_BACKLOGS];
+};
 
 enum worker_phase {
     WORKER_RUNNING,
@@ -41,9 +49,9 @@ struct worker {
     struct statements *statements;
     struct shared_attributes attributes; /* of its clients */
     struct pools pools;
-    struct buffer spare_backlog; /* of no client at the moment */
-    unsigned number;             /* among the workers */
-    struct counts counts;        /* of what has ended */
+    struct spare_backlogs spare_backlogs;
+    unsigned number;      /* among the workers */
+    struct counts counts; /* of what has ended */
     enum worker_phase phase;
     bool is_done;           /* it ends, and has no clients any more */
     bool patient;           /* DRAINING: who has just come may ask for something first */

@@ -152,7 +152,12 @@ void link_fail_with(struct link *l, const struct message_error *error);
 /* A COPY of a client that has gone waits for its data. */
 void link_break_copy(struct link *l, struct actions *out);
 /* What had to wait until nothing was owed. */
-void link_progress(struct link *l, struct actions *out);
+void link_make_progress(struct link *l, struct actions *out);
+static inline void link_progress(struct link *l, struct actions *out)
+{
+    if (l->settle_cancel || l->ending || l->listens.touched || l->touched_count > 0)
+        link_make_progress(l, out);
+}
 /* The client has gone: what it left without a Sync gets one. */
 void link_close_unit(struct link *l, struct actions *out);
 void change_free(struct link *l, struct change *c); /* with those behind it; NULL: nothing */

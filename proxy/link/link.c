@@ -222,7 +222,7 @@ static void go_on_ending(struct link *l, struct actions *out)
     }
 }
 
-void link_progress(struct link *l, struct actions *out)
+void link_make_progress(struct link *l, struct actions *out)
 {
     if (!is_idle(l) || l->error_text.size > 0)
         return;

@@ -494,14 +494,9 @@ static bool is_calm(const struct link *l)
 static struct owed *ordinary_head(const struct link *l)
 {
     struct owed *head = owed_head(&l->owed);
-    return head != NULL && head->purpose == FOR_CLIENT && head->kind != OWED_OWN && head->change == NULL ? head : NULL;
-}
-
-static bool pop_if(struct link *l, const struct owed *head, enum owed_kind kind)
-{
-    if (head->kind == kind)
-        owed_pop(&l->owed);
-    return true;
+    if (head == NULL || head->purpose != FOR_CLIENT || head->kind == OWED_OWN || head->change != NULL)
+        return NULL;
+    return head->kind == OWED_PARSE && head->statement != 0 ? NULL : head;
 }
 
 static bool pass_ready(struct link *l, const struct owed *head, char status, struct actions *out)
@@ -516,44 +511,45 @@ static bool pass_ready(struct link *l, const struct owed *head, char status, str
     return true;
 }
 
-static bool pass_message(struct link *l, struct span message, struct actions *out)
-{
-    const struct owed *head = ordinary_head(l);
-    if (head == NULL)
-        return false;
-    switch (message.data[0]) {
-    case 'D':
-    case 'd':
-    case 't':
-        return true;
-    case 'T':
-    case 'n':
-        return pop_if(l, head, OWED_DESCRIBE);
-    case 'C':
-        return pop_if(l, head, OWED_EXECUTE);
-    case '1':
-        return head->statement == 0 && pop_if(l, head, OWED_PARSE);
-    case '2':
-        return pop_if(l, head, OWED_BIND);
-    case 'Z':
-        return message.size == FRAME_HEADER_SIZE + 1 && pass_ready(l, head, message.data[FRAME_HEADER_SIZE], out);
-    default:
-        return false;
-    }
-}
+/* What an ordinary reply is: one of several to its message, the answer to a message of this kind, or the end of a unit. */
+enum { REPLY_OTHER, REPLY_IN_BETWEEN, REPLY_LAST, REPLY_ANSWER };
 
-/* Ordinary messages at the front of `input`, as take_message() would have shown them; how many bytes they are. */
+static const uint8_t ordinary_replies[256] = {
+    ['D'] = REPLY_IN_BETWEEN,
+    ['d'] = REPLY_IN_BETWEEN,
+    ['t'] = REPLY_IN_BETWEEN,
+    ['Z'] = REPLY_LAST,
+    ['T'] = REPLY_ANSWER + OWED_DESCRIBE,
+    ['n'] = REPLY_ANSWER + OWED_DESCRIBE,
+    ['C'] = REPLY_ANSWER + OWED_EXECUTE,
+    ['1'] = REPLY_ANSWER + OWED_PARSE,
+    ['2'] = REPLY_ANSWER + OWED_BIND,
+};
+
+/* Ordinary messages at the front of `input`, as take_message() would have shown them; how many bytes they are. The head stays the same for
+ * all replies to a Query, so it is looked at only when it has changed. */
 static size_t pass_ordinary(struct link *l, struct span input, struct actions *out)
 {
     size_t passed = 0, size;
     if (!is_calm(l))
         return 0;
-    while ((size = frame_whole_size(span_make(input.data + passed, input.size - passed))) > 0 &&
-           pass_message(l, span_make(input.data + passed, size), out)) {
-        char type = input.data[passed];
+    const struct owed *head = ordinary_head(l);
+    while (head != NULL && (size = frame_whole_size(span_make(input.data + passed, input.size - passed))) > 0) {
+        const char *message = input.data + passed;
+        unsigned reply = ordinary_replies[(unsigned char)message[0]];
+        if (reply == REPLY_LAST) {
+            if (size != FRAME_HEADER_SIZE + 1 || !pass_ready(l, head, message[FRAME_HEADER_SIZE], out))
+                break;
+            head = ordinary_head(l);
+        } else if (reply == REPLY_ANSWER + (unsigned)head->kind) {
+            owed_pop(&l->owed);
+            head = ordinary_head(l);
+        } else if (reply == REPLY_IN_BETWEEN) {
+            size += frame_run_size(span_make(message + size, input.size - passed - size), message[0]);
+        } else if (reply == REPLY_OTHER) {
+            break;
+        }
         passed += size;
-        if (type == 'D' || type == 'd')
-            passed += frame_run_size(span_make(input.data + passed, input.size - passed), type);
     }
     return passed;
 }
@@ -638,6 +634,8 @@ bool link_on_server(struct link *l, struct span input, struct link_piece *piece,
     for (;;) {
         enum verdict verdict = SHOW;
         size_t at = piece->skip + run;
+        if (at == input.size && !link_has_due(l))
+            break;
         if (own_is_due(l) && (at < input.size || l->flushed)) {
             give_own(l);
             if (run > 0)

@@ -145,6 +145,7 @@ void loop_unwatch_signal(struct signal_watch *watch)
 
 struct timer {
     struct event *event;
+    bool running;
     void (*on_time)(void *context);
     void *context;
 };
@@ -153,6 +154,7 @@ static void on_timer_event(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct timer *t = arg;
+    t->running = false;
     t->on_time(t->context);
 }
 
@@ -168,16 +170,18 @@ void timer_start(struct timer *t, uint64_t delay_us)
 {
     struct timeval delay = { .tv_sec = (time_t)(delay_us / 1000000), .tv_usec = (suseconds_t)(delay_us % 1000000) };
     evtimer_add(t->event, &delay);
+    t->running = true;
 }
 
 void timer_stop(struct timer *t)
 {
     evtimer_del(t->event);
+    t->running = false;
 }
 
 bool timer_is_running(const struct timer *t)
 {
-    return evtimer_pending(t->event, NULL) != 0;
+    return t->running;
 }
 
 void timer_free(struct timer *t)

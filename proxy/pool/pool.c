@@ -149,6 +149,11 @@ void pool_watch_time(struct pool *p)
 
 /* --- connecting -------------------------------------------------------------------------------------- */
 
+static inline bool has_room(const struct pool_shared *x)
+{
+    return atomic_load(&x->servers) < atomic_load_explicit(&x->limit, memory_order_relaxed);
+}
+
 /* One more server may be there: it is counted. */
 static bool reserve(struct pool_shared *x)
 {
@@ -175,9 +180,10 @@ static size_t need_of(const struct pool *p)
     return need > 0 ? (size_t)need : 0;
 }
 
-static void connect_as_needed(struct pool *p)
+/* Most of the time all the servers that there may be are there. */
+static inline void connect_as_needed(struct pool *p)
 {
-    while (need_of(p) > p->connecting_count && connect_one(p))
+    while (has_room(p->shared) && need_of(p) > p->connecting_count && connect_one(p))
         continue;
 }
 

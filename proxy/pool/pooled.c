@@ -16,7 +16,7 @@
 #include "proxy/pool/traffic.h"
 #include "proxy/session/session.h"
 
-enum { CANCEL_CONNECT_MS = 5000, SPARE_MAX = 16384 };
+enum { CANCEL_CONNECT_MS = 5000, SPARE_MAX = 2048 };
 
 static void on_pinned(void *context, const char *cause)
 {
@@ -102,26 +102,25 @@ static struct pool_server *server_of(const struct client *c)
 
 /* --- the backlog -------------------------------------------------------------------------------------- */
 
-/* Its memory goes from who has waited to who waits next. */
 static void add_to_backlog(struct client *c, struct span bytes)
 {
-    struct buffer *backlog = &c->pooled->backlog, *spare = &c->worker->spare_backlog;
-    if (backlog->data == NULL) {
-        *backlog = *spare;
-        *spare = (struct buffer){ 0 };
-    }
+    struct buffer *backlog = &c->pooled->backlog;
+    struct spare_backlogs *spares = &c->worker->spare_backlogs;
+    if (backlog->data == NULL && spares->count > 0)
+        *backlog = spares->list[--spares->count];
     buffer_append_span(backlog, bytes);
 }
 
 static void drop_backlog(struct client *c)
 {
-    struct buffer *backlog = &c->pooled->backlog, *spare = &c->worker->spare_backlog;
-    if (spare->data != NULL || backlog->capacity > SPARE_MAX) {
+    struct buffer *backlog = &c->pooled->backlog;
+    struct spare_backlogs *spares = &c->worker->spare_backlogs;
+    if (spares->count == SPARE_BACKLOGS || backlog->capacity > SPARE_MAX) {
         buffer_free(backlog);
         return;
     }
-    *spare = *backlog;
-    buffer_clear(spare);
+    buffer_clear(backlog);
+    spares->list[spares->count++] = *backlog;
     *backlog = (struct buffer){ 0 };
 }
 
@@ -165,7 +164,7 @@ static void on_granted(struct client *c, struct pool_server *s)
     if (c->state == CLIENT_CLOSING)
         c->server_lingering = pooled_begin_end(c);
     else if (c->state == CLIENT_SESSION)
-        traffic_resume(c);
+        traffic_end_hearing(c);
     else
         pooled_login_on_granted(c);
 }
@@ -288,8 +287,8 @@ static size_t hear_pieces(struct client *c, struct span input)
         used += taken;
         if (c->server != NULL)
             link_took(l, taken);
-        if (taken < piece.bytes.size || (last && link_may_release(l)))
-            break; /* behind a transaction nothing can follow */
+        if (taken < piece.bytes.size || (last && !link_has_due(l)))
+            break;
     }
     return used;
 }

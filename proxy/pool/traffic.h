@@ -38,7 +38,7 @@ struct actions;
 /* Hands the session bytes that are, or stand for, a server's; how many it has taken. To be performed, unless nothing has to be: ordinary
  * replies that are the `last` of their batch leave at once. */
 size_t traffic_hear(struct client *c, struct span bytes, bool last);
-/* A batch of the server's has ended: performs, if there is something to perform. */
+/* A batch of the server's, or a wait, has ended: performs, if there is something to perform. */
 void traffic_end_hearing(struct client *c);
 /* The same with all of them, and performs. They are whole messages. */
 void traffic_hear_replies(struct client *c, struct span bytes);

@@ -160,17 +160,16 @@ static bool copy_data_may_pass(struct session *s)
 
 size_t session_pass_client(struct session *s, struct span input)
 {
-    size_t passed = 0;
+    size_t passed = 0, size;
     if (!client_is_calm(s))
         return copy_data_may_pass(s) ? frame_run_size(input, 'd') : 0;
-    for (;;) {
-        struct span rest = span_make(input.data + passed, input.size - passed);
-        size_t size = frame_whole_size(rest);
-        if (size == 0 ||
-            !pass_client_message(s, rest.data[0], span_make(rest.data + FRAME_HEADER_SIZE, size - FRAME_HEADER_SIZE)))
-            return passed;
+    while ((size = frame_whole_size(span_make(input.data + passed, input.size - passed))) > 0) {
+        const char *body = input.data + passed + FRAME_HEADER_SIZE;
+        if (!pass_client_message(s, input.data[passed], span_make(body, size - FRAME_HEADER_SIZE)))
+            break;
         passed += size;
     }
+    return passed;
 }
 
 /* --- from the server --------------------------------------------------------------------------- */
@@ -217,13 +216,6 @@ static bool pass_ready(struct session *s, struct pending *head, char *body, size
     return true;
 }
 
-static bool pop_if(struct session *s, const struct pending *head, enum pending_kind kind)
-{
-    if (head->kind == kind)
-        pending_pop(&s->pending);
-    return true;
-}
-
 /* Behind it stands something of our own, which has to be done when it is answered. */
 static bool is_followed_by_plan(struct session *s)
 {
@@ -233,30 +225,11 @@ static bool is_followed_by_plan(struct session *s)
     return next < s->pending.count && pending_at(&s->pending, next)->plan != NULL;
 }
 
-static bool pass_server_message(struct session *s, char *message, size_t size)
+/* The message to which the replies that come next belong, if they change nothing but the queue; NULL: they may. */
+static struct pending *ordinary_head(struct session *s)
 {
     struct pending *head = pending_head(&s->pending);
-    if (!head || head->plan || head->swallow || head->prepared || is_followed_by_plan(s))
-        return false;
-    switch (message[0]) {
-    case 'D':
-    case 'd':
-    case 't':
-        return true;
-    case 'T':
-    case 'n':
-        return pop_if(s, head, PENDING_DESCRIBE);
-    case 'C':
-        return pop_if(s, head, PENDING_EXECUTE);
-    case '1':
-        return pop_if(s, head, PENDING_PARSE);
-    case '2':
-        return pop_if(s, head, PENDING_BIND);
-    case 'Z':
-        return pass_ready(s, head, message + FRAME_HEADER_SIZE, size - FRAME_HEADER_SIZE);
-    default:
-        return false;
-    }
+    return head && !head->plan && !head->swallow && !head->prepared && !is_followed_by_plan(s) ? head : NULL;
 }
 
 static size_t pass_data(struct span input)
@@ -271,18 +244,44 @@ static bool data_may_pass(struct session *s)
     return head && !head->plan && !head->swallow && !(s->client_gone | s->closing | s->rules_stale);
 }
 
+/* What an ordinary reply is: one of several to its message, the answer to a message of this kind, or the end of a unit. */
+enum { REPLY_OTHER, REPLY_IN_BETWEEN, REPLY_LAST, REPLY_ANSWER };
+
+static const uint8_t replies[256] = {
+    ['D'] = REPLY_IN_BETWEEN,
+    ['d'] = REPLY_IN_BETWEEN,
+    ['t'] = REPLY_IN_BETWEEN,
+    ['Z'] = REPLY_LAST,
+    ['T'] = REPLY_ANSWER + PENDING_DESCRIBE,
+    ['n'] = REPLY_ANSWER + PENDING_DESCRIBE,
+    ['C'] = REPLY_ANSWER + PENDING_EXECUTE,
+    ['1'] = REPLY_ANSWER + PENDING_PARSE,
+    ['2'] = REPLY_ANSWER + PENDING_BIND,
+};
+
+/* The head stays the same for all replies to a Query, so it is looked at only when it has changed. */
 size_t session_pass_server(struct session *s, struct span input)
 {
-    size_t passed = 0;
+    size_t passed = 0, size;
     if (!server_is_calm(s))
         return data_may_pass(s) ? pass_data(input) : 0;
-    for (;;) {
-        struct span rest = span_make(input.data + passed, input.size - passed);
-        size_t size = frame_whole_size(rest);
-        if (size == 0 || !pass_server_message(s, (char *)(uintptr_t)rest.data, size))
-            return passed;
+    struct pending *head = ordinary_head(s);
+    while (head && (size = frame_whole_size(span_make(input.data + passed, input.size - passed))) > 0) {
+        char *message = (char *)(uintptr_t)input.data + passed;
+        unsigned reply = replies[(unsigned char)message[0]];
+        if (reply == REPLY_LAST) {
+            if (!pass_ready(s, head, message + FRAME_HEADER_SIZE, size - FRAME_HEADER_SIZE))
+                break;
+            head = ordinary_head(s);
+        } else if (reply == REPLY_ANSWER + (unsigned)head->kind) {
+            pending_pop(&s->pending);
+            head = ordinary_head(s);
+        } else if (reply == REPLY_IN_BETWEEN) {
+            size += frame_run_size(span_make(message + size, input.size - passed - size), message[0]);
+        } else if (reply == REPLY_OTHER) {
+            break;
+        }
         passed += size;
-        if (rest.data[0] == 'D' || rest.data[0] == 'd')
-            passed += frame_run_size(span_make(input.data + passed, input.size - passed), rest.data[0]);
     }
+    return passed;
 }

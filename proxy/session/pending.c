@@ -4,20 +4,16 @@
 
 #include "protocol/memory.h"
 
-void pending_push(struct pending_queue *q, struct pending entry)
+void pending_grow(struct pending_queue *q)
 {
-    if (q->count == q->capacity) {
-        size_t capacity = q->capacity ? q->capacity * 2 : 8;
-        struct pending *ring = or_abort(malloc(capacity * sizeof *ring));
-        for (size_t i = 0; i < q->count; i++)
-            ring[i] = *pending_at(q, i);
-        free(q->ring);
-        q->ring = ring;
-        q->head = 0;
-        q->capacity = capacity;
-    }
-    q->count++;
-    *pending_at(q, q->count - 1) = entry;
+    size_t capacity = q->capacity ? q->capacity * 2 : 8;
+    struct pending *ring = or_abort(malloc(capacity * sizeof *ring));
+    for (size_t i = 0; i < q->count; i++)
+        ring[i] = *pending_at(q, i);
+    free(q->ring);
+    q->ring = ring;
+    q->head = 0;
+    q->capacity = capacity;
 }
 
 void pending_free(struct pending_queue *q)

@@ -37,7 +37,7 @@ struct pending_queue {
     size_t head, count, capacity; /* capacity is a power of two */
 };
 
-void pending_push(struct pending_queue *q, struct pending entry);
+void pending_grow(struct pending_queue *q);
 void pending_free(struct pending_queue *q);
 
 static inline struct pending *pending_at(struct pending_queue *q, size_t i)
@@ -49,6 +49,13 @@ static inline struct pending *pending_at(struct pending_queue *q, size_t i)
 static inline struct pending *pending_head(struct pending_queue *q)
 {
     return q->count ? &q->ring[q->head] : NULL;
+}
+
+static inline void pending_push(struct pending_queue *q, struct pending entry)
+{
+    if (q->count == q->capacity)
+        pending_grow(q);
+    *pending_at(q, q->count++) = entry;
 }
 
 /* Takes the head away, and the ends of COPY behind it, which nobody answers. */
