@@ -135,7 +135,7 @@ static bool rewrite_parse(struct link *l, struct span body, struct buffer *made,
                           struct actions *out)
 {
     struct span text = span_of(body.data);
-    if (!statement_may_leave_state(text) || !sql_names_rewrite(l, text, made, changes, out))
+    if (!sql_names_rewrite(l, text, made, changes, out))
         return false;
     buffer_append(made, body.data + text.size, body.size - text.size); /* its NUL, and the types */
     return true;
@@ -153,7 +153,7 @@ static void parse_shared(struct link *l, struct span name, struct span body, str
 {
     struct buffer made = { 0 };
     struct change *changes = NULL;
-    bool replaced = rewrite_parse(l, body, &made, &changes, out);
+    bool replaced = statement_may_leave_state(span_of(body.data)) && rewrite_parse(l, body, &made, &changes, out);
     struct shared_statement *s = statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql);
     buffer_free(&made);
     enum holding holding = server_touch(l->server, s->id, l->owed.unit);
@@ -190,7 +190,7 @@ static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
     bool leaves_state = statement_may_leave_state(span_of(body.data));
     if (leaves_state && listens_hold(l, span_of(body.data)))
         return false;
-    bool replaced = rewrite_parse(l, body, &made, &changes, out);
+    bool replaced = leaves_state && rewrite_parse(l, body, &made, &changes, out);
     l->unnamed_leaves_state = leaves_state && body.size <= KEPT_TEXT_MAX;
     if (leaves_state)
         traces_note(l, span_of(body.data));
@@ -231,15 +231,18 @@ static bool on_parse(struct link *l, const struct frame *f, struct actions *out)
 
 /* --- Bind, Describe, Execute, Close ------------------------------------------------------------------------------ */
 
+/* With another statement's name, and all else as it came, also what has not come yet. */
 static void say_bind(const struct frame *f, const struct message_bind *m, struct span name, struct actions *out)
 {
-    struct buffer made = { 0 };
     size_t length = wire_get_u32(f->bytes.data + 1) - m->statement.size + name.size;
-    buffer_append_u8(&made, 'B');
-    buffer_append_u32(&made, (uint32_t)length);
-    buffer_append_string(&made, m->portal);
-    buffer_append_string(&made, name);
-    link_say(out, &made);
+    size_t portal_end = FRAME_HEADER_SIZE + m->portal.size + 1, size = portal_end + name.size + 1;
+    char *made = actions_room(out, size);
+    made[0] = 'B';
+    wire_put_u32(made + 1, (uint32_t)length);
+    memcpy(made + FRAME_HEADER_SIZE, m->portal.data, m->portal.size + 1);
+    memcpy(made + portal_end, name.data, name.size);
+    made[size - 1] = '\0';
+    actions_to_server(out, span_make(made, size));
     const char *rest = m->statement.data + m->statement.size + 1;
     actions_to_server(out, span_make(rest, (size_t)(f->bytes.data + f->bytes.size - rest)));
 }
@@ -301,6 +304,12 @@ static bool on_close(struct link *l, const struct frame *f)
         replace_unnamed(l, entry, 0);
     l->unsynced++;
     return true;
+}
+
+static void on_describe_portal(struct link *l)
+{
+    owed_push(&l->owed, OWED_DESCRIBE, FOR_CLIENT);
+    l->unsynced++;
 }
 
 static void on_execute(struct link *l)
@@ -403,6 +412,30 @@ static void say_flush(struct actions *out)
     link_say(out, &made);
 }
 
+/* COPY data, or requests that go on as they came and get one reply each, at the front of `bytes`, as take_message() would take them; how
+ * many bytes they are. Nothing may be under way that an ordinary request would have to look at. */
+static size_t pass_requests(struct link *l, struct span bytes)
+{
+    size_t passed = 0, size;
+    if (bytes.size > 0 && bytes.data[0] == 'd')
+        return l->skipping ? 0 : frame_run_size(bytes, 'd');
+    if (l->skipping | l->forgets | l->copy_in)
+        return 0;
+    while ((size = frame_whole_size(span_make(bytes.data + passed, bytes.size - passed))) > 0) {
+        const char *message = bytes.data + passed;
+        if (message[0] == 'E')
+            on_execute(l);
+        else if (message[0] == 'S' && size == FRAME_HEADER_SIZE)
+            on_sync(l);
+        else if (message[0] == 'D' && size > FRAME_HEADER_SIZE && message[FRAME_HEADER_SIZE] == 'P')
+            on_describe_portal(l);
+        else
+            break;
+        passed += size;
+    }
+    return passed;
+}
+
 /* Whole messages, and heads of those that stream, at the front of `bytes`; how many bytes they are. */
 static size_t take_messages(struct link *l, struct span bytes, struct actions *out)
 {
@@ -410,8 +443,9 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
     bool needs_flush = false;
     while (!l->holds) {
         struct frame f;
-        if (at < bytes.size && bytes.data[at] == 'd' && !l->skipping)
-            at += frame_run_size(span_make(bytes.data + at, bytes.size - at), 'd');
+        at += pass_requests(l, span_make(bytes.data + at, bytes.size - at));
+        if (at == bytes.size)
+            break;
         enum frame_result result =
             frame_next(frontend_messages, span_make(bytes.data + at, bytes.size - at), LENGTH_MAX, &f, NULL);
         if (result != FRAME_OK)

@@ -22,6 +22,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* The most bytes in several parts that are sent as one. */
+enum { COPIED_MAX = 1024 };
+
 static void flush_queue(struct conn *c);
 
 static void on_event(evutil_socket_t fd, short what, void *arg)
@@ -301,14 +304,32 @@ static void send_parts_encrypted(struct conn *c, const struct iovec *parts, int 
     tls_send(c->tls, span_make(record, filled));
 }
 
+/* Small parts become one: copying them costs less than having the kernel gather them. */
+static void send_parts_copied(struct conn *c, const struct iovec *parts, int count)
+{
+    char copy[COPIED_MAX];
+    size_t filled = 0;
+    for (int i = 0; i < count; i++) {
+        memcpy(copy + filled, parts[i].iov_base, parts[i].iov_len);
+        filled += parts[i].iov_len;
+    }
+    send_or_queue(c, span_make(copy, filled));
+}
+
 void conn_send(struct conn *c, const struct iovec *parts, int count)
 {
+    size_t total = 0;
     if (!takes_output(c))
         return;
     for (int i = 0; i < count; i++)
-        c->sent += parts[i].iov_len;
+        total += parts[i].iov_len;
+    c->sent += total;
     if (c->tls != NULL) {
         send_parts_encrypted(c, parts, count);
+        return;
+    }
+    if (total <= COPIED_MAX) {
+        send_parts_copied(c, parts, count);
         return;
     }
     size_t sent = conn_queued(c) == 0 ? send_parts(c, parts, count) : 0;

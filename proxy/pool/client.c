@@ -387,7 +387,7 @@ static bool wants_client_input(const struct client *c, bool client_full, bool se
 {
     switch (c->state) {
     case CLIENT_SESSION:
-        return c->lost || !(client_full || server_full || c->held || c->deaf || c->terminated);
+        return c->lost || !(client_full | server_full | c->held | c->deaf | c->terminated);
     case CLIENT_RAW:
         return !server_full;
     case CLIENT_STARTUP:
@@ -455,7 +455,7 @@ static bool may_be_drained(struct client *c)
 
 void client_settle(struct client *c)
 {
-    if (c->state == CLIENT_SESSION && c->worker->phase == WORKER_DRAINING && may_be_drained(c))
+    if (c->worker->phase == WORKER_DRAINING && c->state == CLIENT_SESSION && may_be_drained(c))
         traffic_shut_down(c);
     if (c->pooled != NULL)
         pooled_settle(c);

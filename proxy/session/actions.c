@@ -106,14 +106,19 @@ void actions_to_client(struct actions *a, struct span bytes)
     add_bytes(a, ACTION_TO_CLIENT, ACTION_TO_SERVER, bytes);
 }
 
-struct span actions_keep(struct actions *a, struct span bytes)
+char *actions_room(struct actions *a, size_t size)
 {
     struct arena_chunk *chunk = a->chunks;
-    if (chunk == NULL || chunk->capacity - chunk->size < bytes.size)
-        a->chunks = chunk = chunk_new(bytes.size > CHUNK_SIZE ? bytes.size : CHUNK_SIZE, chunk);
-    char *copy = chunk->data + chunk->size;
+    if (chunk == NULL || chunk->capacity - chunk->size < size)
+        a->chunks = chunk = chunk_new(size > CHUNK_SIZE ? size : CHUNK_SIZE, chunk);
+    chunk->size += size;
+    return chunk->data + chunk->size - size;
+}
+
+struct span actions_keep(struct actions *a, struct span bytes)
+{
+    char *copy = actions_room(a, bytes.size);
     if (bytes.size > 0)
         memcpy(copy, bytes.data, bytes.size);
-    chunk->size += bytes.size;
     return span_make(copy, bytes.size);
 }

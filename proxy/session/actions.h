@@ -61,6 +61,8 @@ void actions_free(struct actions *a);
 /* For the session: */
 void actions_to_server(struct actions *a, struct span bytes);
 void actions_to_client(struct actions *a, struct span bytes);
+/* Room for so many bytes, which the caller writes at once. */
+char *actions_room(struct actions *a, size_t size);
 /* A stable copy. */
 struct span actions_keep(struct actions *a, struct span bytes);
 struct action *actions_add(struct actions *a, enum action_kind kind);
