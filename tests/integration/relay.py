@@ -44,6 +44,13 @@ class Relay:
         """All connections end, at once."""
         shut_down(*self.sockets)
 
+    def break_one(self, chance):
+        """One of the connections ends, if there is any."""
+        pairs = [at for at in range(0, len(self.sockets) - 1, 2) if self.sockets[at].fileno() >= 0]
+        if pairs:
+            at = chance.choice(pairs[-8:])
+            shut_down(*self.sockets[at : at + 2])
+
     def _accept(self):
         while True:
             try:

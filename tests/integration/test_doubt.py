@@ -8,7 +8,7 @@ from test_outbox import Outbox
 from wire import SYNC, Closed, fields, message, query
 
 BLOCKS = """
-database "shop" {{ upstream = "{upstream} dbname={database}"  control = "{conninfo} user=postgres dbname={database}" }}
+database "shop" {{ upstream = "{upstream} dbname={database}"  control = "{conninfo} user=postgres dbname={database}" {pool} }}
 outbox "shop" {{ upstream = "{conninfo} user=postgres dbname={database}"  lease = {lease}  poll = 100ms }}
 sink "story" {{ type = log }}
 channel "wire"    {{ sink = {{"story"}} }}
@@ -29,8 +29,9 @@ CREATE TRIGGER see AFTER INSERT ON pgatomic.outbox FOR EACH ROW EXECUTE FUNCTION
 
 
 class Shop(Outbox):
-    def __init__(self, server):
+    def __init__(self, server, pool=""):
         super().__init__(server, "doubt_test")
+        self.pool = pool
 
     def __enter__(self):
         super().__enter__()
@@ -39,7 +40,9 @@ class Shop(Outbox):
 
     def proxy_behind(self, relay=None, more="", workers=1, lease="30s"):
         upstream = f"host=127.0.0.1 port={relay.port} sslmode=disable" if relay else self.conninfo
-        blocks = BLOCKS.format(upstream=upstream, conninfo=self.conninfo, database=self.name, lease=lease) + more
+        blocks = BLOCKS.format(upstream=upstream, conninfo=self.conninfo, database=self.name, lease=lease, pool=self.pool) + more
+        if self.pool:
+            blocks += "auth { method = trust }\n"
         return Proxy(self.conninfo, blocks, workers=workers, database=False)
 
     def values(self, table):
@@ -106,9 +109,10 @@ def agree(shop, proxy, payload, verdict):
         assert verdict == "08007" or not stored, (payload, verdict, stored, settled)
 
 
-def known(proxy):
+def known(shop, proxy):
     """The control connection has told which cluster it is."""
-    proxy.log_in(database="shop").close()
+    asked = "SELECT 1 FROM pg_stat_activity WHERE query ~ 'pg_control_system' AND state = 'idle' AND pid <> pg_backend_pid()"
+    wait_until(lambda: shop.sql(asked), "the proxy to ask which cluster it is")
     with proxy.log_in(database="shop") as client:
         client.ask("SELECT 1")
 
@@ -116,16 +120,16 @@ def known(proxy):
 # --- every byte -------------------------------------------------------------------------------------
 
 
-def cut_everywhere(server, begin, end, limits, direction, unknown_allowed=0):
+def cut_everywhere(server, begin, end, limits, direction, unknown_allowed=0, pool=""):
     """Runs a transaction for each limit, and cuts the connection so many bytes behind the beginning of its end."""
     verdicts = {}
-    with Shop(server) as shop, Relay(server) as relay, shop.proxy_behind(relay) as proxy:
-        known(proxy)
+    with Shop(server, pool) as shop, Relay(server) as relay, shop.proxy_behind(relay) as proxy:
+        known(shop, proxy)
         for limit in limits:
             payload = f"{direction}-{limit}"
             relay.cut()
             with log_in(proxy) as client:
-                for text in begin:
+                for text in begin or ["SELECT 'the pool has connected'"]:
                     client.ask(text.format(payload=payload))
                 relay.cut(**{direction: limit})
                 client.send(end(payload))
@@ -186,7 +190,7 @@ COMMITTING = "SELECT pid FROM pg_stat_activity WHERE query ~ 'COMMIT$' AND wait_
 def E9_a_backend_that_is_still_committing_is_waited_for(server):
     for channel in ("wire", "also"):
         with Shop(server) as shop, Relay(server) as relay, shop.proxy_behind(relay) as proxy, shop.proxy_behind() as beside:
-            known(proxy)
+            known(shop, proxy)
             shop.sql(SLOW)
             with beside.log_in(database="shop") as lock, log_in(proxy) as client:
                 lock.ask("SELECT pg_advisory_lock(1)")
@@ -204,7 +208,7 @@ def E9_a_backend_that_is_still_committing_is_waited_for(server):
 
 def E9_a_backend_that_is_terminated_at_its_commit(server):
     with Shop(server) as shop, shop.proxy_behind() as proxy:
-        known(proxy)
+        known(shop, proxy)
         shop.sql(SLOW)
         with log_in(proxy) as lock, log_in(proxy) as client:
             lock.ask("SELECT pg_advisory_lock(1)")
@@ -222,7 +226,7 @@ def E9_a_commit_that_waits_for_a_standby_is_waited_for(server):
     """The server has committed already, and tells nobody before its standby has confirmed it."""
     with Postgres(settings={"synchronous_commit": "on"}) as own, Shop(own) as shop, Relay(own) as relay, \
             shop.proxy_behind(relay) as proxy:
-        known(proxy)
+        known(shop, proxy)
         own.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         own.sql("SELECT pg_reload_conf()")
         wait_until(lambda: own.sql("SHOW synchronous_standby_names") == [["nobody"]], "the setting")
@@ -241,7 +245,7 @@ def E9_a_commit_that_waits_for_a_standby_is_waited_for(server):
 
 def E9_a_server_that_crashes_at_a_commit_is_asked_when_it_is_back(server):
     with Postgres(settings={"fsync": "on"}) as own, Shop(own) as shop, shop.proxy_behind() as proxy:
-        known(proxy)
+        known(shop, proxy)
         shop.sql(SLOW)
         with log_in(proxy) as lock, log_in(proxy) as client:
             lock.ask("SELECT pg_advisory_lock(1)")
@@ -258,7 +262,7 @@ def E9_a_server_that_crashes_at_a_commit_is_asked_when_it_is_back(server):
 
 def E9_without_anybody_to_ask_the_client_is_told_that_nothing_is_known(server):
     with Shop(server) as shop, Relay(server) as relay:
-        blocks = BLOCKS.format(upstream=f"host=127.0.0.1 port={relay.port} sslmode=disable", conninfo=shop.conninfo, database=shop.name, lease="30s")
+        blocks = BLOCKS.format(upstream=f"host=127.0.0.1 port={relay.port} sslmode=disable", conninfo=shop.conninfo, database=shop.name, lease="30s", pool="")
         blocks = blocks.replace(f'  control = "{shop.conninfo} user=postgres dbname={shop.name}"', "")
         assert "control" not in blocks
         with Proxy(shop.conninfo, blocks, database=False) as proxy, log_in(proxy) as client:
