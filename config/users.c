@@ -139,6 +139,16 @@ const char *users_password(const struct users *u, const char *name)
     return found != NULL ? found->password : NULL;
 }
 
+size_t users_count(const struct users *u)
+{
+    return u->count;
+}
+
+const char *users_name(const struct users *u, size_t index)
+{
+    return u->list[index].name;
+}
+
 bool users_are_mostly_plain(const struct users *u)
 {
     size_t verifiers = 0;

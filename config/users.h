@@ -8,6 +8,7 @@
 #define CONFIG_USERS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 
 struct users;
@@ -17,6 +18,9 @@ struct users *users_read(const char *file, FILE *errors);
 /* What stands for the password of `name`: in plain, or one of the two forms in which PostgreSQL keeps it, "SCRAM-SHA-256$…" and "md5…".
  * NULL: nobody of that name. Secret; lives as long as `u`. */
 const char *users_password(const struct users *u, const char *name);
+/* All of them, in the order of their names. */
+size_t users_count(const struct users *u);
+const char *users_name(const struct users *u, size_t index);
 /* Most of them have a plain or md5 password, and no verifier. */
 bool users_are_mostly_plain(const struct users *u);
 void users_free(struct users *u); /* NULL: nothing */

@@ -21,6 +21,7 @@
 #include "proxy/doors.h"
 #include "proxy/events/dispatch.h"
 #include "proxy/net/dial.h"
+#include "proxy/ops/averages.h"
 #include "proxy/ops/http.h"
 #include "proxy/ops/log.h"
 #include "proxy/ops/process.h"
@@ -42,6 +43,7 @@ static bool open_http(struct config *c)
 {
     char error[256];
     recent_keep(c->http.text[0] != '\0' || c->admin_users[0] != NULL);
+    averages_keep(workers_first_loop(), c->admin_users[0] != NULL);
     if (http_open(workers_first_loop(), c, error, sizeof error))
         return true;
     LOG(LOG_ERROR, "cannot listen for HTTP", log_text("address", c->http.text), log_text("error", error));
@@ -201,6 +203,7 @@ static void stop(void)
     LOG(LOG_INFO, "stopping");
     systemd_stopping("stopping", END_MS);
     doors_close();
+    http_drain();
     if (process.workers_ended)
         dispatch_finish(0, on_dispatch_finished, NULL);
     else
@@ -316,10 +319,11 @@ static void run_workers(void)
     process_set_orders(&orders);
     systemd_ready(workers_first_loop());
     workers_run();
-    http_close();
     doors_end();
     finish_deliveries();
+    http_close();
     recent_keep(false);
+    averages_keep(NULL, false);
     LOG(LOG_INFO, "stopped");
 }
 

@@ -12,6 +12,7 @@
 
 #include "protocol/memory.h"
 #include "protocol/message.h"
+#include "protocol/wire.h"
 #include "proxy/ops/admin_order.h"
 #include "proxy/ops/log.h"
 #include "proxy/ops/uuid.h"
@@ -27,7 +28,10 @@ struct named {
     struct named *next;
     char kind; /* 'S' or 'P' */
     char *name, *text;
-    uint64_t binary; /* of a portal: bit n: column n is wanted in binary */
+    uint64_t binary;    /* of a portal: bit n: column n is wanted in binary */
+    struct buffer rows; /* of a portal: what an Execute with a limit has left over, from `rows_at` on */
+    size_t rows_at;
+    bool suspended;
 };
 
 struct admin {
@@ -40,6 +44,8 @@ struct admin {
     struct admin_command command; /* of the statement under way */
     uint64_t binary;              /* how its columns are wanted */
     bool describes;               /* simple protocol: its rows come with their description */
+    struct named *portal;         /* extended protocol: that is executed */
+    uint32_t max_rows;            /* of it; 0: all */
     struct snapshot_question *question;
     struct admin_order *order;
     bool pausing;
@@ -77,14 +83,30 @@ static void send_out(struct admin *a)
     buffer_free(&a->out);
 }
 
-static void fail(struct admin *a, const char *sqlstate, const char *message)
+static void fail_with(struct admin *a, const char *sqlstate, const char *message, const char *hint)
 {
-    struct message_fault fault = { .severity = "ERROR", .sqlstate = sqlstate, .message = span_of(message) };
+    struct message_fault fault = {
+        .severity = "ERROR", .sqlstate = sqlstate, .message = span_of(message), .hint = span_of(hint)
+    };
     message_add_error(&a->out, &fault);
     if (a->query != NULL)
         a->query_at = strlen(a->query); /* the rest of the string is not run */
     else
         a->skipping = true;
+}
+
+static void fail(struct admin *a, const char *sqlstate, const char *message)
+{
+    fail_with(a, sqlstate, message, "");
+}
+
+/* It cannot be done, whatever the state of things. */
+static void fail_as_read(struct admin *a, const struct admin_command *c)
+{
+    if (c->verb == ADMIN_UNKNOWN)
+        fail_with(a, "0A000", "the console of pgatomic does not have this command of PgBouncer's", c->name);
+    else
+        fail(a, "42601", c->name);
 }
 
 static void complete(struct admin *a, const char *tag)
@@ -96,16 +118,40 @@ static void complete(struct admin *a, const char *tag)
 
 static void go_on(struct admin *a);
 
+/* As many rows as are wanted, of those that are kept: DataRow messages. */
+static void send_rows(struct admin *a, struct named *portal)
+{
+    uint32_t sent = 0;
+    while (sent < a->max_rows && portal->rows_at < portal->rows.size) {
+        const char *row = portal->rows.data + portal->rows_at;
+        size_t size = 1 + wire_get_u32(row + 1);
+        buffer_append(&a->out, row, size);
+        portal->rows_at += size;
+        sent++;
+    }
+    portal->suspended = sent == a->max_rows;
+    if (portal->suspended)
+        message_add_empty(&a->out, 's');
+    else
+        complete(a, "SHOW");
+}
+
 static void on_snapshot(void *context, const struct snapshot *s)
 {
     struct admin *a = context;
     const struct admin_table *table = a->command.table;
-    struct admin_rows rows = { .out = &a->out, .columns = table->columns, .binary = a->binary };
+    bool limited = a->portal != NULL && a->max_rows > 0;
+    struct admin_rows rows = { .out = limited ? &a->portal->rows : &a->out,
+                               .columns = table->columns,
+                               .binary = a->binary };
     a->question = NULL;
     if (a->describes)
         rows_describe(&a->out, table->columns, a->binary);
     table->fill(&rows, s, a->client->worker->config);
-    complete(a, a->command.tag);
+    if (limited)
+        send_rows(a, a->portal);
+    else
+        complete(a, a->command.tag);
     go_on(a);
 }
 
@@ -169,22 +215,41 @@ static bool knows_database(struct admin *a)
     return false;
 }
 
-static void on_paused(void *context)
+static void on_paused(void *context, bool in_time)
 {
     struct admin *a = context;
     a->pausing = false;
-    complete(a, a->command.tag);
+    if (in_time) {
+        complete(a, a->command.tag);
+    } else {
+        pool_resume(database_of(a));
+        fail_with(a, "55006", "there are still servers in use after drain_timeout: nothing is paused",
+                  "SHOW SERVERS and SHOW CLIENTS tell by whom.");
+    }
     go_on(a);
+}
+
+/* With pool = dedicated there is nothing to hold back: servers are their clients' own. */
+static bool has_pool(struct admin *a)
+{
+    const struct config *c = a->client->worker->config;
+    for (size_t i = 0; i < c->database_count; i++) {
+        const struct database *d = &c->databases[i];
+        if (d->pool != POOL_DEDICATED && (database_of(a) == NULL || d == config_database(c, a->command.name)))
+            return true;
+    }
+    fail(a, "55000", "there is no pool: every client has a server of its own (pool = dedicated)");
+    return false;
 }
 
 static void order_pools(struct admin *a)
 {
-    if (!knows_database(a))
+    if (!knows_database(a) || !has_pool(a))
         return;
     log_order(a);
     if (a->command.verb == ADMIN_PAUSE) {
         a->busy = a->pausing = true;
-        pool_pause(database_of(a), a->client->worker, on_paused, a);
+        pool_pause(database_of(a), a->client->worker, a->client->worker->config->drain_timeout_ms, on_paused, a);
         return;
     }
     if (a->command.verb == ADMIN_RESUME)
@@ -220,8 +285,9 @@ static void execute(struct admin *a)
     case ADMIN_RECONNECT:
         order_pools(a);
         return;
+    case ADMIN_UNKNOWN:
     case ADMIN_WRONG:
-        fail(a, "42601", a->command.name);
+        fail_as_read(a, &a->command);
         return;
     }
 }
@@ -232,6 +298,7 @@ static void execute(struct admin *a)
 static void run_query(struct admin *a)
 {
     a->describes = true;
+    a->portal = NULL;
     a->binary = 0;
     while (!a->busy && admin_command_next(span_of(a->query), &a->query_at, &a->command)) {
         a->query_empty = false;
@@ -278,6 +345,7 @@ static void forget(struct admin *a, struct named **link)
     a->name_count--;
     free(n->name);
     free(n->text);
+    buffer_free(&n->rows);
     free(n);
 }
 
@@ -290,7 +358,9 @@ static bool remember(struct admin *a, char kind, struct span name, struct span t
         return false;
     }
     struct named *n = or_abort(malloc(sizeof *n));
-    *n = (struct named){ a->names, kind, memory_copy_span(name), memory_copy_span(text), binary };
+    *n = (struct named){
+        .next = a->names, .kind = kind, .name = memory_copy_span(name), .text = memory_copy_span(text), .binary = binary
+    };
     a->names = n;
     a->name_count++;
     return true;
@@ -317,8 +387,8 @@ static bool on_parse(struct admin *a, struct span body)
     if (!remember(a, 'S', m.name, m.text, 0))
         return true;
     read_statement(a->names->text, &command);
-    if (command.verb == ADMIN_WRONG)
-        fail(a, "42601", command.name);
+    if (command.verb == ADMIN_WRONG || command.verb == ADMIN_UNKNOWN)
+        fail_as_read(a, &command);
     else
         message_add_empty(&a->out, '1');
     return true;
@@ -376,17 +446,31 @@ static bool on_describe(struct admin *a, struct span body)
     return true;
 }
 
+/* No limit: the rest. */
+static void continue_portal(struct admin *a, struct named *portal)
+{
+    if (a->max_rows == 0)
+        a->max_rows = UINT32_MAX;
+    send_rows(a, portal);
+}
+
 static bool on_execute(struct admin *a, struct span body)
 {
     struct message_execute m;
     if (!message_read_execute(body, &m))
         return false;
-    const struct named *portal = *find(a, 'P', m.portal);
+    struct named *portal = *find(a, 'P', m.portal);
     if (portal == NULL) {
         fail(a, "34000", "there is no portal of that name");
         return true;
     }
+    a->max_rows = m.max_rows;
+    if (portal->suspended) {
+        continue_portal(a, portal);
+        return true;
+    }
     a->describes = false;
+    a->portal = portal;
     a->binary = portal->binary;
     read_statement(portal->text, &a->command);
     execute(a);

@@ -82,11 +82,49 @@ static void expect_end(struct reader *r)
         set_unexpected(r);
 }
 
+/* --- what PgBouncer has --------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *word, *hint;
+} elsewhere[] = {
+    { "disable", "Take the database block out of the config, or refuse its clients with a login block of method = "
+                 "reject, and RELOAD." },
+    { "enable", "Put the database block back into the config and RELOAD." },
+    { "suspend", "PAUSE waits for open transactions; `pgatomic run --takeover` replaces a running process." },
+    { "wait_close", "SHOW SERVERS tells by connect_time which servers are older than a RECONNECT." },
+};
+
+static const struct {
+    const char *word, *hint;
+} tables_elsewhere[] = {
+    { "mem", "The process has VmRSS in /proc, and SHOW SINKS the memory of what waits to be delivered." },
+    { "sockets", "SHOW CLIENTS and SHOW SERVERS have the addresses." },
+    { "active_sockets", "SHOW CLIENTS and SHOW SERVERS have the addresses." },
+    { "fds", "`pgatomic run --takeover` hands sockets over by itself." },
+    { "state", "SHOW DATABASES and SHOW POOLS tell what is paused." },
+    { "totals", "SHOW STATS has a row for each database." },
+    { "dns_hosts", "Names are resolved anew for each connection." },
+    { "dns_zones", "Names are resolved anew for each connection." },
+    { "peers", "One process uses all cores, so it has no peers." },
+    { "peer_pools", "One process uses all cores, so it has no peers." },
+};
+
+static void set_unknown(struct reader *r, const char *hint)
+{
+    r->command->verb = ADMIN_UNKNOWN;
+    snprintf(r->command->name, sizeof r->command->name, "%s", hint);
+}
+
 /* --- one function a word ------------------------------------------------------------------------------ */
 
 static void read_show(struct reader *r)
 {
     r->command->table = r->token.kind == SQL_WORD ? admin_table_find(r->token.text) : NULL;
+    for (size_t i = 0; i < sizeof tables_elsewhere / sizeof *tables_elsewhere; i++)
+        if (is_word(r, tables_elsewhere[i].word)) {
+            set_unknown(r, tables_elsewhere[i].hint);
+            return;
+        }
     if (r->command->table == NULL) {
         set_unexpected(r);
         return;
@@ -238,6 +276,11 @@ static void read_command(struct reader *r)
             snprintf(r->command->tag, sizeof r->command->tag, "%s", words[i].tag);
             advance(r);
             words[i].read(r);
+            return;
+        }
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (is_word(r, elsewhere[i].word)) {
+            set_unknown(r, elsewhere[i].hint);
             return;
         }
     set_unexpected(r);

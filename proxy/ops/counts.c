@@ -105,6 +105,9 @@ static void add_database(struct database_counts *to, const struct database_count
     to->logins += from->logins;
     to->queries += from->queries;
     to->transactions += from->transactions;
+    to->query_us += from->query_us;
+    to->transaction_us += from->transaction_us;
+    to->wait_us += from->wait_us;
     to->received += from->received;
     to->sent += from->sent;
     for (size_t i = 0; i < from->pin_count; i++)

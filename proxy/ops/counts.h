@@ -41,7 +41,9 @@ struct pin_count {
 struct database_counts {
     char *name; /* as clients name it */
     uint64_t logins, queries, transactions;
-    uint64_t received, sent; /* bytes, from and to clients */
+    uint64_t query_us, transaction_us; /* how long those took, summed */
+    uint64_t wait_us;                  /* for servers */
+    uint64_t received, sent;           /* bytes, from and to clients */
     struct pin_count *pins;
     size_t pin_count, pin_capacity;
 };

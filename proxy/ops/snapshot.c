@@ -141,6 +141,7 @@ static void add_pool(void *context, const struct pool_facts *f)
         pool->longest_wait_us = f->longest_wait_us;
     pool->waits += f->waits;
     pool->wait_us += f->wait_us;
+    counts_database(&s->counts, f->database)->wait_us += f->wait_us;
     pool->timeouts += f->timeouts;
     pool->connects += f->connects;
     pool->connect_failures += f->connect_failures;

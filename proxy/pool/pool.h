@@ -97,8 +97,9 @@ void pools_free(void);
 
 /* `database`: the name as clients ask for it, or NULL: all. */
 /* Nobody gets a server any more. `done` is called on `home`, whose thread this is, when no server is open any more, or when
- * pool_resume() came first; never before this returns. */
-void pool_pause(const char *database, struct worker *home, void (*done)(void *context), void *context);
+ * pool_resume() came first, or after `limit_ms` (not `in_time` then); never before this returns. The pause stays, whatever it says. */
+void pool_pause(const char *database, struct worker *home, uint64_t limit_ms, void (*done)(void *context, bool in_time),
+                void *context);
 /* `done` will not be called any more; the pause stays. */
 void pool_pause_forget(struct worker *home, void *context);
 void pool_resume(const char *database);

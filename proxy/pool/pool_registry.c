@@ -177,6 +177,8 @@ static void unlink_part(struct pool *p)
     if (p->next != NULL)
         p->next->link = p->link;
     p->linked = false;
+    counts_database(&p->worker->counts, p->shared->name)->wait_us += p->wait_us; /* outlives the pool */
+    p->wait_us = 0;
     pool_forget_greetings(p);
     timer_free(p->timer);
     p->timer = NULL;
@@ -257,6 +259,7 @@ static void reload_part(struct pool *p, struct config *config)
         p->minor_refused = false;
     }
     set_config(p, config, database);
+    pool_forget_greetings(p);
     hear_generation(p);
     pool_serve_called(p);
 }
@@ -362,7 +365,8 @@ struct pool_pause {
     struct worker *home;
     char *database; /* NULL: all */
     struct timer *timer;
-    void (*done)(void *context);
+    uint64_t until_us;
+    void (*done)(void *context, bool in_time);
     void *context;
 };
 
@@ -397,11 +401,12 @@ static void free_pauses(struct worker *w)
 static void look_at_pause(void *context)
 {
     struct pool_pause *pause = context;
-    if (!is_over(pause->database)) {
+    bool over = is_over(pause->database);
+    if (!over && loop_now_us(&pause->home->loop) < pause->until_us) {
         timer_start(pause->timer, PAUSE_LOOK_US);
         return;
     }
-    pause->done(pause->context);
+    pause->done(pause->context, over);
     free_pause(pause);
 }
 
@@ -416,7 +421,8 @@ static void set_paused(const char *database, bool paused)
     }
 }
 
-void pool_pause(const char *database, struct worker *home, void (*done)(void *context), void *context)
+void pool_pause(const char *database, struct worker *home, uint64_t limit_ms, void (*done)(void *context, bool in_time),
+                void *context)
 {
     pthread_mutex_lock(&registry.lock);
     remember_pause(database);
@@ -426,6 +432,7 @@ void pool_pause(const char *database, struct worker *home, void (*done)(void *co
     struct pool_pause *pause = or_abort(calloc(1, sizeof *pause));
     *pause = (struct pool_pause){ .next = home->pools.pauses, .home = home, .done = done, .context = context };
     pause->database = database != NULL ? memory_copy_text(database) : NULL;
+    pause->until_us = loop_now_us(&home->loop) + limit_ms * 1000;
     pause->timer = timer_new(&home->loop, look_at_pause, pause);
     home->pools.pauses = pause;
     timer_start(pause->timer, 0);

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 import subprocess
 
 import asyncpg
@@ -10,7 +11,7 @@ import psycopg
 import psycopg2
 from proxy import Proxy, wait_until
 from test_http import fetch, metrics, value
-from wire import Wire, fields, query, startup
+from wire import SYNC, Wire, fields, message, query, startup
 
 BLOCKS = """
 admin_users = {"postgres"}
@@ -166,7 +167,8 @@ def E3_show_requests_and_events(server):
 def shell_every_table_can_be_shown(server):
     with Console(server) as proxy:
         commands = [row["command"] for row in proxy.ask("SHOW HELP")]
-        for subject in ("REQUESTS EVENTS ROUTES CHANNELS SINKS OUTBOX POOLS CLIENTS SERVERS DATABASES STATS CONFIG VERSION HELP").split():
+        for subject in ("REQUESTS EVENTS ROUTES CHANNELS SINKS OUTBOX POOLS CLIENTS SERVERS DATABASES USERS LISTS STATS STATS_TOTALS STATS_AVERAGES "
+                        "CONFIG VERSION HELP").split():
             assert f"SHOW {subject}" in commands
             status, _, errors = proxy.psql(f"show {subject.lower()};")
             assert (status, errors) == (0, ""), errors
@@ -319,6 +321,24 @@ def P5_the_metric_and_the_log_name_what_keeps_a_server(server):
         assert wait_until(lambda: sum(row["pinned"] for row in proxy.ask("SHOW POOLS")) == 3, "the pins to be counted")
 
 
+def shell_show_users_lists_and_databases(server):
+    with PoolConsole(server, workers=2) as proxy:
+        with proxy.log_in() as one, proxy.log_in() as other:
+            one.ask("BEGIN")
+            other.value("SELECT 1")
+            (user,) = [row for row in proxy.ask("SHOW USERS") if row["name"] == "postgres"]
+            assert (user["current_client_connections"], user["admin"]) == (2, "yes") and user["current_connections"] >= 1, user
+            lists = {row["list"]: row["items"] for row in proxy.ask("SHOW LISTS")}
+            assert lists["databases"] == lists["users"] == lists["pools"] == lists["admin_clients"] == 1, lists
+            assert lists["used_clients"] == 2 and lists["used_servers"] == 1 and lists["login_clients"] == 0, lists
+            (database,) = proxy.ask("SHOW DATABASES")
+            assert (database["name"], database["host"], database["port"], database["pool_size"], database["pool_mode"],
+                    database["paused"]) == ("*", server.directory, server.port, 2, "transaction", 0), database
+            assert database["current_connections"] == user["current_connections"]
+            proxy.do("PAUSE elsewhere")
+            assert proxy.ask("SHOW DATABASES")[0]["paused"] == 0
+
+
 def P12_pause_waits_for_transactions_and_resume_goes_on(server):
     with PoolConsole(server, workers=2, http=True) as proxy, proxy.log_in() as busy, proxy.log_in() as other:
         busy.ask("BEGIN")
@@ -334,6 +354,27 @@ def P12_pause_waits_for_transactions_and_resume_goes_on(server):
         assert proxy.do("RESUME") == "RESUME"
         assert (b"C", b"SELECT 1\0") in other.read_until(b"Z")
         assert fetch(proxy, "/readyz")[0] == 200
+
+
+def P12_pause_gives_up_after_drain_timeout_and_then_nothing_is_paused(server):
+    with PoolConsole(server, workers=2) as proxy, proxy.log_in() as busy:
+        proxy.reload("drain_timeout = 300ms\n" + proxy.blocks)
+        proxy.wait_for_log(msg="config reloaded")
+        busy.ask("BEGIN")
+        sqlstate, words = proxy.refused("PAUSE")
+        assert sqlstate == "55006" and "nothing is paused" in words, (sqlstate, words)
+        assert proxy.pool()["paused"] == "no"
+        assert busy.value("SELECT 1") == "1"
+        with proxy.log_in() as other:
+            assert other.value("SELECT 2") == "2"
+        busy.ask("COMMIT")
+        assert proxy.do("PAUSE") == "PAUSE" and proxy.pool()["paused"] == "yes"
+
+
+def P12_there_is_nothing_to_pause_where_every_client_has_its_own_server(server):
+    with Console(server) as proxy, proxy.log_in() as client:
+        assert proxy.refused("PAUSE")[0] == "55000" and proxy.refused("RECONNECT postgres")[0] == "55000"
+        assert client.value("SELECT 1") == "1"
 
 
 def P12_pause_of_one_database_and_what_does_not_exist(server):
@@ -387,6 +428,18 @@ def shell_what_the_console_does_not_know_is_an_error_like_postgresqls(server):
         for statement, words in cases.items():
             assert proxy.refused(statement) == ("42601", words), statement
         assert proxy.ask("SHOW VERSION")[0]["version"].startswith("pgatomic ")
+
+
+def shell_what_only_pgbouncer_has_is_refused_with_a_hint(server):
+    with Console(server) as proxy:
+        for statement in ("SHOW MEM", "SHOW SOCKETS", "SHOW ACTIVE_SOCKETS", "SHOW FDS", "SHOW DNS_HOSTS", "SHOW PEERS", "DISABLE shop", "ENABLE shop",
+                          "SUSPEND", "WAIT_CLOSE", "WAIT_CLOSE shop"):
+            try:
+                proxy.do(statement)
+            except psycopg.Error as error:
+                assert error.sqlstate == "0A000" and error.diag.message_hint, statement
+            else:
+                raise AssertionError(f"{statement} was not refused")
 
 
 def shell_a_string_of_several_statements_runs_up_to_the_first_error(server):
@@ -453,3 +506,42 @@ def shell_prepared_statements_have_a_limit(server):
         states = [result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) for result in results]
         assert states == [None] * 100 + [b"54000"], states
         assert connection.execute("SHOW VERSION").fetchone()
+
+
+def shell_an_execute_with_a_limit_of_rows_gets_so_many(server):
+    with Console(server) as proxy, proxy.connect_console() as client:
+        everything = [row["command"] for row in proxy.ask("SHOW HELP")]
+
+        def execute(limit):
+            client.send(message(b"E", b"p\0" + struct.pack("!I", limit)) + SYNC)
+            return client.read_until(b"Z")[:-1]
+
+        def commands(replies):
+            return [body[6:6 + struct.unpack("!i", body[2:6])[0]].decode() for kind, body in replies if kind == b"D"]
+
+        client.send(message(b"P", b"s\0SHOW HELP\0\0\0") + message(b"B", b"p\0s\0" + struct.pack("!HHH", 0, 0, 0)))
+        first, second, third = execute(2), execute(3), execute(0)
+        assert [kind for kind, _ in first] == [b"1", b"2", b"D", b"D", b"s"], first
+        assert [kind for kind, _ in second] == [b"D"] * 3 + [b"s"], second
+        assert third[-1] == (b"C", b"SHOW\0") and commands(first + second + third) == everything
+        client.send(message(b"B", b"p\0s\0" + struct.pack("!HHH", 0, 0, 0)))
+        assert commands(execute(len(everything))) == everything
+        assert execute(5) == [(b"C", b"SHOW\0")], "as in PostgreSQL, which does not look for a row behind the last"
+
+
+# --- settings of the upstream ------------------------------------------------------------------------------------
+
+
+def P5_who_logs_in_after_a_reconnect_is_told_the_databases_new_settings(server):
+    server.create_database("resettled")
+    try:
+        with PoolConsole(server, workers=2) as proxy:
+            with proxy.log_in(database="resettled") as before:
+                assert before.parameters["TimeZone"] != "Asia/Kolkata"
+                server.sql("ALTER DATABASE resettled SET timezone = 'Asia/Kolkata'")
+                proxy.do("RECONNECT resettled")
+                with proxy.log_in(database="resettled") as after:
+                    assert after.parameters["TimeZone"] == after.value("SHOW timezone") == "Asia/Kolkata"
+                assert before.value("SHOW timezone") == "Asia/Kolkata", "as on any new server"
+    finally:
+        server.sql("DROP DATABASE resettled WITH (FORCE)")

@@ -6,6 +6,7 @@ import threading
 
 from proxy import Proxy, wait_until
 from receiver import Receiver
+from test_http import fetch
 from test_outbox import Outbox
 from wire import fields
 
@@ -265,6 +266,22 @@ def P12_sigterm_delivers_what_was_released(server):
             assert proxy.process.returncode == 0
             assert texts(receiver.taken, "mail") == [str(i) for i in range(20)]
             assert len(proxy.log_where(msg="event_delivered")) == 20 and not proxy.log_where(msg="event_dead")
+
+
+def P12_who_only_delivers_what_is_left_is_alive_and_not_ready(server):
+    held = threading.Event()
+    with Receiver(lambda post: held.wait(60) and 200) as receiver:
+        with Proxy(server, hook(receiver) + channel(), http=True) as proxy:
+            with proxy.log_in() as client:
+                ask_ok(client, "NOTIFY mail, 'one'")
+            receiver.wait_until_seen(1)
+            proxy.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: fetch(proxy, "/metrics")[0::2] == (503, "stopping\n"), "the workers to end")
+            assert fetch(proxy, "/healthz")[0::2] == (200, "alive\n")
+            assert fetch(proxy, "/readyz")[0::2] == (503, "draining\n")
+            held.set()
+            wait_until(lambda: proxy.process.poll() == 0, "pgatomic to end")
+            assert texts(receiver.taken, "mail") == ["one"]
 
 
 def P12_sigterm_does_not_wait_for_a_sink_that_will_not_be_tried_in_time(server):
