@@ -24,6 +24,7 @@ struct user {
 struct users {
     struct user *list; /* sorted by name */
     size_t count;
+    unsigned usual_iterations;
     struct memory memory;
 };
 
@@ -100,6 +101,52 @@ static int compare_names(const void *left, const void *right)
     return strcmp(((const struct user *)left)->name, ((const struct user *)right)->name);
 }
 
+/* 0: it is no verifier. */
+static unsigned iterations_of(const struct user *user)
+{
+    bool is_one = strncmp(user->password, scram, strlen(scram)) == 0;
+    return is_one ? (unsigned)strtoul(user->password + strlen(scram), NULL, 10) : 0;
+}
+
+static int compare_numbers(const void *left, const void *right)
+{
+    unsigned a = *(const unsigned *)left, b = *(const unsigned *)right;
+
+    return (a > b) - (a < b);
+}
+
+/* The longest run of equal ones, in order. */
+static unsigned most_frequent(const unsigned *numbers, size_t count)
+{
+    size_t longest = 0, run = 0;
+    unsigned found = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        run = i > 0 && numbers[i] == numbers[i - 1] ? run + 1 : 1;
+        if (run > longest) {
+            longest = run;
+            found = numbers[i];
+        }
+    }
+    return found;
+}
+
+static unsigned find_usual_iterations(const struct users *u)
+{
+    unsigned *numbers = calloc(u->count + 1, sizeof *numbers);
+    size_t count = 0;
+    assert(numbers != NULL);
+
+    for (size_t i = 0; i < u->count; i++) {
+        numbers[count] = iterations_of(&u->list[i]);
+        count += numbers[count] > 0;
+    }
+    qsort(numbers, count, sizeof *numbers, compare_numbers);
+    unsigned usual = most_frequent(numbers, count);
+    free(numbers);
+    return usual;
+}
+
 /* Takes `text`. */
 static void read_text(struct users *u, char *text_take, struct config_errors *errors)
 {
@@ -123,6 +170,7 @@ struct users *users_read(const char *file, FILE *errors_out)
 
     read_text(u, source_read(file, &variables, &u->memory, &errors), &errors);
     bool failed = errors.count > 0;
+    u->usual_iterations = failed ? 0 : find_usual_iterations(u);
     errors_print(&errors, errors_out);
     errors_free(&errors);
     if (!failed)
@@ -147,6 +195,11 @@ size_t users_count(const struct users *u)
 const char *users_name(const struct users *u, size_t index)
 {
     return u->list[index].name;
+}
+
+unsigned users_usual_iterations(const struct users *u)
+{
+    return u->usual_iterations;
 }
 
 bool users_are_mostly_plain(const struct users *u)

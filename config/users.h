@@ -21,6 +21,8 @@ const char *users_password(const struct users *u, const char *name);
 /* All of them, in the order of their names. */
 size_t users_count(const struct users *u);
 const char *users_name(const struct users *u, size_t index);
+/* How many iterations most of their SCRAM verifiers have; 0: there is none. */
+unsigned users_usual_iterations(const struct users *u);
 /* Most of them have a plain or md5 password, and no verifier. */
 bool users_are_mostly_plain(const struct users *u);
 void users_free(struct users *u); /* NULL: nothing */

@@ -31,6 +31,7 @@ struct client_auth {
     enum secret_kind kind;
     struct scram_verifier verifier; /* of SECRET_VERIFIER; of others a mock one, until it is made */
     bool unknown_is_plain;
+    unsigned mock_iterations;
     bool offers_plus;
     char *common_name; /* NULL: none */
     struct auth_random random;
@@ -77,6 +78,7 @@ struct client_auth *client_auth_new(const struct client_auth_start *start)
     a->kind = judge_secret(a, start);
     a->secret = a->kind == SECRET_NONE ? NULL : memory_copy_text(start->secret);
     a->unknown_is_plain = start->unknown_is_plain;
+    a->mock_iterations = start->mock_iterations;
     a->common_name = start->tls && start->common_name ? memory_copy_text(start->common_name) : NULL;
     a->random = start->random;
     if (start->tls && start->certificate_hash.size > 0) {
@@ -213,6 +215,8 @@ static bool choose_verifier(struct client_auth *a)
     case SECRET_NONE:
         break;
     }
+    if (!a->unknown_is_plain && a->mock_iterations > 0)
+        a->verifier.iterations = a->mock_iterations;
     if (a->unknown_is_plain)
         make_verifier(a, a->user); /* it is of no use, and takes as long as that of a user who is known */
     return false;

@@ -25,8 +25,9 @@ struct client_auth_start {
     const char *secret;        /* plain, "md5…" or "SCRAM-SHA-256$…"; NULL: nobody of that name */
     const char *why_no_secret; /* for the log: "the password has expired"; NULL: there is no such user */
     bool unknown_is_plain;     /* who is not known is asked as one with a plain secret; false: with a SCRAM verifier */
+    unsigned mock_iterations;  /* of that verifier; 0: as many as PostgreSQL's default */
     struct span
-        mock_key; /* at least 16 random bytes that stay the same as long as the process: of salts for unknown users */
+        mock_key; /* at least 16 random bytes: of salts for unknown users, which stay the same as long as it does */
     bool tls;     /* the connection is encrypted */
     struct span
         certificate_hash;    /* of the certificate that we showed (tls-server-end-point); empty: -PLUS is not offered */

@@ -6,7 +6,10 @@
 
 extern const struct auth_random auth_random_kernel;
 
-/* The same as long as the process: of the salts of users who are not known. */
+/* Of the salts of users who are not known: the same as long as the process. Random, unless it was derived before. */
 struct span auth_mock_key(void);
+/* Makes it of something that nobody can guess and that other processes, before, behind or beside this one, have too; unless it has been made
+ * already. */
+void auth_mock_key_derive(struct span secret);
 
 #endif

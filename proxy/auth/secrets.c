@@ -5,11 +5,13 @@
 #include "proxy/auth/secrets.h"
 
 #include <openssl/crypto.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "config/users.h"
 #include "protocol/encoding.h"
 #include "protocol/memory.h"
+#include "protocol/scram.h"
 #include "proxy/auth/secret_row.h"
 #include "proxy/events/pq_connection.h"
 #include "proxy/ops/log.h"
@@ -102,12 +104,29 @@ static const struct secret_kept *keep(const struct secret_question *q, const str
     return k;
 }
 
+/* Those of the last verifier that a query has found, on whatever worker: what else it has looks the same, most likely. */
+static atomic_uint found_iterations;
+
+static void learn_iterations(const char *secret)
+{
+    struct scram_verifier v;
+    if (scram_verifier_read(span_of(secret), &v))
+        atomic_store_explicit(&found_iterations, v.iterations, memory_order_relaxed);
+}
+
+static struct secret_answer nobody(const char *why)
+{
+    return (struct secret_answer){ .state = SECRET_UNKNOWN,
+                                   .why = why,
+                                   .mock_iterations = atomic_load_explicit(&found_iterations, memory_order_relaxed) };
+}
+
 static struct secret_answer answer_of(const struct secret_kept *k, uint64_t now_us)
 {
     if (k->secret == NULL)
-        return (struct secret_answer){ .state = SECRET_UNKNOWN, .why = k->why };
+        return nobody(k->why);
     if (k->valid_until_us < now_us)
-        return (struct secret_answer){ .state = SECRET_UNKNOWN, .why = "the user's password has expired" };
+        return nobody("the user's password has expired");
     return (struct secret_answer){ .state = SECRET_FOUND, .secret = k->secret };
 }
 
@@ -203,6 +222,8 @@ static struct secret_answer read_answer(const struct secret_question *q, const P
         return fail(q, "28000", "the connection's search_path could not be set");
     if (!secret_row_read(result, q->user, &row))
         return fail(q, "28000", row.why);
+    if (row.secret != NULL)
+        learn_iterations(row.secret);
     return answer_of(keep(q, &row), loop_now_us(q->source->owner->loop));
 }
 
@@ -248,6 +269,7 @@ static bool answer_at_once(const struct config *config, const struct database *d
     const char *secret = config->users != NULL ? users_password(config->users, user) : NULL;
     *out = (struct secret_answer){ .state = SECRET_UNKNOWN,
                                    .why = NO_SUCH_USER,
+                                   .mock_iterations = config->users != NULL ? users_usual_iterations(config->users) : 0,
                                    .unknown_is_plain =
                                        !has_query && config->users != NULL && users_are_mostly_plain(config->users) };
     if (secret != NULL) {

@@ -27,6 +27,7 @@ struct secret_answer {
     const char *why;                /* UNKNOWN: for the log; see client_auth.h */
     const char *sqlstate, *message; /* FAILED: for the client */
     bool unknown_is_plain;          /* see client_auth.h */
+    unsigned mock_iterations;       /* likewise */
 };
 
 struct secrets_source;

@@ -118,6 +118,7 @@ static void begin(struct client *c, const struct secret_answer *answer)
                                        .secret = answer->secret,
                                        .why_no_secret = answer->why,
                                        .unknown_is_plain = answer->unknown_is_plain,
+                                       .mock_iterations = answer->mock_iterations,
                                        .mock_key = auth_mock_key(),
                                        .tls = tls != NULL,
                                        .certificate_hash = span_make((const char *)hash, hash_size),

@@ -1,12 +1,17 @@
 /* The context for clients' handshakes, one for the process. */
 #include "proxy/pool/encryption.h"
 
+#include <openssl/crypto.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "protocol/memory.h"
+#include "proxy/auth/random.h"
 #include "proxy/net/tls_source.h"
 #include "proxy/ops/log.h"
+
+enum { KEY_FILE_MOST = 16 * 1024 };
 
 static struct {
     pthread_mutex_t lock;
@@ -22,6 +27,20 @@ static void replace(struct tls_context *take)
     tls_context_release(old);
 }
 
+/* The key is all that a process may have that is secret, too long to be guessed, and the same on every host of a name: with it, users who are
+ * not known are told the same by all of them. */
+static void derive_mock_key(const char *key_file)
+{
+    char bytes[KEY_FILE_MOST];
+    FILE *file = fopen(key_file, "re");
+    size_t size = file != NULL ? fread(bytes, 1, sizeof bytes, file) : 0;
+    if (file != NULL)
+        fclose(file);
+    if (size > 0)
+        auth_mock_key_derive(span_make(bytes, size));
+    OPENSSL_cleanse(bytes, sizeof bytes);
+}
+
 static bool load_for_clients(const struct config *c)
 {
     char error[TLS_ERROR_SIZE];
@@ -32,6 +51,7 @@ static bool load_for_clients(const struct config *c)
             LOG(LOG_ERROR, "cannot use the files of client_tls", log_text("error", error));
             return false;
         }
+        derive_mock_key(c->client_tls.key);
     }
     replace(clients);
     return true;

@@ -1,11 +1,16 @@
 """Logins to pools (P9): pgatomic authenticates the client and logs into the upstream itself, with what the client has shown."""
 
+import base64
+import hashlib
+import hmac
 import os
 import subprocess
+import tempfile
 
 import psycopg
 
 from certificates import Certificates
+from postgres import Postgres
 from proxy import Proxy, wait_until
 from wire import AUTHENTICATED, READY, Upstream, fields, message, read_startup, startup
 
@@ -274,17 +279,72 @@ def P9_an_unknown_user_is_told_what_a_wrong_password_is_told(server):
                     assert proxy.why(user="login_nobody") == "there is no such user"
 
 
-def salt_of(proxy, user):
+def challenge(proxy, user):
+    """The attributes of the server's first message."""
     with proxy.connect() as client:
         client.send(startup(user=user, database="postgres"))
         client.read()
         client.send(message(b"p", b"SCRAM-SHA-256\0\0\0\0\x0bn,,n=,r=abc"))
-        return client.read()[1].split(b",")[1]
+        return client.read()[1].split(b",")
+
+
+def salt_of(proxy, user):
+    return challenge(proxy, user)[1]
 
 
 def P9_an_unknown_users_salt_does_not_change(server):
     with LoginProxy(server, f"method = scram-sha-256  {USERS}", {"x": "y"}) as proxy:
         assert salt_of(proxy, "login_nobody") == salt_of(proxy, "login_nobody") != salt_of(proxy, "login_nobody2")
+
+
+def verifier_of(password, iterations):
+    salt = b"0123456789abcdef"
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    text = [base64.b64encode(each).decode() for each in (salt, stored, hmac.digest(salted, b"Server Key", "sha256"))]
+    return f"SCRAM-SHA-256${iterations}:{text[0]}${text[1]}:{text[2]}"
+
+
+def iterations_of(proxy, user):
+    return challenge(proxy, user)[2]
+
+
+def P9_unknown_users_are_told_as_many_iterations_as_most_others(server):
+    with Roles(server) as roles:
+        users = {f"login_{number}": verifier_of(PASSWORD, number) for number in (4096, 9000)}
+        with LoginProxy(server, f"method = scram-sha-256  {USERS}", {**users, "login_more": users["login_9000"]}) as proxy:
+            assert iterations_of(proxy, "login_9000") == iterations_of(proxy, "login_nobody") == b"i=9000"
+        server.sql(f"CREATE ROLE login_slow LOGIN PASSWORD '{verifier_of(PASSWORD, 8000)}'")
+        with LoginProxy(server, f'method = scram-sha-256  query = "{QUERY}"') as proxy:
+            assert proxy.who("login_slow") == "login_slow"
+            assert iterations_of(proxy, "login_nobody") == b"i=8000"
+        assert roles.secret("login_slow") == verifier_of(PASSWORD, 8000)
+
+
+def P9_processes_with_the_same_certificate_tell_unknown_users_the_same(server):
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        one, other = Certificates(first), Certificates(second)
+
+        def salt(certificates):
+            tls = f'client_tls {{ certificate = "{certificates.certificate}"  key = "{certificates.key}" }}\n'
+            with LoginProxy(server, f"method = scram-sha-256  {USERS}", {"x": "y"}, more=tls) as proxy:
+                return salt_of(proxy, "login_nobody")
+
+        assert salt(one) == salt(one) != salt(other)
+
+
+def P9_newer_postgresqls_are_logged_into_with_secrets_and_with_the_keys_of_the_clients_login(_):
+    for version in ("16", "18"):
+        with Postgres(version=version) as newer, Roles(newer) as roles:
+            users = {"login_scram": roles.secret("login_scram"), "login_md5": PASSWORD, "login_clear": PASSWORD}
+            for auth in (f"method = scram-sha-256  {USERS}", f'method = scram-sha-256  query = "{QUERY}"'):
+                names = users if USERS in auth else ["login_scram"]
+                with LoginProxy(newer, auth, users) as proxy:
+                    for user in names:
+                        assert proxy.who(user) == user, (version, auth)
+                        assert proxy.refusal(user, "wrong") == f'password authentication failed for user "{user}"'
+                    with proxy.psycopg("login_scram") as client:
+                        assert client.execute("SHOW server_version").fetchone()[0].startswith(version)
 
 
 # --- the query ------------------------------------------------------------------------------------------------
