@@ -1,8 +1,9 @@
 /* libevent's evhttp, a table of paths, and answers that may take until all workers have been asked.
  *
- * Nobody who can merely send packets here should be able to do more than read: only GET and HEAD, small heads, no bodies, and who is
- * slower than TIMEOUT_S is gone. A page that some other site serves cannot read anything either: the browser is told to keep what it gets
- * to this origin, and on a loopback address a Host that is a name other than localhost is refused, for it can only be a trick. */
+ * Nobody who can merely send packets here should be able to do more than read: only GET and HEAD, small heads, no bodies, not too many
+ * connections, and who is slow is gone (http_guard.h). A page that some other site serves cannot read anything either: the browser is told
+ * to keep what it gets to this origin, and on a loopback address a Host that is a name other than localhost is refused, for it can only be
+ * a trick. */
 #include "proxy/ops/http.h"
 
 #include <arpa/inet.h>
@@ -14,6 +15,7 @@
 
 #include "protocol/memory.h"
 #include "proxy/net/listener.h"
+#include "proxy/ops/http_guard.h"
 #include "proxy/ops/json_write.h"
 #include "proxy/ops/log.h"
 #include "proxy/ops/metrics.h"
@@ -43,7 +45,8 @@ static struct {
     struct loop *loop;
     struct config *config; /* a reference; NULL: closed */
     struct evhttp *http;   /* NULL: off */
-    char *address;         /* where that is, as the config had it; NULL: nowhere */
+    struct http_guard *guard;
+    char *address; /* where that is, as the config had it; NULL: nowhere */
     bool is_loopback;
     struct evconnlistener *listener;
     struct timer *rest; /* runs while there are no descriptors left */
@@ -228,6 +231,7 @@ static bool is_host_honest(const char *host)
 static void on_request(struct evhttp_request *request, void *context)
 {
     (void)context;
+    http_guard_on_request(server.guard, request);
     enum evhttp_cmd_type method = evhttp_request_get_command(request);
     if (!is_host_honest(evhttp_find_header(evhttp_request_get_input_headers(request), "Host"))) {
         reply_text(request, FORBIDDEN, "pgatomic listens on this machine only: ask for localhost or its address");
@@ -295,11 +299,13 @@ static void stop_serving(void)
     if (server.http == NULL)
         return;
     evhttp_free(server.http);
+    http_guard_free(server.guard);
     readiness_free(server.readiness);
     timer_free(server.rest);
     free(server.address);
     server.address = NULL;
     server.http = NULL;
+    server.guard = NULL;
     server.listener = NULL;
     server.readiness = NULL;
     server.rest = NULL;
@@ -312,6 +318,7 @@ static void start_serving(int fd, const struct listen_address *address)
     server.readiness = readiness_new(server.loop);
     server.rest = timer_new(server.loop, on_rested, NULL);
     server.http = serve(server.loop, fd, &server.listener);
+    server.guard = http_guard_new(server.loop, server.http);
 }
 
 static void take_config(struct config *config)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import urllib.parse
@@ -257,6 +258,44 @@ def shell_what_is_no_request_of_http_does_no_harm(server):
                 except OSError:
                     pass
             assert get(proxy, "/healthz") == "alive\n", data[:40]
+
+
+def is_closed(s, timeout=0):
+    """Whether the other side has ended the connection."""
+    try:
+        return bool(select.select([s], [], [], timeout)[0]) and s.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def shell_whoever_sends_a_head_byte_by_byte_is_sent_away(server):
+    with Proxy(server, http=True) as proxy, socket.create_connection(("127.0.0.1", proxy.http_port)) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+
+        def was_sent_away():
+            try:
+                slow.sendall(b"x")
+            except ConnectionError:
+                return True
+            return is_closed(slow)
+
+        wait_until(was_sent_away, "the connection to be closed, though it is never silent", 60)
+        assert get(proxy, "/healthz") == "alive\n"
+
+
+def shell_silent_connections_keep_nobody_from_being_answered(server):
+    with Proxy(server, http=True) as proxy:
+        before = proxy.descriptors()
+        silent = [socket.create_connection(("127.0.0.1", proxy.http_port)) for _ in range(300)]
+        try:
+            assert get(proxy, "/healthz") == "alive\n"
+            wait_until(lambda: sum(map(is_closed, silent)) >= 200, "most of those that say nothing to be closed")
+            assert not is_closed(silent[-1]), "the newest has its time"
+            wait_until(lambda: proxy.descriptors() <= before + 70, "their descriptors to be closed")
+        finally:
+            for s in silent:
+                s.close()
+        proxy.wait_until_idle(before)
 
 
 def shell_who_leaves_before_the_answer_does_no_harm(server):
