@@ -52,6 +52,7 @@ struct change {
 struct touched {
     char *name;
     uint16_t roles; /* as of the link */
+    uint32_t unit;  /* the first in which it was */
     bool set, reset;
 };
 

@@ -48,7 +48,7 @@ static void touch(struct link *l, struct span name, bool is_default)
     if (t == NULL) {
         l->touched = memory_grow(l->touched, &l->touched_capacity, l->touched_count, sizeof *l->touched);
         t = &l->touched[l->touched_count++];
-        *t = (struct touched){ .name = memory_copy_span(name) };
+        *t = (struct touched){ .name = memory_copy_span(name), .unit = l->owed.unit };
     }
     *(is_default ? &t->reset : &t->set) = true;
     t->roles = l->roles;
@@ -75,7 +75,7 @@ static void on_setting(struct link *l, const struct statement_state *state)
         on_session_authorization(l, state);
     else if (span_is(text, "idle_session_timeout") && !state->is_default)
         traces_pin(l, "idle session timeout"); /* it is the client that shall go then, not a server of the pool */
-    else if (!reported || state->is_default)   /* else it tells */
+    else if (!reported || state->is_default || find_touched(l, text, l->asked_count) != NULL) /* else it tells */
         touch(l, text, state->is_default);
     buffer_free(&name);
 }
@@ -546,11 +546,19 @@ void traces_follow_sql(struct link *l, struct span name, struct span value)
         l->sql.standard_conforming_strings = span_is(value, "on");
 }
 
+/* What was touched is asked for; but this may be the doing of a unit ahead of the one that did. */
+static bool will_be_asked(struct link *l, struct span name)
+{
+    const struct touched *t = find_touched(l, name, 0);
+    const struct owed *head = owed_head(&l->owed);
+    return t != NULL && (head == NULL || (int32_t)(head->unit - t->unit) >= 0);
+}
+
 void traces_on_parameter(struct link *l, struct span name, struct span value, bool for_client)
 {
     link_server_on_parameter(l->server, name, value);
     traces_follow_sql(l, name, value);
-    if (!for_client || l->discarded || is_fixed(name) || find_touched(l, name, 0) != NULL)
+    if (!for_client || l->discarded || is_fixed(name) || will_be_asked(l, name))
         return;
     l->wanted = parameters_with(l->wanted, name, value);
     l->server->told = parameters_with(l->server->told, name, value);
