@@ -7,16 +7,20 @@ LDFLAGS_fuzz := -fsanitize=address,undefined
 FUZZERS      := $(patsubst tests/fuzz/fuzz_%.c,%,$(filter-out $(LEFT_OUT),$(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_SECONDS ?= 60
 
-$B/replay/%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(LIBRARY)
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< tests/fuzz/replay.c $(LIBRARY) $(LDLIBS)
+# A target is fuzz_NAME.c and, when it needs more, NAME_*.c.
+.SECONDEXPANSION:
+MORE = $(addprefix $B/,$(addsuffix .o,$(basename $(wildcard tests/fuzz/$1_*.c))))
 
-$B/fuzz/%: tests/fuzz/fuzz_%.c $(LIBRARY)
+$(FUZZERS:%=$B/replay/%): $B/replay/%: $B/tests/fuzz/fuzz_%.o $B/tests/fuzz/replay.o $$(call MORE,$$*) $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIBRARY) $(LDLIBS)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
+
+$(FUZZERS:%=$B/fuzz/%): $B/fuzz/%: $B/tests/fuzz/fuzz_%.o $$(call MORE,$$*) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(LDLIBS)
 
 fuzz-corpus: ## run every fuzz target over its corpus, under the sanitizers
-	@$(MAKE) --no-print-directory MODE=asan WERROR=-Werror $(FUZZERS:%=$(ASAN)/replay/%)
+	@$(MAKE) -j$$(nproc) MODE=asan WERROR=-Werror $(FUZZERS:%=$(ASAN)/replay/%)
 	@passed=0; failed=0; for name in $(FUZZERS); do \
 	    if $(ASAN)/replay/$$name tests/fuzz/corpus/$$name/*; then passed=$$((passed + 1)); continue; fi; \
 	    failed=$$((failed + 1)); \
@@ -26,12 +30,9 @@ fuzz-corpus: ## run every fuzz target over its corpus, under the sanitizers
 	done; echo "$$passed passed, $$failed failed"; test $$failed = 0
 
 fuzz: ## look for new findings with clang's libFuzzer (FUZZ_SECONDS=60 for each of FUZZERS='frames startup …')
+	@tools/packages build
 	@sh -c '. tests/lib/need.sh && need clang clang libclang-rt-dev'
-	@$(MAKE) --no-print-directory CC=clang MODE=fuzz $(FUZZERS:%=build/fuzz/fuzz/%)
-	@for name in $(FUZZERS); do \
-	    mkdir -p build/fuzz/found/$$name; \
-	    build/fuzz/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) -max_len=4000 -artifact_prefix=build/fuzz/found/$$name- \
-	        build/fuzz/found/$$name tests/fuzz/corpus/$$name || exit 1; \
-	done
+	@$(MAKE) -j$$(nproc) CC=clang MODE=fuzz WERROR=-Werror $(FUZZERS:%=build/fuzz/fuzz/%)
+	@tests/fuzz/run $(FUZZ_SECONDS) build/fuzz/fuzz $(FUZZERS)
 
 .PHONY: fuzz fuzz-corpus

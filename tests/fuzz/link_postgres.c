@@ -1,52 +1,9 @@
-/* A PostgreSQL that is small enough to be right: the order of replies, transactions, a few settings that roll back with them, prepared
- * statements by name, LISTEN, COPY, and what it is to DISCARD ALL. Of other statements it knows that they answer SELECT 1.
- *
- * It reads SQL by its first words, in capitals, which is how the link and the texts of the fuzz target write it. */
-#ifndef TESTS_FUZZ_SMALL_POSTGRES_H
-#define TESTS_FUZZ_SMALL_POSTGRES_H
+#include "tests/fuzz/link_postgres.h"
 
 #include "protocol/message.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { SETTINGS = 3, VALUE_SIZE = 24, NAMES_MAX = 300 };
-
-static const char *const setting_names[SETTINGS] = { "a.x", "a.y", "application_name" };
-enum { REPORTED = 2 /* application_name */ };
-
-/* What a session has, and gives back when its transaction is rolled back. */
-struct session_state {
-    char value[SETTINGS][VALUE_SIZE]; /* "": the default */
-    bool listens;
-    bool dirty; /* something that only DISCARD ALL takes away */
-};
-
-struct named {
-    char *name, *text;
-    bool portal;
-};
-
-struct small_postgres {
-    struct buffer unread; /* what it was sent and has not looked at */
-    struct buffer output; /* its replies; the first `flushed` bytes have left */
-    size_t flushed;
-    struct buffer query;  /* what is left of the string that is being answered */
-    bool in_query, alone; /* alone: the string is a single statement */
-    bool copy_in, skipping;
-    char status;
-    struct session_state now, before,
-        told; /* before: at the beginning of the transaction; told: as its client was told */
-    bool ever_set[SETTINGS];
-    struct named names[NAMES_MAX];
-    size_t name_count;
-    struct span choices; /* what befalls the next statements; none left: they succeed */
-};
-
-/* Nothing was sent to it that is not answered, and no transaction is open. */
-static bool small_postgres_is_idle(const struct small_postgres *v)
-{
-    return v->unread.size == 0 && v->output.size == 0 && !v->in_query && !v->copy_in && !v->skipping &&
-           v->status == 'I';
-}
+const char *const setting_names[SETTINGS] = { "a.x", "a.y", "application_name" };
 
 /* --- names ----------------------------------------------------------------------------------------- */
 
@@ -290,8 +247,7 @@ static bool run_discard_all(struct small_postgres *v)
 {
     if (v->status != 'I' || !v->alone)
         return fail(v, "25001");
-    v->now = v->before = (struct session_state){ 0 };
-    drop_all_named(v, false);
+    small_postgres_discard(v);
     return complete(v, "DISCARD ALL");
 }
 
@@ -348,7 +304,7 @@ static bool run(struct small_postgres *v, struct span text)
 {
     bool commits = starts(text, "COMMIT"), back = starts(text, "ROLLBACK TO");
     bool ends = commits || (starts(text, "ROLLBACK") && !back);
-    bool unlucky = choose(v) % 16 == 1 && !is_sure(text);
+    bool unlucky = choose(v) % 16 == 1 && !v->lucky && !is_sure(text);
     if (ends)
         return run_end(v, commits, unlucky);
     if (back) {
@@ -425,6 +381,7 @@ static void read_query(struct small_postgres *v, struct span body)
     buffer_clear(&v->query);
     buffer_append_span(&v->query, text);
     v->alone = memchr(text.data, ';', text.size) == NULL;
+    v->lucky = starts(text, "BEGIN;RESET") || starts(text, "BEGIN;SELECT pg_catalog."); /* the link's own: settings */
     if (text.size == 0)
         message_add_empty(&v->output, 'I');
     go_on_with_query(v);
@@ -468,6 +425,7 @@ static bool read_execute(struct small_postgres *v, struct span body)
         return fail(v, "34000");
     char *text = copy_text(span_of(p->text));
     v->alone = true;
+    v->lucky = false;
     bool ran = run(v, span_of(text));
     free(text);
     return ran;
@@ -556,8 +514,7 @@ static void read_message(struct small_postgres *v, const struct frame *f)
     }
 }
 
-/* Reads all that it was sent. */
-static void small_postgres_answer(struct small_postgres *v, struct span choices)
+void small_postgres_answer(struct small_postgres *v, struct span choices)
 {
     struct frame f;
     enum frame_result result;
@@ -572,12 +529,12 @@ static void small_postgres_answer(struct small_postgres *v, struct span choices)
     MUST(result == FRAME_MORE);
 }
 
-static void small_postgres_init(struct small_postgres *v)
+void small_postgres_init(struct small_postgres *v)
 {
     *v = (struct small_postgres){ .status = 'I' };
 }
 
-static void small_postgres_reset(struct small_postgres *v)
+void small_postgres_reset(struct small_postgres *v)
 {
     drop_all_named(v, false);
     buffer_free(&v->unread);
@@ -586,4 +543,14 @@ static void small_postgres_reset(struct small_postgres *v)
     small_postgres_init(v);
 }
 
-#endif
+bool small_postgres_is_idle(const struct small_postgres *v)
+{
+    return v->unread.size == 0 && v->output.size == 0 && !v->in_query && !v->copy_in && !v->skipping &&
+           v->status == 'I';
+}
+
+void small_postgres_discard(struct small_postgres *v)
+{
+    v->now = v->before = (struct session_state){ 0 };
+    drop_all_named(v, false);
+}
