@@ -173,6 +173,11 @@ struct change *change_refused(struct span name, const char *sqlstate, const char
 /* Nothing holds up any more what the client has sent. */
 void requests_resume(struct link *l, struct actions *out);
 
+/* --- replies.c ------------------------------------------------------------------------------------------ */
+
+/* The replies of the link's own at the head of what is owed, into link->own. */
+void replies_give_own(struct link *l);
+
 /* --- targets.c ------------------------------------------------------------------------------------------ */
 
 struct target {

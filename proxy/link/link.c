@@ -280,6 +280,7 @@ bool link_end(struct link *l, struct actions *out)
     l->server->needs_reset |= l->pinned || l->keeps_server || l->touched_count > 0 || l->listens.touched;
     if (!l->holds)
         link_close_unit(l, out);
+    replies_give_own(l); /* what they would have gone with may have been lost in a COPY */
     link_progress(l, out);
     return true;
 }

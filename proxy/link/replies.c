@@ -134,8 +134,7 @@ static bool own_is_due(const struct link *l)
     return head != NULL && head->kind == OWED_OWN;
 }
 
-/* The replies of the link's own at the head, into link->own. */
-static void give_own(struct link *l)
+void replies_give_own(struct link *l)
 {
     while (own_is_due(l)) {
         struct owed *head = owed_head(&l->owed);
@@ -181,7 +180,7 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
     l->completed = 0;
     owed_pop(&l->owed);
     if (l->ending) /* nothing may come behind them that they would go with */
-        give_own(l);
+        replies_give_own(l);
     if (l->owed.count == 0)
         on_nothing_owed(l, out);
     return verdict;
@@ -637,7 +636,7 @@ bool link_on_server(struct link *l, struct span input, struct link_piece *piece,
         if (at == input.size && !link_has_due(l))
             break;
         if (own_is_due(l) && (at < input.size || l->flushed)) {
-            give_own(l);
+            replies_give_own(l);
             if (run > 0)
                 return hand_out_run(l, input, piece, run);
             if (hand_out_own(l, piece))
