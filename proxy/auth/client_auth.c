@@ -11,6 +11,8 @@
 
 #include <assert.h>
 #include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "protocol/memory.h"
 #include "protocol/message.h"
@@ -36,7 +38,7 @@ struct client_auth {
     char *common_name; /* NULL: none */
     struct auth_random random;
     char md5_salt[PASSWORD_SALT_SIZE];
-    struct scram_server scram; /* from the first SASL step on */
+    struct scram_server *scram; /* from the first SASL step on; NULL until then */
     struct span certificate_hash;
     char hash[SCRAM_BINDING_MOST];
     struct credentials credentials;
@@ -45,10 +47,16 @@ struct client_auth {
 
 /* --- what is known -------------------------------------------------------------------------------- */
 
+static bool asks_for_password(enum auth_method method)
+{
+    return method == AUTH_SCRAM_SHA_256 || method == AUTH_MD5;
+}
+
 static enum secret_kind judge_secret(struct client_auth *a, const struct client_auth_start *start)
 {
     if (start->secret == NULL) {
-        auth_fault_detail(&a->fault, "%s", start->why_no_secret ? start->why_no_secret : "there is no such user");
+        if (asks_for_password(a->method))
+            auth_fault_detail(&a->fault, "%s", start->why_no_secret ? start->why_no_secret : "there is no such user");
         return SECRET_NONE;
     }
     struct span secret = span_of(start->secret);
@@ -73,7 +81,7 @@ struct client_auth *client_auth_new(const struct client_auth_start *start)
     assert(start->method != AUTH_PASSTHROUGH && start->certificate_hash.size <= sizeof a->hash);
     a->method = start->method;
     a->user = memory_copy_span(start->user);
-    if (a->method == AUTH_SCRAM_SHA_256 || a->method == AUTH_MD5) /* md5 asks unknown users as SCRAM does */
+    if (asks_for_password(a->method)) /* md5 asks unknown users as SCRAM does */
         scram_verifier_mock(&a->verifier, start->mock_key, start->user);
     a->kind = judge_secret(a, start);
     a->secret = a->kind == SECRET_NONE ? NULL : memory_copy_text(start->secret);
@@ -97,10 +105,12 @@ void client_auth_free(struct client_auth *a)
     free(a->secret);
     free(a->user);
     free(a->common_name);
-    scram_server_reset(&a->scram);
+    if (a->scram != NULL)
+        scram_server_reset(a->scram);
+    free(a->scram);
     credentials_wipe(&a->credentials);
     auth_fault_free(&a->fault);
-    OPENSSL_cleanse(a, sizeof *a);
+    explicit_bzero(a, sizeof *a);
     free(a);
 }
 
@@ -226,7 +236,8 @@ static enum auth_state ask_scram(struct client_auth *a, struct buffer *out)
 {
     static const char plus[] = SCRAM_PLUS "\0" SCRAM "\0", plain[] = SCRAM "\0";
     bool knows = choose_verifier(a);
-    scram_server_init(&a->scram, &a->verifier, !knows, a->certificate_hash);
+    a->scram = or_abort(calloc(1, sizeof *a->scram));
+    scram_server_init(a->scram, &a->verifier, !knows, a->certificate_hash);
     a->step = STEP_SASL_FIRST;
     struct span list = a->certificate_hash.size > 0 ? span_make(plus, sizeof plus) : span_make(plain, sizeof plain);
     message_add_authentication(out, AUTHENTICATION_SASL, list);
@@ -235,7 +246,7 @@ static enum auth_state ask_scram(struct client_auth *a, struct buffer *out)
 
 static enum auth_state refuse_scram(struct client_auth *a)
 {
-    const struct scram_fault *f = &a->scram.fault;
+    const struct scram_fault *f = &a->scram->fault;
     return refuse(a, f->sqlstate, f->message, f->detail);
 }
 
@@ -252,7 +263,7 @@ static enum auth_state judge_scram_first(struct client_auth *a, struct span body
 
     a->random.fill(a->random.context, random, sizeof random);
     scram_nonce_make(&nonce, random);
-    enum scram_result result = scram_server_first(&a->scram, plus, response, buffer_span(&nonce), &reply);
+    enum scram_result result = scram_server_first(a->scram, plus, response, buffer_span(&nonce), &reply);
     if (result == SCRAM_MORE)
         message_add_authentication(out, AUTHENTICATION_SASL_CONTINUE, buffer_span(&reply));
     buffer_free(&nonce);
@@ -266,7 +277,7 @@ static enum auth_state let_in_by_scram(struct client_auth *a, struct span reply,
     message_add_authentication(out, AUTHENTICATION_SASL_FINAL, reply);
     if (a->kind == SECRET_PLAIN)
         return let_in_with_secret(a);
-    credentials_set_keys(&a->credentials, &a->scram.keys);
+    credentials_set_keys(&a->credentials, &a->scram->keys);
     return let_in(a);
 }
 
@@ -274,7 +285,7 @@ static enum auth_state judge_scram_final(struct client_auth *a, struct span body
 {
     struct buffer reply = { 0 };
     enum auth_state state = AUTH_FAILED;
-    switch (scram_server_final(&a->scram, body, &reply)) {
+    switch (scram_server_final(a->scram, body, &reply)) {
     case SCRAM_DONE:
         state = let_in_by_scram(a, buffer_span(&reply), out);
         break;

@@ -97,12 +97,34 @@ void address_set_port(struct address *a, uint16_t port)
         a->in6.sin6_port = htons(port);
 }
 
+static char *put_number(char *at, unsigned number)
+{
+    char digits[10];
+    size_t count = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    while (count > 0)
+        *at++ = digits[--count];
+    return at;
+}
+
+/* By hand, for every connection gets a name: the C library takes longer for that than we do for a statement. */
+static void format_ipv4(const struct sockaddr_in *in, char *at)
+{
+    const unsigned char *bytes = (const unsigned char *)&in->sin_addr;
+    for (size_t i = 0; i < sizeof in->sin_addr; i++) {
+        at = put_number(at, bytes[i]);
+        *at++ = i + 1 < sizeof in->sin_addr ? '.' : ':';
+    }
+    *put_number(at, ntohs(in->sin_port)) = '\0';
+}
+
 const char *address_format(const struct address *a, char text[ADDRESS_TEXT_SIZE])
 {
     char ip[INET6_ADDRSTRLEN] = "?";
     if (a->any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &a->in.sin_addr, ip, sizeof ip);
-        snprintf(text, ADDRESS_TEXT_SIZE, "%s:%u", ip, ntohs(a->in.sin_port));
+        format_ipv4(&a->in, text);
     } else if (a->any.sa_family == AF_INET6) {
         inet_ntop(AF_INET6, &a->in6.sin6_addr, ip, sizeof ip);
         snprintf(text, ADDRESS_TEXT_SIZE, "[%s]:%u", ip, ntohs(a->in6.sin6_port));

@@ -153,7 +153,9 @@ static struct span answer_upstream(struct client *c, const struct frame *f)
 
 static void keep_name(char to[LOGIN_ENCODING_SIZE], struct span name)
 {
-    snprintf(to, LOGIN_ENCODING_SIZE, "%.*s", (int)name.size, name.data);
+    size_t size = name.size < LOGIN_ENCODING_SIZE ? name.size : LOGIN_ENCODING_SIZE - 1;
+    memcpy(to, name.data, size);
+    to[size] = '\0';
 }
 
 void login_on_parameter(struct login *l, const struct frame *f)
@@ -173,6 +175,27 @@ void login_on_parameter(struct login *l, const struct frame *f)
         free(l->application);
         l->application = memory_copy_span(value);
     }
+}
+
+void login_tell(const struct login *l, struct login_told *out)
+{
+    memcpy(out->encoding, l->encoding, sizeof out->encoding);
+    memcpy(out->server_encoding, l->server_encoding, sizeof out->server_encoding);
+    out->standard_conforming_strings = l->standard_conforming_strings;
+    out->default_read_only = l->default_read_only;
+    out->application = memory_copy_text(l->application);
+}
+
+void login_believe(struct login *l, const struct login_told *told)
+{
+    memcpy(l->encoding, told->encoding, sizeof l->encoding);
+    memcpy(l->server_encoding, told->server_encoding, sizeof l->server_encoding);
+    l->standard_conforming_strings = told->standard_conforming_strings;
+    l->default_read_only = told->default_read_only;
+    if (strcmp(l->application, told->application) == 0)
+        return;
+    free(l->application);
+    l->application = memory_copy_text(told->application);
 }
 
 static void on_key(struct client *c, const struct frame *f)

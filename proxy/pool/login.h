@@ -42,6 +42,14 @@ struct login {
     struct pooled_login *pooled;     /* NULL: dedicated */
 };
 
+/* What a server's ParameterStatus messages say that a session has to know. */
+struct login_told {
+    char encoding[LOGIN_ENCODING_SIZE], server_encoding[LOGIN_ENCODING_SIZE];
+    bool standard_conforming_strings;
+    bool default_read_only;
+    char *application;
+};
+
 struct login *login_new(void);
 void login_free(struct login *l); /* NULL: nothing */
 
@@ -53,6 +61,9 @@ void startup_on_client_input(struct client *c);
 bool login_cut_answer(struct client *c, struct span input, struct frame *f, size_t *used);
 /* A ParameterStatus is for the client. */
 void login_on_parameter(struct login *l, const struct frame *f);
+/* What they have said so far, and the same for another client; `out->application` is the caller's to free. */
+void login_tell(const struct login *l, struct login_told *out);
+void login_believe(struct login *l, const struct login_told *told);
 /* The session begins with what is known; the login is over. */
 void login_begin_session(struct client *c);
 /* Appends what tells a client whom it talks to. */

@@ -12,6 +12,7 @@
 
 #include "proxy/auth/credentials.h"
 #include "proxy/link/link.h"
+#include "proxy/pool/login.h"
 #include "proxy/pool/pool_part.h"
 
 struct worker;
@@ -77,12 +78,18 @@ void pool_discard(struct pool_server *s);
 
 /* --- what is told to clients at their login ---------------------------------------------------------- */
 
-/* The ParameterStatus messages of a server for a client with these settings, when they have been learnt lately; else NULL. Valid until the
- * loop turns. */
-const struct buffer *pool_find_greeting(struct pool *p, const struct parameters *base);
+struct pool_greeting {
+    struct buffer messages; /* the ParameterStatus messages of a server */
+    struct login_told told; /* what they say */
+};
+
+/* What a client with these settings is told, when it has been learnt lately; else NULL. Valid until the loop turns. */
+const struct pool_greeting *pool_find_greeting(struct pool *p, const struct parameters *base);
 /* The same settings as the pool knows them already: clients that share them are told apart from none by one comparison. Takes the reference. */
 struct parameters *pool_share_settings(struct pool *p, struct parameters *take_base);
-void pool_learn_greeting(struct pool *p, struct parameters *base, struct span messages);
+/* Takes what `greeting` owns. */
+const struct pool_greeting *pool_learn_greeting(struct pool *p, struct parameters *base,
+                                                const struct pool_greeting *greeting_take);
 
 /* --- for the worker --------------------------------------------------------------------------------- */
 

@@ -13,14 +13,15 @@ enum { GREETINGS_MOST = 16, KEPT_US = 60 * 1000 * 1000 };
 struct greeting {
     struct greeting *next;
     struct parameters *base; /* a reference */
-    struct buffer messages;
+    struct pool_greeting said;
     uint64_t learnt_us;
 };
 
 static void free_greeting(struct greeting *g)
 {
     parameters_release(g->base);
-    buffer_free(&g->messages);
+    buffer_free(&g->said.messages);
+    free(g->said.told.application);
     free(g);
 }
 
@@ -52,7 +53,7 @@ static void put_in_front(struct pool *p, struct greeting *g)
     p->greetings = g;
 }
 
-const struct buffer *pool_find_greeting(struct pool *p, const struct parameters *base)
+const struct pool_greeting *pool_find_greeting(struct pool *p, const struct parameters *base)
 {
     struct greeting *g = take(p, base);
     if (g == NULL)
@@ -62,7 +63,7 @@ const struct buffer *pool_find_greeting(struct pool *p, const struct parameters 
         return NULL;
     }
     put_in_front(p, g);
-    return &g->messages;
+    return &g->said;
 }
 
 struct parameters *pool_share_settings(struct pool *p, struct parameters *take_base)
@@ -87,15 +88,17 @@ static void drop_behind(struct pool *p, size_t most)
     }
 }
 
-void pool_learn_greeting(struct pool *p, struct parameters *base, struct span messages)
+const struct pool_greeting *pool_learn_greeting(struct pool *p, struct parameters *base,
+                                                const struct pool_greeting *greeting_take)
 {
     struct greeting *g = take(p, base);
     if (g != NULL)
         free_greeting(g);
     g = or_abort(calloc(1, sizeof *g));
     g->base = parameters_retain(base);
-    buffer_append_span(&g->messages, messages);
+    g->said = *greeting_take;
     g->learnt_us = loop_now_us(&p->worker->loop);
     put_in_front(p, g);
     drop_behind(p, GREETINGS_MOST);
+    return &g->said;
 }

@@ -142,11 +142,11 @@ static void append_key(struct client *c, struct buffer *out)
     buffer_append_span(out, secret);
 }
 
-static void greet(struct client *c, struct span messages)
+static void greet(struct client *c, const struct pool_greeting *greeting)
 {
     struct buffer *out = &c->login->pooled->out;
-    read_greeting(c->login, messages);
-    buffer_append_span(out, messages);
+    login_believe(c->login, &greeting->told);
+    buffer_append_span(out, buffer_span(&greeting->messages));
     login_append_version(out);
     append_key(c, out);
     message_add_ready(out, 'I');
@@ -161,11 +161,11 @@ static void greet(struct client *c, struct span messages)
 static void on_settled(struct client *c)
 {
     struct pooled_login *l = c->login->pooled;
-    struct buffer messages = { 0 };
-    link_server_append_parameters(((struct pool_server *)c->server)->record, &messages);
-    pool_learn_greeting(c->pooled->pool, l->base, buffer_span(&messages));
-    greet(c, buffer_span(&messages));
-    buffer_free(&messages);
+    struct pool_greeting greeting = { 0 };
+    link_server_append_parameters(((struct pool_server *)c->server)->record, &greeting.messages);
+    read_greeting(c->login, buffer_span(&greeting.messages));
+    login_tell(c->login, &greeting.told);
+    greet(c, pool_learn_greeting(c->pooled->pool, l->base, &greeting));
 }
 
 /* A setting that the server does not take: the client is told so in the server's words. */
@@ -261,9 +261,9 @@ static void join(struct client *c)
     message_add_authentication(&l->pooled->out, AUTHENTICATION_OK, (struct span){ 0 });
     l->pooled->base = pool_share_settings(pool, l->pooled->base);
     c->pooled = pooled_new(c, pool, l->pooled->base);
-    const struct buffer *greeting = pool_find_greeting(pool, l->pooled->base);
+    const struct pool_greeting *greeting = pool_find_greeting(pool, l->pooled->base);
     if (greeting != NULL)
-        greet(c, buffer_span(greeting));
+        greet(c, greeting);
     else
         get_server(c);
 }

@@ -121,14 +121,39 @@ static void carry_cancel(struct client *c, const struct message_startup *m)
 
 /* --- StartupMessage -------------------------------------------------------------------------------- */
 
-static void read_label(struct login *l, struct span parameters)
+/* What of the packet concerns pgatomic; no data: it is not there. */
+struct said {
+    struct span user, database, application, replication, label, options;
+};
+
+/* As for the server, the last one of a name counts. */
+static void read_said(struct span parameters, struct said *out)
 {
-    struct span value;
+    struct span name, value;
+    *out = (struct said){ 0 };
+    for (size_t at = 0; startup_parameter(parameters, &at, &name, &value);) {
+        if (span_is(name, "user"))
+            out->user = value;
+        else if (span_is(name, "database"))
+            out->database = value;
+        else if (span_is(name, "application_name"))
+            out->application = value;
+        else if (span_is(name, "replication"))
+            out->replication = value;
+        else if (span_is(name, "pgatomic.request"))
+            out->label = value;
+        else if (span_is(name, "options"))
+            out->options = value;
+    }
+}
+
+static void read_label(struct login *l, const struct said *said)
+{
     struct buffer label = { 0 };
-    if (startup_find(parameters, "pgatomic.request", &value))
-        buffer_append_span(&label, value);
-    else if (startup_find(parameters, "options", &value))
-        startup_option(value, "pgatomic.request", &label);
+    if (said->label.data != NULL)
+        buffer_append_span(&label, said->label);
+    else if (said->options.data != NULL)
+        startup_option(said->options, "pgatomic.request", &label);
     if (label.size > 0)
         l->label = memory_copy_span(buffer_span(&label));
     buffer_free(&label);
@@ -138,20 +163,17 @@ static void read_label(struct login *l, struct span parameters)
 static bool read_parameters(struct client *c, struct span parameters)
 {
     struct login *l = c->login;
-    struct span user = { 0 }, database = { 0 }, application = { 0 }, replication = { 0 };
-    startup_find(parameters, "user", &user);
-    startup_find(parameters, "database", &database);
-    startup_find(parameters, "application_name", &application);
-    startup_find(parameters, "replication", &replication);
-    if (user.size == 0) {
+    struct said said;
+    read_said(parameters, &said);
+    if (said.user.size == 0) {
         client_refuse(c, "28000", "no user name was given in the startup packet");
         return false;
     }
-    l->user = memory_copy_span(user);
-    l->database = memory_copy_span(database.size > 0 ? database : user);
-    l->application = memory_copy_span(application);
-    l->replication = startup_replication(replication);
-    read_label(l, parameters);
+    l->user = memory_copy_span(said.user);
+    l->database = memory_copy_span(said.database.size > 0 ? said.database : said.user);
+    l->application = memory_copy_span(said.application);
+    l->replication = startup_replication(said.replication);
+    read_label(l, &said);
     return true;
 }
 
