@@ -66,11 +66,12 @@ def execute(portal, rows=0):
 class Generator:
     """What a client says, unit by unit, with a rough idea of whether it is in a transaction."""
 
-    def __init__(self, seed, vocabulary, inside, mixed):
+    def __init__(self, seed, vocabulary, inside, mixed, control=CONTROL):
         self.random = random.Random(seed)
         self.vocabulary = vocabulary
         self.inside = inside  # statements for transactions alone
         self.mixed = mixed  # transaction control may stand among other statements
+        self.control = control
         self.number = 0
 
     def text(self, choices=None):
@@ -79,14 +80,14 @@ class Generator:
 
     def string(self):
         if not self.mixed and self.random.random() < 0.4:
-            return self.text(CONTROL)
+            return self.text(self.control)
         count = self.random.choice([1, 1, 1, 2, 3, 4])
-        choices = self.vocabulary + (CONTROL + self.inside if self.mixed else [])
+        choices = self.vocabulary + (self.control + self.inside if self.mixed else [])
         text = "; ".join(self.text(choices) for _ in range(count))
         return text + self.random.choice(["", ";", " ; ", " -- end"])
 
     def extended_statement(self):
-        text = self.text(self.vocabulary + (CONTROL if self.mixed else []))
+        text = self.text(self.vocabulary + (self.control if self.mixed else []))
         if ";" in text:
             text = "SELECT 7"
         name = self.random.choice([b"", b"", b"", b"s1", b"s2"])
@@ -159,13 +160,14 @@ def readies(data):
     return count
 
 
-def hold(client, units, together, seed):
+def hold(client, units, together, seed, between=lambda: None):
     """Says it all, unit by unit or in as few writes as possible, cut anywhere, and returns what came back."""
     heard = []
     last = SYNC + query("ROLLBACK") + query("SELECT id FROM t ORDER BY id")
     pieces = [b"".join(units) + last] if together else [*units, last]
     cut = random.Random(seed)
     for piece in pieces:
+        between()
         expected = readies(piece)
         while piece:
             size = cut.choice([len(piece), cut.randrange(1, len(piece) + 1)])
@@ -223,3 +225,69 @@ def R11_a_sandbox_reads_like_postgresql(server):
     blocks = 'route "all" { mode = sandbox }\n'
     quiet = [text for text in EVENTS if "LISTEN" not in text and "onn" not in text]
     compare(server, blocks + CHANNEL, ORDINARY + SESSION + quiet, [], False, range(3000, 3000 + CONVERSATIONS))
+
+
+# --- pools ----------------------------------------------------------------------------------------------------
+
+
+class Neighbour:
+    """Somebody else at the same two servers, who keeps one of them for a while, and leaves on each what could be mistaken for its client's."""
+
+    def __init__(self, client):
+        self.client, self.is_inside = client, False
+
+    def move(self):
+        self.is_inside = not self.is_inside
+        if self.is_inside:
+            self.client.ask("BEGIN; SET extra.setting = 'the neighbour''s'; SET application_name = 'neighbour'")
+            self.client.ask("PREPARE p1 AS SELECT 'the neighbour''s'")
+        else:
+            self.client.ask("COMMIT")
+            self.client.ask("DEALLOCATE ALL")
+
+
+def compare_pooled(server, pool, blocks, vocabulary, inside, mixed, seeds, control=CONTROL):
+    for name in ("direct", "proxied"):
+        server.sql(f"DROP DATABASE IF EXISTS {name}")
+        server.sql(f"CREATE DATABASE {name}")
+    blocks += f"""
+auth {{ method = trust }}
+database "*" {{ upstream = "host={server.directory} port={server.port}"  pool = {pool}  pool_size = 2 }}
+"""
+    with Proxy(server, blocks, database=False) as proxy, proxy.log_in(database="proxied") as other:
+        neighbour = Neighbour(other)
+        for seed in seeds:
+            units = Generator(seed, vocabulary, inside, mixed, control).conversation()
+            together = seed % 4 == 0
+            said = []
+            for connect, database, between in ((lambda: Direct(server), "direct", lambda: None),
+                                               (proxy.connect, "proxied", neighbour.move)):
+                with connect() as client:
+                    client.log_in(database=database)
+                    client.ask("DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY); SET extra.setting = 'none'")
+                    try:
+                        said.append(hold(client, units, together, seed, between))
+                    except (OSError, Closed) as error:
+                        raise AssertionError(f"seed {seed}, {database}, together {together}: {error!r} {proxy.errors()[:2000]}\n  units   {units}") from error
+                    client.send(TERMINATE)
+            for at, (direct, proxied) in enumerate(zip(*said)):
+                assert direct == proxied, (
+                    f"seed {seed}, message {at}:\n  direct  {direct}\n  proxied {proxied}\n  before  {said[1][max(0, at - 6):at]}\n"
+                    f"  units   {units}\n  together {together}")
+            assert len(said[0]) == len(said[1]), (seed, said, units)
+
+
+def R11_autocommit_over_pools_is_postgresql_as_it_is(server):
+    quiet = [text for text in EVENTS if "LISTEN" not in text]
+    for pool in ("transaction", "session"):
+        compare_pooled(server, pool, CHANNEL, ORDINARY + SESSION + quiet, INSIDE, True, range(1, CONVERSATIONS))
+
+
+# A second BEGIN warns, and makes the transaction that is open read-only all the same; a wrapper's stays as it is.
+WRITABLE = [text for text in CONTROL if "READ ONLY" not in text]
+
+
+def R11_a_sandbox_over_a_pool_reads_like_postgresql(server):
+    quiet = [text for text in EVENTS if "LISTEN" not in text and "onn" not in text]
+    compare_pooled(server, "transaction", 'route "all" { mode = sandbox }\n' + CHANNEL, ORDINARY + SESSION + quiet, [], False,
+                   range(3000, 3000 + CONVERSATIONS), WRITABLE)
