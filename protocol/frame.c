@@ -8,8 +8,7 @@
 
 #include "protocol/wire.h"
 
-/* PostgreSQL takes a password or token of this length, and less in any other message without user data. */
-enum { SMALL_LENGTH = 65535, SMALLEST_LENGTH = 4 };
+enum { SMALLEST_LENGTH = 4 };
 
 const struct message_spec frontend_messages[256] = {
     ['B'] = { "Bind", HEAD_BODY, LARGE },
@@ -108,7 +107,7 @@ static inline enum frame_result next(const struct message_spec *specs, struct sp
     const struct message_spec *spec = &specs[(unsigned char)input.data[0]];
     uint32_t length = wire_get_u32(input.data + 1); /* of itself and the body */
     if (spec->need == BODY_NONE || length < SMALLEST_LENGTH || length > INT32_MAX ||
-        length > (spec->size == SMALL ? SMALL_LENGTH : limit))
+        length > (spec->size == SMALL ? FRAME_SMALL_LENGTH : limit))
         return FRAME_BAD;
 
     size_t size = (size_t)length + 1; /* at most 2^31 */

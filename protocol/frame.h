@@ -11,7 +11,7 @@
 
 #include "protocol/wire.h"
 
-enum { FRAME_HEADER_SIZE = 5, FRAME_HEAD_ENOUGH = 8192 };
+enum { FRAME_HEADER_SIZE = 5, FRAME_HEAD_ENOUGH = 8192, FRAME_SMALL_LENGTH = 65535 };
 
 enum frame_result { FRAME_OK, FRAME_MORE, FRAME_BAD };
 
@@ -23,9 +23,9 @@ enum body_need {
 };
 
 enum body_size {
-    SMALL, /* a length field up to 65535: nothing that a user's data goes into, and the longest password or token that
+    SMALL, /* a length field up to FRAME_SMALL_LENGTH: nothing that a user's data goes into, and the longest password or token that
             * PostgreSQL takes */
-    LARGE  /* bounded by the limit that the caller gives, and by 2^31 - 1 */
+    LARGE /* bounded by the limit that the caller gives, and by 2^31 - 1 */
 };
 
 struct message_spec {

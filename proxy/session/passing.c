@@ -158,6 +158,7 @@ static bool copy_data_may_pass(struct session *s)
            !(s->skipping | s->client_gone | s->closing | s->in_doubt | s->rules_stale | s->rollback_owed);
 }
 
+/* A message that may be too long for its type takes the long way, which knows. */
 size_t session_pass_client(struct session *s, struct span input)
 {
     size_t passed = 0, size;
@@ -165,7 +166,8 @@ size_t session_pass_client(struct session *s, struct span input)
         return copy_data_may_pass(s) ? frame_run_size(input, 'd') : 0;
     while ((size = frame_whole_size(span_make(input.data + passed, input.size - passed))) > 0) {
         const char *body = input.data + passed + FRAME_HEADER_SIZE;
-        if (!pass_client_message(s, input.data[passed], span_make(body, size - FRAME_HEADER_SIZE)))
+        if (size > FRAME_SMALL_LENGTH ||
+            !pass_client_message(s, input.data[passed], span_make(body, size - FRAME_HEADER_SIZE)))
             break;
         passed += size;
     }

@@ -1,11 +1,12 @@
 """Pools: transactions and sessions of many clients on few servers."""
 
 import signal
+import socket
 import threading
 
 from proxy import Proxy, free_port, wait_until
-from wire import (AUTHENTICATED, READY, SYNC, TERMINATE, Client, Upstream, cancel_request, fields, message, query, read_startup,
-                  startup)
+from wire import (AUTHENTICATED, READY, SYNC, TERMINATE, Client, Upstream, Wire, cancel_request, fields, message, query,
+                  read_startup, startup)
 
 TRUST = "auth { method = trust }\n"
 
@@ -374,6 +375,24 @@ def P8_copy_goes_through_a_pool_in_both_directions(server):
         assert other.value("SELECT count(*) FROM t") == "100"
         client.send(query("COPY t TO STDOUT"))
         assert sum(len(body) for kind, body in client.read_until(b"Z") if kind == b"d") == 100 * 50_001
+
+
+def P2_a_message_that_is_longer_than_its_type_may_be_is_refused_also_when_it_comes_at_once(server):
+    with pooled(server, pool_size=1) as proxy:
+        proxy.listen.append(f"unix:{proxy.directory}")  # all of it is there for one read
+        proxy.stop()
+        proxy.start()
+        proxy.wait_for_log(2, msg="started")
+        for data in (message(b"D", b"S" + b"x" * 70_000 + b"\0"), message(b"E", b"x" * 70_000 + b"\0" * 5)):
+            with Wire(socket.socket(socket.AF_UNIX)) as client:
+                client.socket.connect(f"{proxy.directory}/.s.PGSQL.6432")
+                client.send(startup(user="postgres", database="postgres"))
+                client.read_until(b"Z")
+                proxy.process.send_signal(signal.SIGSTOP)
+                client.send(data + SYNC)
+                proxy.process.send_signal(signal.SIGCONT)
+                assert client.fatal()["C"] == "08P01"
+        assert proxy.log_in().value("SELECT 1") == "1"
 
 
 # --- lifetimes -----------------------------------------------------------------------------------------------------
