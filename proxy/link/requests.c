@@ -51,6 +51,11 @@ struct change *change_refused(struct span name, const char *sqlstate, const char
 
 /* --- the simple protocol --------------------------------------------------------------------------------------- */
 
+static struct span query_text(struct span body)
+{
+    return span_make(body.data, body.size - (body.size > 0)); /* without its NUL */
+}
+
 static void forget_unnamed(struct link *l)
 {
     if (l->has_unnamed)
@@ -70,30 +75,42 @@ static void say_query(const struct buffer *sql, struct actions *out)
     link_say(out, &made);
 }
 
-/* False: it was replaced. */
-static bool on_query(struct link *l, const struct frame *f, struct actions *out)
+static struct owed *owe_query(struct link *l)
 {
-    struct span text = frame_body(f);
-    text.size -= text.size > 0;
     l->server->unnamed_owner = 0;
     if (l->has_unnamed || l->prepares_unnamed)
         forget_unnamed(l);
-    bool replaced = false;
-    struct change *changes = NULL;
-    if (!l->keeps_server && statement_may_leave_state(text)) {
-        struct buffer sql = { 0 };
-        if (listens_hold(l, text))
-            return false;
-        traces_note(l, text);
-        replaced = sql_names_rewrite(l, text, &sql, &changes, out);
-        l->holds |=
-            l->unsynced > 0; /* when what is put in front of it fails, it is skipped, and so would be what follows */
-        if (replaced)
-            say_query(&sql, out);
-        buffer_free(&sql);
-    }
-    owed_push(&l->owed, OWED_QUERY, FOR_CLIENT)->change = changes;
     l->unsynced = 0;
+    return owed_push(&l->owed, OWED_QUERY, FOR_CLIENT);
+}
+
+/* A Query that the server can have as it is, and that leaves nothing behind. False: it is another one. */
+static bool pass_query(struct link *l, struct span body)
+{
+    if (!l->keeps_server && statement_may_leave_state(query_text(body)))
+        return false;
+    owe_query(l);
+    return true;
+}
+
+/* False: it was replaced. */
+static bool on_query(struct link *l, const struct frame *f, struct actions *out)
+{
+    struct span text = query_text(frame_body(f));
+    struct buffer sql = { 0 };
+    struct change *changes = NULL;
+    if (pass_query(l, frame_body(f)))
+        return true;
+    if (listens_hold(l, text))
+        return false;
+    traces_note(l, text);
+    bool replaced = sql_names_rewrite(l, text, &sql, &changes, out);
+    /* When what is put in front of it fails, it is skipped, and so would be what follows. */
+    l->holds |= l->unsynced > 0;
+    if (replaced)
+        say_query(&sql, out);
+    buffer_free(&sql);
+    owe_query(l)->change = changes;
     return !replaced;
 }
 
@@ -306,12 +323,6 @@ static bool on_close(struct link *l, const struct frame *f)
     return true;
 }
 
-static void on_describe_portal(struct link *l)
-{
-    owed_push(&l->owed, OWED_DESCRIBE, FOR_CLIENT);
-    l->unsynced++;
-}
-
 static void on_execute(struct link *l)
 {
     owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT);
@@ -412,7 +423,29 @@ static void say_flush(struct actions *out)
     link_say(out, &made);
 }
 
-/* COPY data, or requests that go on as they came and get one reply each, at the front of `bytes`, as take_message() would take them; how
+static bool pass_request(struct link *l, char type, struct span body)
+{
+    switch (type) {
+    case 'Q':
+        return pass_query(l, body);
+    case 'D':
+        if (body.size == 0 || body.data[0] != 'P')
+            return false;
+        owed_push(&l->owed, OWED_DESCRIBE, FOR_CLIENT);
+        l->unsynced++;
+        return true;
+    case 'E':
+        on_execute(l);
+        return true;
+    case 'S':
+        on_sync(l);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* COPY data, or requests that go on as they came and leave nothing behind, at the front of `bytes`, as take_message() would take them; how
  * many bytes they are. Nothing may be under way that an ordinary request would have to look at. */
 static size_t pass_requests(struct link *l, struct span bytes)
 {
@@ -422,14 +455,8 @@ static size_t pass_requests(struct link *l, struct span bytes)
     if (l->skipping | l->forgets | l->copy_in)
         return 0;
     while ((size = frame_whole_size(span_make(bytes.data + passed, bytes.size - passed))) > 0) {
-        const char *message = bytes.data + passed;
-        if (message[0] == 'E')
-            on_execute(l);
-        else if (message[0] == 'S' && size == FRAME_HEADER_SIZE)
-            on_sync(l);
-        else if (message[0] == 'D' && size > FRAME_HEADER_SIZE && message[FRAME_HEADER_SIZE] == 'P')
-            on_describe_portal(l);
-        else
+        const char *body = bytes.data + passed + FRAME_HEADER_SIZE;
+        if (!pass_request(l, bytes.data[passed], span_make(body, size - FRAME_HEADER_SIZE)))
             break;
         passed += size;
     }
