@@ -181,8 +181,21 @@ static const struct {
     { "pgatomic_sent_bytes_total", "Bytes to clients.", offsetof(struct database_counts, sent) },
 };
 
+static void add_times(struct buffer *b, const struct counts *c)
+{
+    const struct database_counts *end = c->databases + c->database_count;
+    family(b, "pgatomic_query_seconds_total", "counter", "How long servers have run what clients asked.");
+    for (const struct database_counts *d = c->databases; d < end; d++)
+        sample_seconds(b, "pgatomic_query_seconds_total", LABELS({ "database", d->name }), d->query_us);
+    family(b, "pgatomic_transaction_seconds_total", "counter",
+           "How long servers were in transactions, running something or waiting for the client.");
+    for (const struct database_counts *d = c->databases; d < end; d++)
+        sample_seconds(b, "pgatomic_transaction_seconds_total", LABELS({ "database", d->name }), d->transaction_us);
+}
+
 static void add_traffic(struct buffer *b, const struct snapshot *s)
 {
+    add_times(b, &s->counts);
     for (size_t i = 0; i < sizeof traffic / sizeof *traffic; i++) {
         family(b, traffic[i].name, "counter", traffic[i].help);
         for (const struct database_counts *d = s->counts.databases; d < s->counts.databases + s->counts.database_count;

@@ -40,6 +40,8 @@ static void count_session(struct snapshot *s, const struct client *c, const stru
     d->transactions += f->transactions;
     d->received += c->conn.received;
     d->sent += c->conn.sent;
+    if (c->pooled == NULL && c->server != NULL)
+        stopwatch_add(&c->server->watch, loop_turn_us(&c->worker->loop), &d->query_us, &d->transaction_us);
 
     struct snapshot_pool *pool = pool_of(s, f->database, f->user);
     bool active = is_active(f), owns_server = c->pooled == NULL && server_is_open(c->server);
@@ -141,7 +143,10 @@ static void add_pool(void *context, const struct pool_facts *f)
         pool->longest_wait_us = f->longest_wait_us;
     pool->waits += f->waits;
     pool->wait_us += f->wait_us;
-    counts_database(&s->counts, f->database)->wait_us += f->wait_us;
+    struct database_counts *d = counts_database(&s->counts, f->database);
+    d->wait_us += f->wait_us;
+    d->query_us += f->query_us;
+    d->transaction_us += f->transaction_us;
     pool->timeouts += f->timeouts;
     pool->connects += f->connects;
     pool->connect_failures += f->connect_failures;

@@ -340,6 +340,8 @@ static void count_session(struct client *c)
     d->transactions += facts.transactions;
     d->received += c->conn.received;
     d->sent += c->conn.sent;
+    if (c->pooled == NULL && c->server != NULL)
+        stopwatch_add(&c->server->watch, loop_turn_us(&c->worker->loop), &d->query_us, &d->transaction_us);
 }
 
 static void client_free(struct client *c)
@@ -455,6 +457,8 @@ void client_settle(struct client *c)
 {
     if (c->worker->phase == WORKER_DRAINING && c->state == CLIENT_SESSION && may_be_drained(c))
         traffic_shut_down(c);
+    if (c->state == CLIENT_SESSION && c->server != NULL)
+        stopwatch_see(&c->server->watch, session_activity(c->session), &c->worker->loop);
     if (c->pooled != NULL)
         pooled_settle(c);
     if (c->state == CLIENT_CLOSING && is_closed(c))

@@ -129,6 +129,7 @@ struct pool_facts {
     uint64_t waits, wait_us, timeouts;
     uint64_t connects, connect_failures;
     uint64_t pins;
+    uint64_t query_us, transaction_us; /* its servers' work */
 };
 /* Calls `tell` for each pool of this worker, on its own thread. */
 void pools_tell_facts(struct worker *w, void (*tell)(void *context, const struct pool_facts *facts), void *context);

@@ -27,7 +27,11 @@ void pools_tell_facts(struct worker *w, void (*tell)(void *context, const struct
             .connects = p->connects,
             .connect_failures = p->connect_failures,
             .pins = p->pins,
+            .query_us = p->query_us,
+            .transaction_us = p->transaction_us,
         };
+        for (const struct pool_server *s = p->servers; s != NULL; s = s->next)
+            stopwatch_add(&s->server.watch, loop_turn_us(&w->loop), &facts.query_us, &facts.transaction_us);
         tell(context, &facts);
     }
 }

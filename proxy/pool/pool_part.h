@@ -56,6 +56,7 @@ struct pool {
     bool linked;                 /* among its worker's pools */
     size_t client_count, wait_count, active_count, connecting_count, cleaning_count;
     uint64_t handouts, waits, wait_us, timeouts, connects, connect_failures, pins;
+    uint64_t query_us, transaction_us; /* of servers that have gone (stopwatch.h) */
 
     atomic_uint_fast64_t oldest; /* ticket of first_wait; TICKET_NONE: nobody waits */
     atomic_int need;        /* clients that wait, less the servers that are on their way to them from other workers */

@@ -171,14 +171,23 @@ static void link_part(struct pool *p, const struct pool_key *key)
     start_tick(w);
 }
 
+/* What was counted outlives the pool. */
+static void leave_times(struct pool *p)
+{
+    struct database_counts *to = counts_database(&p->worker->counts, p->shared->name);
+    to->wait_us += p->wait_us;
+    to->query_us += p->query_us;
+    to->transaction_us += p->transaction_us;
+    p->wait_us = p->query_us = p->transaction_us = 0;
+}
+
 static void unlink_part(struct pool *p)
 {
     *p->link = p->next;
     if (p->next != NULL)
         p->next->link = p->link;
     p->linked = false;
-    counts_database(&p->worker->counts, p->shared->name)->wait_us += p->wait_us; /* outlives the pool */
-    p->wait_us = 0;
+    leave_times(p);
     pool_forget_greetings(p);
     timer_free(p->timer);
     p->timer = NULL;

@@ -364,6 +364,7 @@ void pooled_hear_due(struct client *c)
 void pooled_release(struct client *c)
 {
     struct pool_server *s = server_of(c);
+    stopwatch_see(&s->server.watch, SESSION_RESTS, &c->worker->loop);
     link_detach(c->pooled->link);
     c->server = NULL;
     c->server_lingering = false;

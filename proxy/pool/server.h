@@ -6,6 +6,7 @@
 #include "proxy/net/conn.h"
 #include "proxy/net/secure_dial.h"
 #include "proxy/pool/cancel.h"
+#include "proxy/pool/stopwatch.h"
 
 struct server {
     struct conn conn;         /* closed until it is connected */
@@ -13,6 +14,7 @@ struct server {
     struct secure_way way;    /* how it is connected */
     struct cancel_key *key;   /* NULL: the upstream gave none */
     struct loop *loop;
+    struct stopwatch watch;
     bool chooses; /* its owner says server_accept() or server_reject() when it is connected */
     void (*on_connected)(void *owner, const char *error); /* `error` NULL: it is */
     void (*on_ready)(void *owner, bool readable);

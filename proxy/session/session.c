@@ -106,6 +106,13 @@ bool session_is_busy(const struct session *s)
     return s->pending.count > 0;
 }
 
+enum session_activity session_activity(const struct session *s)
+{
+    if (s->pending.count > 0)
+        return SESSION_RUNS;
+    return s->server_status == 'I' ? SESSION_RESTS : SESSION_STAYS;
+}
+
 void session_tell_facts(const struct session *s, struct session_facts *out)
 {
     *out = (struct session_facts){ .database = s->who->database,

@@ -27,6 +27,12 @@ enum session_result {
     SESSION_BAD    /* a protocol violation: a FATAL for the client and ACTION_CLOSE are among the actions */
 };
 
+enum session_activity {
+    SESSION_RESTS,
+    SESSION_STAYS, /* a transaction of the server's is open, and it waits for the client */
+    SESSION_RUNS   /* replies are owed */
+};
+
 enum session_outcome { OUTCOME_COMMITTED, OUTCOME_ROLLED_BACK, OUTCOME_UNKNOWN };
 
 struct session_start {
@@ -93,5 +99,7 @@ struct session_facts {
 };
 
 void session_tell_facts(const struct session *s, struct session_facts *out);
+/* What its server does. */
+enum session_activity session_activity(const struct session *s);
 
 #endif

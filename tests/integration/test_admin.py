@@ -545,3 +545,53 @@ def P5_who_logs_in_after_a_reconnect_is_told_the_databases_new_settings(server):
                 assert before.value("SHOW timezone") == "Asia/Kolkata", "as on any new server"
     finally:
         server.sql("DROP DATABASE resettled WITH (FORCE)")
+
+
+def shell_show_stats_tells_how_long_queries_transactions_and_waits_took(server):
+    """In a pool, with a server that stays, and with one of the client's own."""
+    own = f'database "own" {{ upstream = "host={server.directory} port={server.port} dbname=postgres" }}\n'
+    kept = f'database "kept" {{ upstream = "host={server.directory} port={server.port} dbname=postgres"  pool = session }}\n'
+
+    def stats(proxy, database):
+        (row,) = [row for row in proxy.ask("SHOW STATS") if row["database"] == database]
+        return row
+
+    with PoolConsole(server, workers=2, http=True) as proxy:
+        proxy.reload(own + kept + proxy.blocks)
+        proxy.wait_for_log(msg="config reloaded")
+        for database in ("postgres", "own", "kept"):
+            with proxy.log_in(database=database) as client:
+                client.ask("BEGIN")
+                client.ask("SELECT pg_sleep(0.2)")
+                running = stats(proxy, database)
+                assert 200_000 <= running["total_query_time"] <= running["total_xact_time"], running
+                wait_until(lambda: stats(proxy, database)["total_xact_time"] > running["total_xact_time"], "the open transaction to go on")
+                assert stats(proxy, database)["total_query_time"] == running["total_query_time"], "nothing runs in it"
+                client.ask("COMMIT")
+                ended = stats(proxy, database)
+                assert stats(proxy, database)["total_xact_time"] == ended["total_xact_time"], "nothing is open"
+                assert ended["avg_xact_time"] * ended["total_xact_count"] <= ended["total_xact_time"], ended
+                assert ended["avg_query_time"] > 0, ended
+            wait_until(lambda: stats(proxy, database)["total_xact_time"] == ended["total_xact_time"], "it to outlive its client")
+            (totals,) = [row for row in proxy.ask("SHOW STATS_TOTALS") if row["database"] == database]
+            assert totals == {name: count for name, count in ended.items() if name in totals}
+            found = metrics(proxy)
+            assert value(found, "pgatomic_query_seconds_total", database=database) >= 0.2
+            assert value(found, "pgatomic_transaction_seconds_total", database=database) >= value(
+                found, "pgatomic_query_seconds_total", database=database)
+
+
+def shell_show_stats_counts_waits(server):
+    with PoolConsole(server) as proxy:
+        clients = [proxy.log_in() for _ in range(3)]
+        for client in clients[:2]:
+            client.ask("BEGIN")
+        clients[2].send(query("SELECT 1"))
+        wait_until(lambda: proxy.pool()["cl_waiting"] == 1, "the third to wait")
+        before = proxy.ask("SHOW STATS")[0]
+        clients[0].ask("COMMIT")
+        clients[2].read_until(b"Z")
+        after = proxy.ask("SHOW STATS")[0]
+        assert after["total_wait_time"] > before["total_wait_time"] and after["avg_wait_time"] > 0, (before, after)
+        for client in clients:
+            client.close()
