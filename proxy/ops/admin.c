@@ -14,6 +14,7 @@
 #include "protocol/message.h"
 #include "protocol/wire.h"
 #include "proxy/ops/admin_order.h"
+#include "proxy/ops/census.h"
 #include "proxy/ops/log.h"
 #include "proxy/ops/uuid.h"
 #include "proxy/pool/client.h"
@@ -47,6 +48,7 @@ struct admin {
     struct named *portal;         /* extended protocol: that is executed */
     uint32_t max_rows;            /* of it; 0: all */
     struct snapshot_question *question;
+    struct census *census;
     struct admin_order *order;
     bool pausing;
     bool busy;
@@ -166,8 +168,21 @@ static void on_order_done(void *context, const struct admin_fault *fault)
     go_on(a);
 }
 
+static void on_census(void *context, const struct census *c)
+{
+    struct admin *a = context;
+    struct snapshot s = { .now_us = loop_now_us(&a->client->worker->loop), .census = c };
+    a->census = NULL;
+    on_snapshot(a, &s);
+}
+
 static void ask(struct admin *a)
 {
+    if (a->command.table->scope == SNAPSHOT_CENSUS) {
+        a->census = census_take(a->client->worker, on_census, a);
+        a->busy = true;
+        return;
+    }
     a->question = snapshot_ask(&a->client->worker->loop, a->command.table->scope, on_snapshot, a);
     a->busy = a->question != NULL;
     if (!a->busy)
@@ -640,6 +655,7 @@ void admin_free(struct admin *a)
     if (a == NULL)
         return;
     snapshot_forget(a->question);
+    census_forget(a->census);
     admin_order_forget(a->order);
     if (a->pausing)
         pool_pause_forget(a->client->worker, a);

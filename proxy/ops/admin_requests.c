@@ -2,6 +2,7 @@
 #include "proxy/events/sink.h"
 #include "proxy/events/tally.h"
 #include "proxy/ops/admin_table.h"
+#include "proxy/ops/census.h"
 #include "proxy/ops/recent.h"
 
 /* --- requests and events -------------------------------------------------------------------------------- */
@@ -224,57 +225,41 @@ static void fill_sinks(struct admin_rows *r, const struct snapshot *s, const str
 }
 
 static const struct admin_column outbox_columns[] = {
-    TEXT("database"),   TEXT("channels"),    NUMBER("lease_ms"), NUMBER("poll_ms"), NUMBER("batch"),
-    NUMBER("released"), NUMBER("delivered"), NUMBER("dead"),     NUMBER("dropped"), END
+    TEXT("database"), TEXT("channel"), TEXT("state"), NUMBER("events"), TEXT("oldest"), TEXT("error"), END
 };
 
-struct durable {
-    struct buffer names;
-    uint64_t released, delivered, dead, dropped;
-};
-
-/* Of all channels with rows: they are not counted by database. */
-static struct durable durable_of(const struct config *config)
+static void write_census_line(void *context, const struct census_line *line)
 {
-    struct durable all = { .released = 0 };
-    for (const struct channel *c = config->channels; c < config->channels + config->channel_count; c++) {
-        if (c->delivery != DELIVERY_OUTBOX)
-            continue;
-        const struct tally *t = tally_channel(c->pattern);
-        buffer_format(&all.names, "%s%s", all.names.size > 0 ? ", " : "", c->pattern);
-        all.released += tally_read(&t->released);
-        all.delivered += tally_read(&t->delivered);
-        all.dead += tally_read(&t->dead);
-        all.dropped += tally_read(&t->dropped);
-    }
-    return all;
+    struct admin_rows *r = context;
+    rows_begin(r);
+    rows_text(r, line->database);
+    if (line->channel.data != NULL)
+        rows_span(r, line->channel);
+    else
+        rows_null(r);
+    rows_text(r, line->state);
+    if (line->error == NULL)
+        rows_number(r, line->count);
+    else
+        rows_null(r);
+    rows_time(r, line->oldest_us);
+    rows_text(r, line->error != NULL ? line->error : "");
+    rows_end(r);
 }
 
 static void fill_outbox(struct admin_rows *r, const struct snapshot *s, const struct config *config)
 {
-    (void)s;
-    struct durable all = durable_of(config);
-    for (const struct outbox *o = config->outboxes; o < config->outboxes + config->outbox_count; o++) {
-        rows_begin(r);
-        rows_text(r, o->name);
-        rows_span(r, buffer_span(&all.names));
-        rows_number(r, o->lease_ms);
-        rows_number(r, o->poll_ms);
-        rows_number(r, o->batch);
-        rows_number(r, all.released);
-        rows_number(r, all.delivered);
-        rows_number(r, all.dead);
-        rows_number(r, all.dropped);
-        rows_end(r);
-    }
-    buffer_free(&all.names);
+    (void)config;
+    census_each(s->census, write_census_line, r);
 }
+
 const struct admin_table admin_request_tables[] = {
     { "REQUESTS", "requests that are open", SNAPSHOT_CLIENTS, fill_requests, request_columns },
     { "EVENTS", "the newest events and what has become of them", SNAPSHOT_COUNTS, fill_events, event_columns },
     { "ROUTES", "the routes and how their requests ended", SNAPSHOT_COUNTS, fill_routes, route_columns },
     { "CHANNELS", "the channels and what became of their events", SNAPSHOT_COUNTS, fill_channels, channel_columns },
     { "SINKS", "where events go, and what waits for it", SNAPSHOT_COUNTS, fill_sinks, sink_columns },
-    { "OUTBOX", "the databases with durable events", SNAPSHOT_COUNTS, fill_outbox, outbox_columns },
+    { "OUTBOX", "what stands in the outboxes, as their databases say now", SNAPSHOT_CENSUS, fill_outbox,
+      outbox_columns },
     { .subject = NULL },
 };

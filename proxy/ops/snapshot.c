@@ -161,6 +161,7 @@ static void add_pool_server(void *context, const struct pool_server_facts *f)
     to->state = f->state;
     to->name = memory_copy(&s->memory, f->address->size > 0 ? address_format(f->address, text) : "");
     to->process_id = f->process_id;
+    to->client_id = f->client_id;
     to->since_us = f->connected_us;
 }
 
@@ -170,6 +171,7 @@ static bool is_wanted(const struct snapshot *s, const struct session_facts *f, s
 {
     switch (s->scope) {
     case SNAPSHOT_COUNTS:
+    case SNAPSHOT_CENSUS:
         return false;
     case SNAPSHOT_REQUESTS:
         return f != NULL && told < SNAPSHOT_REQUESTS_MOST && (f->request != NULL || f->status != 'I');

@@ -13,7 +13,8 @@
 enum snapshot_scope {
     SNAPSHOT_COUNTS,   /* none */
     SNAPSHOT_REQUESTS, /* those with a request or a transaction open, at most SNAPSHOT_REQUESTS_MOST a worker */
-    SNAPSHOT_CLIENTS   /* all */
+    SNAPSHOT_CLIENTS,  /* all */
+    SNAPSHOT_CENSUS    /* none, and no worker is asked: there is a census (census.h) and nothing else */
 };
 
 enum { SNAPSHOT_REQUESTS_MOST = 100 };
@@ -58,10 +59,12 @@ struct snapshot_server {
     const char *database, *user;
     const char *state;   /* "active", "idle", "connecting", "cleaning" */
     const char *name;    /* "127.0.0.1:5432" */
-    uint64_t client_id;  /* of pool = dedicated; 0: of a pool */
+    uint64_t client_id;  /* that has it; 0: nobody */
     uint64_t process_id; /* 0: not known */
     uint64_t since_us;   /* 0: not known */
 };
+
+struct census;
 
 struct snapshot {
     uint64_t now_us;
@@ -75,6 +78,7 @@ struct snapshot {
     size_t pool_count;
     struct snapshot_server *servers; /* with SNAPSHOT_CLIENTS */
     size_t server_count;
+    const struct census *census; /* NULL: none was taken */
 
     enum snapshot_scope scope;
     size_t list_capacity, pool_capacity, server_capacity;

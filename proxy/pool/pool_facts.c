@@ -1,4 +1,5 @@
 /* A worker's pools in numbers, for whoever watches. */
+#include "proxy/pool/client.h"
 #include "proxy/pool/pool.h"
 #include "proxy/worker.h"
 
@@ -49,6 +50,13 @@ static const char *state_of(const struct pool_server *s)
     return s->idle_link != NULL ? "idle" : "active";
 }
 
+/* A client that has a server hears its connection. */
+static uint64_t holder_of(const struct pool_server *s)
+{
+    const struct client *c = s->server.conn.owner;
+    return s->server.conn.on_ready == client_on_server_ready ? c->id : 0;
+}
+
 void pools_tell_servers(struct worker *w, void (*tell)(void *context, const struct pool_server_facts *facts),
                         void *context)
 {
@@ -61,6 +69,7 @@ void pools_tell_servers(struct worker *w, void (*tell)(void *context, const stru
                 .state = state_of(s),
                 .address = &s->server.way.address,
                 .process_id = s->process_id,
+                .client_id = holder_of(s),
                 .connected_us = s->connected_us,
                 .idle_since_us = s->idle_link != NULL ? s->idle_since_us : 0,
             };

@@ -9,9 +9,10 @@ import subprocess
 import asyncpg
 import psycopg
 import psycopg2
-from proxy import Proxy, wait_until
+from proxy import Proxy, free_port, wait_until
 from test_http import fetch, metrics, value
-from wire import SYNC, Wire, fields, message, query, startup
+from test_outbox import Outbox
+from wire import SYNC, Upstream, Wire, fields, message, query, startup
 
 BLOCKS = """
 admin_users = {"postgres"}
@@ -295,7 +296,8 @@ def P3_show_pools_counts_clients_that_wait(server):
         assert (pool["cl_active"], pool["sv_active"], pool["sv_idle"], pool["pool_size"]) == (2, 2, 0, 2), pool
         assert (pool["pool_mode"], pool["paused"]) == ("transaction", "no") and pool["maxwait_us"] + pool["maxwait"] > 0
         assert "waiting" in [row["state"] for row in proxy.ask("SHOW CLIENTS")]
-        assert [(row["state"], row["client_id"]) for row in proxy.ask("SHOW SERVERS")] == [("active", None)] * 2
+        ids = [row["id"] for row in proxy.ask("SHOW CLIENTS") if row["state"] == "active"]
+        assert [(row["state"], row["client_id"]) for row in proxy.ask("SHOW SERVERS")] == [("active", each) for each in ids]
         found = metrics(proxy)
         assert value(found, "pgatomic_clients_waiting") == 1
         assert value(found, "pgatomic_servers", state="active") == 2 and value(found, "pgatomic_servers", state="idle") == 0
@@ -595,3 +597,49 @@ def shell_show_stats_counts_waits(server):
         assert after["total_wait_time"] > before["total_wait_time"] and after["avg_wait_time"] > 0, (before, after)
         for client in clients:
             client.close()
+
+
+# --- the outbox --------------------------------------------------------------------------------------------------
+
+
+def E8_show_outbox_tells_what_stands_in_it_and_which_database_cannot_be_asked(server):
+    nobody = free_port()
+    with Outbox(server) as outbox:
+        blocks = f"""
+admin_users = {{"postgres"}}
+channel "jobs" {{ sink = {{"hook"}}  delivery = outbox  forward = off }}
+sink "hook" {{ type = webhook  url = "http://127.0.0.1:{nobody}/"  retry {{ first = 1h  max = 1h }} }}
+outbox "{outbox.name}" {{ upstream = "{outbox.conninfo} dbname={outbox.name} user=postgres"  poll = 100ms }}
+outbox "gone" {{ upstream = "host=127.0.0.1 port={nobody} dbname=gone user=postgres" }}
+"""
+        with Console(server, blocks) as proxy:
+            def lines():
+                return {(row["database"], row["channel"], row["state"]): row["events"] for row in proxy.ask("SHOW OUTBOX")}
+
+            assert lines() == {(outbox.name, None, "empty"): 0, ("gone", None, "unknown"): None}
+            outbox.insert(3)
+            tried = {(outbox.name, "jobs", "retrying"): 1, (outbox.name, "jobs", "in hand"): 2, ("gone", None, "unknown"): None}
+            wait_until(lambda: lines() == tried, "the first row to be tried, while the others wait behind it")
+            outbox.sql("INSERT INTO pgatomic.outbox (id, channel, payload, leased_until)"
+                       " VALUES (gen_random_uuid(), 'of another process', '', now() + interval '1h')")
+            outbox.sql("INSERT INTO pgatomic.dead_letter (id, channel, payload) VALUES (gen_random_uuid(), 'jobs', '')")
+            assert lines() == {**tried, (outbox.name, "jobs", "dead"): 1, (outbox.name, "of another process", "in hand"): 1}
+            rows = proxy.ask("SHOW OUTBOX")
+            assert all(row["oldest"] for row in rows if row["database"] == outbox.name), rows
+            assert all(row["error"] for row in rows if row["database"] == "gone"), rows
+            status, out, _ = proxy.psql("SHOW OUTBOX; SHOW VERSION")
+            assert status == 0 and out.count("|") == 5 * 5 and "pgatomic " in out, out
+
+
+def E8_an_admin_who_goes_while_the_outbox_is_asked_does_no_harm(server):
+    with Upstream(lambda wire: wire.take(1 << 20)) as silent:
+        blocks = f"""
+admin_users = {{"postgres"}}
+outbox "silent" {{ upstream = "host=127.0.0.1 port={silent.port} dbname=silent user=postgres sslmode=disable" }}
+"""
+        with Console(server, blocks) as proxy:
+            with proxy.connect_console() as client:
+                client.send(query("SHOW OUTBOX"))
+                wait_until(lambda: len(silent.connections) >= 2, "the relay and the census to connect")
+            wait_until(lambda: [row["state"] for row in proxy.ask("SHOW CLIENTS")] == ["admin"], "the admin to be gone")
+            assert proxy.psql("SHOW VERSION")[0] == 0
