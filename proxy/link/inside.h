@@ -161,6 +161,8 @@ static inline void link_progress(struct link *l, struct actions *out)
 }
 /* The client has gone: what it left without a Sync gets one. */
 void link_close_unit(struct link *l, struct actions *out);
+/* And what it has left behind on the server is to be discarded: all that was noted so far. */
+void link_note_leavings(struct link *l);
 void change_free(struct link *l, struct change *c); /* with those behind it; NULL: nothing */
 
 /* --- requests.c ---------------------------------------------------------------------------------------- */

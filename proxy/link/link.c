@@ -268,6 +268,11 @@ void link_close_unit(struct link *l, struct actions *out)
         link_say_sync(l, FOR_NOTHING, out);
 }
 
+void link_note_leavings(struct link *l)
+{
+    l->server->needs_reset |= l->pinned || l->keeps_server || l->touched_count > 0 || l->listens.touched;
+}
+
 bool link_end(struct link *l, struct actions *out)
 {
     if (l->ending)
@@ -277,7 +282,7 @@ bool link_end(struct link *l, struct actions *out)
         return false;
     l->ending = true;
     l->client_left = 0;
-    l->server->needs_reset |= l->pinned || l->keeps_server || l->touched_count > 0 || l->listens.touched;
+    link_note_leavings(l);
     if (!l->holds)
         link_close_unit(l, out);
     replies_give_own(l); /* what they would have gone with may have been lost in a COPY */

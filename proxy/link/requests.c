@@ -562,6 +562,8 @@ void requests_resume(struct link *l, struct actions *out)
     l->holds = l->forgets = false;
     if (kept.size > 0)
         link_on_client(l, kept, out);
+    if (l->ending)
+        link_note_leavings(l);
     if (l->ending && l->client_left > 0 && !l->client_drops)
         link_fail(l, "08006", "the client has gone in the middle of a message");
     else if (l->ending && !l->holds)
