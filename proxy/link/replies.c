@@ -395,6 +395,7 @@ static void on_copy_in(struct link *l)
             continue;
         }
         l->copy_in = entry.kind == OWED_SYNC;
+        l->server->needs_reset |= !l->copy_in; /* what came behind it counted on what was lost */
         if (entry.kind == OWED_SYNC && extended)
             l->unsynced++;
         undo(l, &entry, true);
