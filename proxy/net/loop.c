@@ -76,7 +76,7 @@ void loop_run(struct loop *l)
 {
     l->stopped = false;
     while (!l->stopped) {
-        l->now_known = l->turn_known = false;
+        l->now_known = false;
         if (event_base_loop(l->base, EVLOOP_ONCE) < 0)
             abort();
         l->on_turn_end(l->context);
@@ -97,15 +97,6 @@ uint64_t loop_now_us(struct loop *l)
         l->now_known = true;
     }
     return l->now_us;
-}
-
-uint64_t loop_read_turn_us(struct loop *l)
-{
-    struct timeval began;
-    event_base_gettimeofday_cached(l->base, &began);
-    l->turn_us = (uint64_t)began.tv_sec * 1000000 + (uint64_t)began.tv_usec;
-    l->turn_known = true;
-    return l->turn_us;
 }
 
 void loop_post(struct loop *l, void (*act)(void *context), void *context)

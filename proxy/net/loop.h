@@ -18,8 +18,8 @@ enum { LOOP_SCRATCH_SIZE = 128 * 1024 };
 struct loop {
     struct event_base *base;
     char *scratch; /* LOOP_SCRATCH_SIZE bytes, for the callback that runs */
-    uint64_t now_us, turn_us;
-    bool now_known, turn_known;
+    uint64_t now_us;
+    bool now_known;
     bool stopped;
     void (*on_turn_end)(void *context); /* after every turn, when all its callbacks have run */
     void *context;
@@ -38,13 +38,6 @@ void loop_stop(struct loop *l);
 
 /* Wall clock, µs since 1970; read at most once in a turn. */
 uint64_t loop_now_us(struct loop *l);
-/* The same, but as libevent has read it when the turn began: no clock is read for it, which is near enough for sums of durations. For
- * callbacks. */
-uint64_t loop_read_turn_us(struct loop *l);
-static inline uint64_t loop_turn_us(struct loop *l)
-{
-    return l->turn_known ? l->turn_us : loop_read_turn_us(l);
-}
 
 /* Has `act(context)` called on the loop's thread, in the order of posting; at the latest by loop_destroy(). From any thread. */
 void loop_post(struct loop *l, void (*act)(void *context), void *context);

@@ -160,10 +160,6 @@ static void add_pools(struct buffer *b, const struct snapshot *s)
         }
     }
     add_pins(b, &s->counts);
-    family(b, "pgatomic_wait_seconds_total", "counter", "How long clients have waited for servers.");
-    for (const struct snapshot_pool *p = s->pools; p < end; p++)
-        sample_seconds(b, "pgatomic_wait_seconds_total", LABELS({ "database", p->database }, { "user", p->user }),
-                       p->wait_us);
     family(b, "pgatomic_pool_paused", "gauge", "1 while an administrator keeps a pool from handing out servers.");
     for (const struct snapshot_pool *p = s->pools; p < end; p++)
         sample(b, "pgatomic_pool_paused", LABELS({ "database", p->database }, { "user", p->user }), p->paused);
@@ -191,6 +187,9 @@ static void add_times(struct buffer *b, const struct counts *c)
            "How long servers were in transactions, running something or waiting for the client.");
     for (const struct database_counts *d = c->databases; d < end; d++)
         sample_seconds(b, "pgatomic_transaction_seconds_total", LABELS({ "database", d->name }), d->transaction_us);
+    family(b, "pgatomic_wait_seconds_total", "counter", "How long clients have waited for servers.");
+    for (const struct database_counts *d = c->databases; d < end; d++)
+        sample_seconds(b, "pgatomic_wait_seconds_total", LABELS({ "database", d->name }), d->wait_us);
 }
 
 static void add_traffic(struct buffer *b, const struct snapshot *s)

@@ -41,7 +41,7 @@ static void count_session(struct snapshot *s, const struct client *c, const stru
     d->received += c->conn.received;
     d->sent += c->conn.sent;
     if (c->pooled == NULL && c->server != NULL)
-        stopwatch_add(&c->server->watch, loop_turn_us(&c->worker->loop), &d->query_us, &d->transaction_us);
+        stopwatch_add(&c->server->watch, loop_now_us(&c->worker->loop), &d->query_us, &d->transaction_us);
 
     struct snapshot_pool *pool = pool_of(s, f->database, f->user);
     bool active = is_active(f), owns_server = c->pooled == NULL && server_is_open(c->server);

@@ -341,7 +341,7 @@ static void count_session(struct client *c)
     d->received += c->conn.received;
     d->sent += c->conn.sent;
     if (c->pooled == NULL && c->server != NULL)
-        stopwatch_add(&c->server->watch, loop_turn_us(&c->worker->loop), &d->query_us, &d->transaction_us);
+        stopwatch_add(&c->server->watch, loop_now_us(&c->worker->loop), &d->query_us, &d->transaction_us);
 }
 
 static void client_free(struct client *c)

@@ -32,7 +32,7 @@ void pools_tell_facts(struct worker *w, void (*tell)(void *context, const struct
             .transaction_us = p->transaction_us,
         };
         for (const struct pool_server *s = p->servers; s != NULL; s = s->next)
-            stopwatch_add(&s->server.watch, loop_turn_us(&w->loop), &facts.query_us, &facts.transaction_us);
+            stopwatch_add(&s->server.watch, now_us, &facts.query_us, &facts.transaction_us);
         tell(context, &facts);
     }
 }

@@ -66,7 +66,7 @@ void pool_server_close(struct pool_server *s)
     bool was_retired = s->retired;
     leave_state(s);
     unlink_server(s);
-    stopwatch_add(&s->server.watch, loop_turn_us(&p->worker->loop), &p->query_us, &p->transaction_us);
+    stopwatch_add(&s->server.watch, loop_now_us(&p->worker->loop), &p->query_us, &p->transaction_us);
     cancel_guard_dissolve(&p->worker->cancels, &s->guard);
     stop_timer(s);
     server_close(&s->server);

@@ -26,14 +26,14 @@ static inline void stopwatch_see(struct stopwatch *w, enum session_activity acti
 {
     if (activity == w->activity)
         return;
-    uint64_t now_us = loop_turn_us(l);
+    uint64_t now_us = loop_now_us(l);
     w->query_us = stopwatch_turn(w->query_us, w->activity == SESSION_RUNS, activity == SESSION_RUNS, now_us);
     w->transaction_us =
         stopwatch_turn(w->transaction_us, w->activity != SESSION_RESTS, activity != SESSION_RESTS, now_us);
     w->activity = activity;
 }
 
-/* As it stands at `now_us` (loop_turn_us), added. */
+/* As it stands at `now_us`, added. */
 static inline void stopwatch_add(const struct stopwatch *w, uint64_t now_us, uint64_t *query_us,
                                  uint64_t *transaction_us)
 {
