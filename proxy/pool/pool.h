@@ -33,11 +33,16 @@ void pool_leave(struct pool *p);
 
 /* --- a server ------------------------------------------------------------------------------------- */
 
+static inline bool pool_can_give(const struct pool *p)
+{
+    return p->idle != NULL && p->first_wait == NULL && !pool_is_paused(p);
+}
+
 /* An idle server, or NULL: then somebody waits already, none is idle, or the pool is paused. It has no owner: see pool_server_own(). */
 static inline struct pool_server *pool_take(struct pool *p)
 {
     struct pool_server *s = p->idle;
-    if (s == NULL || p->first_wait != NULL || pool_is_paused(p))
+    if (!pool_can_give(p))
         return NULL;
     pool_unlink_idle(s);
     p->active_count++;
@@ -81,9 +86,10 @@ void pool_discard(struct pool_server *s);
 struct pool_greeting {
     struct buffer messages; /* the ParameterStatus messages of a server */
     struct login_told told; /* what they say */
+    bool is_old;            /* and should be learnt anew, if that costs no wait */
 };
 
-/* What a client with these settings is told, when it has been learnt lately; else NULL. Valid until the loop turns. */
+/* What a client with these settings is told, when it has been learnt; else NULL. Valid until the loop turns. */
 const struct pool_greeting *pool_find_greeting(struct pool *p, const struct parameters *base);
 /* The same settings as the pool knows them already: clients that share them are told apart from none by one comparison. Takes the reference. */
 struct parameters *pool_share_settings(struct pool *p, struct parameters *take_base);

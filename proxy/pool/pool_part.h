@@ -14,6 +14,7 @@
 #include "proxy/net/loop.h"
 #include "proxy/pool/server.h"
 
+struct greeting;
 struct link_server;
 struct parameters;
 struct pool;
@@ -97,6 +98,7 @@ struct pool_shared {
 
     pthread_mutex_t lock; /* of what stands below */
     struct credentials credentials;
+    struct greeting *greetings; /* a list, what any worker has learnt last in front */
 
     unsigned count; /* of workers */
     struct pool parts[];
@@ -229,6 +231,6 @@ void pool_copy_credentials(struct pool *p, struct credentials *to);
 void pool_call(struct pool *p);
 
 /* pool_greeting.c */
-void pool_forget_greetings(struct pool *p);
+void pool_free_greetings(struct greeting **list);
 
 #endif

@@ -29,6 +29,7 @@ void pool_hold(struct pool_shared *x)
 static void free_shared(struct pool_shared *x)
 {
     credentials_wipe(&x->credentials);
+    pool_free_greetings(&x->greetings);
     pthread_mutex_destroy(&x->lock);
     free(x->block);
     free(x->name);
@@ -188,7 +189,7 @@ static void unlink_part(struct pool *p)
         p->next->link = p->link;
     p->linked = false;
     leave_times(p);
-    pool_forget_greetings(p);
+    pool_free_greetings(&p->greetings);
     timer_free(p->timer);
     p->timer = NULL;
     config_release(p->config);
@@ -202,7 +203,7 @@ static void hear_generation(struct pool *p)
     if (generation == p->generation)
         return;
     p->generation = generation;
-    pool_forget_greetings(p);
+    pool_free_greetings(&p->greetings);
 }
 
 static void on_tick(void *context)
@@ -268,7 +269,7 @@ static void reload_part(struct pool *p, struct config *config)
         p->minor_refused = false;
     }
     set_config(p, config, database);
-    pool_forget_greetings(p);
+    pool_free_greetings(&p->greetings);
     hear_generation(p);
     pool_serve_called(p);
 }

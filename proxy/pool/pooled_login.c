@@ -262,7 +262,7 @@ static void join(struct client *c)
     l->pooled->base = pool_share_settings(pool, l->pooled->base);
     c->pooled = pooled_new(c, pool, l->pooled->base);
     const struct pool_greeting *greeting = pool_find_greeting(pool, l->pooled->base);
-    if (greeting != NULL)
+    if (greeting != NULL && !(greeting->is_old && pool_can_give(pool)))
         greet(c, greeting);
     else
         get_server(c);

@@ -160,6 +160,14 @@ def P3_a_client_that_connects_for_each_request_needs_no_server_to_get_in(server)
         assert proxy.log_in().parameters["server_encoding"] == "UTF8"
 
 
+def P3_what_one_worker_has_told_a_client_the_others_need_not_learn_from_a_server(server):
+    with pooled(server, pool_size=1, workers=3) as proxy:
+        holder = proxy.log_in()
+        holder.ask("BEGIN")
+        clients = [proxy.log_in() for _ in range(6)]
+        assert {client.parameters["server_encoding"] for client in clients} == {"UTF8"}
+
+
 def P1_protocol_3_2_is_spoken_and_newer_minors_are_negotiated_once(server):
     with pooled(server) as proxy:
         client = proxy.connect()
