@@ -22,6 +22,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "protocol/memory.h"
+
 /* The most bytes in several parts that are sent as one. */
 enum { COPIED_MAX = 1024 };
 
@@ -51,7 +53,7 @@ static void watch(struct conn *c)
         return;
     if (c->watched != 0)
         event_del(c->event);
-    c->watched = what;
+    c->watched = (uint8_t)what;
     if (what == 0)
         return;
     if (c->event == NULL)
@@ -79,8 +81,18 @@ void conn_open(struct conn *c, struct loop *l, int fd, void (*on_ready)(void *ow
 
 static void drop_queue(struct conn *c)
 {
-    buffer_free(&c->out);
-    c->out_sent = 0;
+    if (c->out == NULL)
+        return;
+    buffer_free(&c->out->bytes);
+    free(c->out);
+    c->out = NULL;
+}
+
+static void queue(struct conn *c, const char *data, size_t size)
+{
+    if (c->out == NULL)
+        c->out = or_abort(calloc(1, sizeof *c->out));
+    buffer_append(&c->out->bytes, data, size);
 }
 
 bool conn_is_unix(const struct conn *c)
@@ -246,12 +258,13 @@ static size_t sent_bytes(struct conn *c, ssize_t n)
 
 static void flush_queue(struct conn *c)
 {
-    size_t sent = sent_bytes(c, send_bytes(c->fd, c->out.data + c->out_sent, conn_queued(c)));
-    if (!c->broken) {
-        c->out_sent += sent;
-        if (conn_queued(c) == 0)
-            drop_queue(c);
+    if (c->out != NULL) {
+        size_t sent = sent_bytes(c, send_bytes(c->fd, c->out->bytes.data + c->out->sent, conn_queued(c)));
+        if (!c->broken)
+            c->out->sent += sent;
     }
+    if (conn_queued(c) == 0)
+        drop_queue(c);
     if (c->ending && conn_queued(c) == 0)
         shutdown(c->fd, SHUT_WR);
     watch(c);
@@ -262,7 +275,7 @@ static void send_or_queue(struct conn *c, struct span bytes)
     size_t sent = conn_queued(c) == 0 ? sent_bytes(c, send_bytes(c->fd, bytes.data, bytes.size)) : 0;
     if (sent == bytes.size || c->broken)
         return;
-    buffer_append(&c->out, bytes.data + sent, bytes.size - sent);
+    queue(c, bytes.data + sent, bytes.size - sent);
     watch(c);
 }
 
@@ -337,7 +350,7 @@ void conn_send(struct conn *c, const struct iovec *parts, int count)
         size_t gone = sent < parts[i].iov_len ? sent : parts[i].iov_len;
         sent -= gone;
         if (gone < parts[i].iov_len)
-            buffer_append(&c->out, (const char *)parts[i].iov_base + gone, parts[i].iov_len - gone);
+            queue(c, (const char *)parts[i].iov_base + gone, parts[i].iov_len - gone);
     }
     watch(c);
 }

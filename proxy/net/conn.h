@@ -13,19 +13,25 @@
 #include "proxy/net/loop.h"
 #include "proxy/net/tls.h"
 
+/* What the socket would not take yet. */
+struct conn_queue {
+    struct buffer bytes;
+    size_t sent; /* at the front of them, gone already */
+};
+
+/* There is one for every client, so it is kept small. */
 struct conn {
     int fd;      /* -1: closed */
     bool broken; /* writing has failed: output is dropped, and reading will tell the end */
     bool ending; /* conn_end_output(): output is dropped, but for what is queued */
     bool wants_input;
-    short watched; /* what the loop watches for */
+    uint8_t watched; /* what the loop watches for: EV_READ, EV_WRITE */
     struct loop *loop;
     void (*on_ready)(void *owner, bool readable); /* false: only the output has drained */
     void *owner;
     void *event; /* libevent's; NULL until something is watched for */
     struct buffer in;
-    struct buffer out;
-    size_t out_sent;         /* bytes at the front of `out` that are gone already */
+    struct conn_queue *out;  /* NULL: nothing is queued */
     uint64_t received, sent; /* bytes, by and for the owner */
     struct tls *tls;         /* NULL: plain */
 };
@@ -73,7 +79,7 @@ void conn_send_span(struct conn *c, struct span bytes);
 /* Bytes that the socket has not taken yet. */
 static inline size_t conn_queued(const struct conn *c)
 {
-    return c->out.size - c->out_sent;
+    return c->out != NULL ? c->out->bytes.size - c->out->sent : 0;
 }
 void conn_set_input_wanted(struct conn *c, bool wanted);
 /* Says whether input is wanted. Draining the output is looked after here. */
