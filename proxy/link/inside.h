@@ -7,6 +7,7 @@
  *     sql_names.c   PREPARE, EXECUTE and DEALLOCATE as SQL
  *     traces.c      what statements leave behind: settings, pins
  *     listens.c     LISTEN and UNLISTEN
+ *     asleep.c      what is left of a link whose client does nothing
  *     server.c      what a server has been told
  *     owed.c, handles.c, statements.c, parameters.c   plain data */
 #ifndef PROXY_LINK_INSIDE_H
@@ -145,6 +146,9 @@ void server_doubt(struct link_server *s, uint64_t id);
 
 /* --- link.c ------------------------------------------------------------------------------------------- */
 
+/* As it begins, with nothing of its client's. */
+void link_init(struct link *l, const struct link_start *start);
+uint64_t link_next_serial(void);
 /* Bytes of the link's own to the server; frees `made`. */
 void link_say(struct actions *out, struct buffer *made);
 void link_say_sync(struct link *l, enum owed_purpose purpose, struct actions *out);

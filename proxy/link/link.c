@@ -9,21 +9,16 @@
 /* Bytes of the client that wait in its link. */
 enum { HELD_MAX = 64 * 1024 };
 
-static uint64_t next_serial(void)
+uint64_t link_next_serial(void)
 {
     static atomic_uint_fast64_t last;
     return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
 }
 
-struct link *link_new(const struct link_start *start)
+void link_init(struct link *l, const struct link_start *start)
 {
-    struct link *l = or_abort(calloc(1, sizeof *l));
-    l->serial = next_serial();
+    memset(l, 0, sizeof *l);
     l->statements = start->statements;
-    l->base = parameters_retain(start->base);
-    l->wanted = parameters_retain(start->base);
-    l->shown = parameters_none();
-    l->sql = (struct sql_options){ true, encoding_utf8() };
     l->keeps_server = start->keeps_server;
     l->prepares_unnamed = start->prepares_unnamed;
     l->on_pinned = start->on_pinned;
@@ -31,6 +26,18 @@ struct link *link_new(const struct link_start *start)
     l->listens.on_unlisten = start->on_unlisten;
     l->context = start->context;
     l->status = 'I';
+}
+
+struct link *link_new(const struct link_start *start)
+{
+    struct link *l = or_abort(malloc(sizeof *l));
+    link_init(l, start);
+    l->serial = link_next_serial();
+    l->base = parameters_retain(start->base);
+    l->wanted = parameters_retain(start->base);
+    l->shown = parameters_none();
+    l->sql.standard_conforming_strings = true;
+    l->sql.encoding = encoding_utf8();
     return l;
 }
 

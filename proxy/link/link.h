@@ -117,6 +117,26 @@ void link_refuse(struct link *l, struct span backlog, const char *sqlstate, cons
 /* How many bytes at the front are the rest of a message that was refused: they go nowhere, and need no server. */
 size_t link_drop_refused(struct link *l, struct span bytes);
 
+/* --- a client that does nothing ------------------------------------------------------------------ */
+
+/* What has to be known of its link, so that it can be made again. For the link alone to look into. */
+struct link_asleep {
+    struct parameters *base, *wanted, *shown;
+    struct link_prepared *prepared; /* NULL: it has prepared nothing */
+    const struct encoding *encoding;
+    uint16_t roles, asked_roles, settled_roles;
+    bool standard_conforming_strings, sql_known;
+};
+
+/* Nothing else would be lost: it has no server, is not in the middle of anything, listens to nothing. */
+bool link_may_sleep(const struct link *l);
+/* Frees the link, which may sleep. */
+void link_sleep(struct link *l, struct link_asleep *out);
+/* The link again: but for its buffers as it was, to the last byte. `start` as for link_new(), but for `base`, which does not count. */
+struct link *link_wake(const struct link_asleep *asleep, const struct link_start *start);
+
+/* --- failure --------------------------------------------------------------------------------------- */
+
 /* Why the link cannot go on with this server, which has to be closed and the client with it (08P01 or 08006); NULL: it can. */
 const char *link_error(const struct link *l);
 /* With which SQLSTATE. */

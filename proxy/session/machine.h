@@ -11,6 +11,7 @@
  *   durable.c          events that are rows before their COMMIT
  *   doubt.c            a COMMIT whose reply is lost
  *   arguments.c, names.c, settings.c   what the client prepared, bound and set
+ *   asleep.c           what is left of a session whose client does nothing
  */
 #ifndef PROXY_SESSION_MACHINE_H
 #define PROXY_SESSION_MACHINE_H
@@ -338,6 +339,8 @@ void doubt_tell_unknown(struct session *s, struct span message);
 /* --- client.c, server.c, server_error.c, session.c ----------------------------------------------- */
 
 enum session_result client_frame(struct session *s, const struct frame *f);
+/* Frees what it has of its own; who it is stays. */
+void session_free_rooms(struct session *s);
 /* The server need not wait for the rest of a COPY. */
 void session_break_copy(struct session *s, const char *why);
 void server_frame(struct session *s, const struct frame *f);

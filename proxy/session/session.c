@@ -24,7 +24,7 @@ struct session *session_new(const struct session_start *start)
     return s;
 }
 
-void session_free(struct session *s)
+void session_free_rooms(struct session *s)
 {
     while (s->pending.count > 0)
         session_drop_head(s);
@@ -39,6 +39,11 @@ void session_free(struct session *s)
     settings_free(&s->settings);
     buffer_free(&s->failure);
     buffer_free(&s->last_words);
+}
+
+void session_free(struct session *s)
+{
+    session_free_rooms(s);
     if (s->request)
         request_release(s->request);
     config_release(s->config);

@@ -86,7 +86,31 @@ void session_shut_down(struct session *s, struct actions *a);
 /* Replies are outstanding. */
 bool session_is_busy(const struct session *s);
 
-/* How things stand, for whoever watches. Borrowed until the session is called again. */
+/* --- a client that does nothing ------------------------------------------------------------------ */
+
+/* What has to be known of its session, so that it can be made again. For the session alone to look into. */
+struct session_asleep {
+    struct config *config;
+    const struct request_attributes *who;
+    const char *client;
+    const struct encoding *encoding, *server_encoding;
+    const struct route *base_route;
+    uint64_t units, transactions;
+    uint8_t base_mode;
+    bool standard_conforming_strings, comments_matter, client_read_only, can_ask;
+    bool own_begin_prepared, unnamed_portal_stale;
+};
+
+/* Nothing else would be lost: it is between requests, and nothing is owed or remembered. */
+bool session_may_sleep(const struct session *s);
+/* Frees the session, which may sleep. */
+void session_sleep(struct session *s, struct session_asleep *out);
+/* The session again: but for its buffers as it was, to the last byte. Of `start` counts what the session can ask, and the table of attributes. */
+struct session *session_wake(const struct session_asleep *asleep, const struct session_start *start);
+
+/* --- for whoever watches ------------------------------------------------------------------------- */
+
+/* How things stand. Borrowed until the session is called again. */
 struct session_facts {
     const char *database, *user, *application;
     const struct request *request; /* NULL: none is open */
@@ -101,5 +125,6 @@ struct session_facts {
 void session_tell_facts(const struct session *s, struct session_facts *out);
 /* What its server does. */
 enum session_activity session_activity(const struct session *s);
+void session_tell_facts_asleep(const struct session_asleep *asleep, struct session_facts *out);
 
 #endif

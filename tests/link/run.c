@@ -12,6 +12,7 @@
  *     a held | free | pinned "why" | unpinned | settled | failed 08P01
  *     a cancelled                                 a cancel request has been there
  *     a ends | cannot end
+ *     a sleeps | stays awake                      its client does nothing: only what is needed later is kept, and it wakes up; or it may not
  *     a refused 53300 "text" > messages           what it is answered without a server comes next with a <
  *     a prepares 3 1                              three statements, one by one, at server 1
  *     1 dirty | clean                             whether DISCARD ALL is due before anybody else gets it
@@ -196,6 +197,10 @@ static void expect_state(struct telling *t, struct stage_client *c, const char *
         ok = stage_end(&t->stage, c);
     else if (strcmp(word, "cannot") == 0)
         ok = !stage_end(&t->stage, c);
+    else if (strcmp(word, "sleeps") == 0)
+        ok = stage_sleep(c);
+    else if (strcmp(word, "stays") == 0)
+        ok = !link_may_sleep(c->link);
     else
         fail(t, "no such line");
     if (!ok)

@@ -42,6 +42,7 @@ void stage_add_client(struct stage *s, struct stage_client *c, struct link_start
     start.base = settings_take;
     start.on_pinned = on_pinned;
     start.context = c;
+    c->start = start;
     c->link = link_new(&start);
 }
 
@@ -142,6 +143,16 @@ void stage_detach(struct stage_client *c)
     link_detach(c->link);
     c->at = NULL;
     buffer_free(&c->input);
+}
+
+bool stage_sleep(struct stage_client *c)
+{
+    struct link_asleep asleep;
+    if (!link_may_sleep(c->link))
+        return false;
+    link_sleep(c->link, &asleep);
+    c->link = link_wake(&asleep, &c->start);
+    return true;
 }
 
 bool stage_end(struct stage *s, struct stage_client *c)

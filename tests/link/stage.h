@@ -20,6 +20,7 @@ struct stage_client {
     struct link *link;
     struct stage_server *at; /* NULL: no server is attached */
     struct parameters *base;
+    struct link_start start;
     const char *pinned;  /* why; NULL: it is not */
     struct buffer input; /* from its server, what nobody is done with */
     struct buffer got;   /* what its session is handed */
@@ -41,6 +42,8 @@ void stage_add_client(struct stage *s, struct stage_client *c, struct link_start
                       struct parameters *settings_take);
 void stage_attach(struct stage *s, struct stage_client *c, struct stage_server *to);
 void stage_detach(struct stage_client *c);
+/* Its link sleeps and wakes up; false: it may not sleep. */
+bool stage_sleep(struct stage_client *c);
 bool stage_end(struct stage *s, struct stage_client *c);
 void stage_cancelled(struct stage *s, struct stage_client *c);
 void stage_client_sends(struct stage *s, struct stage_client *c, struct span bytes);

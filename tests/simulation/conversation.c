@@ -490,6 +490,7 @@ static void start(struct conversation *v, uint64_t seed)
     v->network.state = seed * 2 + 1;
     shell_open(&v->shell, &session, START_US);
     v->shell.quick = chance_percent(&v->network, 50);
+    v->shell.sleepy = seed % 2 == 0;
     v->oracle = oracle_new(&v->promised, v->scenario->config, &attributes);
     if (v->scenario->pooled)
         pooled_know_settings(v->oracle);

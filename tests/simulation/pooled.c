@@ -17,9 +17,11 @@ void pooled_know_settings(struct backend *model)
 
 void pooled_open(struct pooled *p, struct committed *kept, uint64_t seed)
 {
-    *p = (struct pooled){ .chance = { seed }, .statements = statements_new(), .nothing = parameters_none() };
+    *p = (struct pooled){
+        .chance = { seed }, .sleepy = seed % 4 == 1, .statements = statements_new(), .nothing = parameters_none()
+    };
     struct link_start start = { .statements = p->statements, .base = p->nothing };
-    start.prepares_unnamed = chance_percent(&p->chance, 30);
+    start.prepares_unnamed = p->prepares_unnamed = chance_percent(&p->chance, 30);
     p->link = link_new(&start);
     start.prepares_unnamed = false;
     p->neighbour = link_new(&start);
@@ -162,12 +164,22 @@ void pooled_server_sends(struct pooled *p, struct span bytes, struct shell *shel
     }
 }
 
+static void sleep_and_wake(struct pooled *p)
+{
+    struct link_start start = { .statements = p->statements, .prepares_unnamed = p->prepares_unnamed };
+    struct link_asleep asleep;
+    link_sleep(p->link, &asleep);
+    p->link = link_wake(&asleep, &start);
+}
+
 void pooled_rest(struct pooled *p)
 {
     if (p->at == NULL || !link_may_release(p->link) || chance_percent(&p->chance, 20))
         return;
     link_detach(p->link);
     p->at = NULL;
+    if (p->sleepy && link_may_sleep(p->link))
+        sleep_and_wake(p);
 }
 
 const char *pooled_end(struct pooled *p, size_t heard)

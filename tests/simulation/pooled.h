@@ -22,6 +22,8 @@ struct pooled {
     struct statements *statements;
     struct parameters *nothing;
     struct link *link, *neighbour;
+    bool prepares_unnamed; /* the link does */
+    bool sleepy;           /* and it sleeps, and wakes up, whenever it may */
     struct pooled_server servers[POOLED_SERVERS];
     struct pooled_server *at; /* NULL: no server is attached */
     struct actions actions;

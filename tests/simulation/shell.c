@@ -311,17 +311,29 @@ static void pump_server(struct shell *s)
 
 /* --- the outside world --------------------------------------------------------------------------- */
 
+static void sleep_and_wake(struct shell *s)
+{
+    if (!s->sleepy || !session_may_sleep(s->session))
+        return;
+    struct session_asleep asleep;
+    session_sleep(s->session, &asleep);
+    s->session = session_wake(&asleep, &(struct session_start){ .new_id = new_id, .context = s });
+    session_set_time(s->session, s->now_us);
+}
+
 void shell_client_sends(struct shell *s, struct span bytes)
 {
     buffer_append_span(&s->from_client, bytes);
     if (!s->held)
         pump_client(s);
+    sleep_and_wake(s);
 }
 
 void shell_server_sends(struct shell *s, struct span bytes)
 {
     buffer_append_span(&s->from_server, bytes);
     pump_server(s);
+    sleep_and_wake(s);
 }
 
 void shell_client_lost(struct shell *s)

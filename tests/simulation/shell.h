@@ -23,6 +23,7 @@ struct told {
 struct shell {
     struct session *session;
     bool quick;                   /* take the session's short way for what it lets pass */
+    bool sleepy;                  /* the session sleeps, and wakes up, whenever it may */
     size_t limit;                 /* of one message */
     uint64_t now_us, deadline_us; /* deadline 0: none */
 

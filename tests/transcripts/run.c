@@ -396,6 +396,7 @@ static bool run_script(const struct script *s, bool quick, long cut_client, long
     struct run r = { .script = s, .cut = { cut_client, cut_server } };
     open_shell(&r);
     r.shell.quick = quick;
+    r.shell.sleepy = cut_client != NO_CUT || cut_server != NO_CUT;
     if (!mentions(s, STEP_SERVER_SENDS))
         r.model = block_new(&r.database);
     for (size_t i = 0; i < s->count && !r.failed; i++) {
@@ -412,7 +413,7 @@ static bool run_script(const struct script *s, bool quick, long cut_client, long
     return !r.failed;
 }
 
-/* Whole and in pieces, the session's long way and its short way. */
+/* Whole and in pieces, the session's long way and its short way; in pieces it sleeps whenever it may. */
 static bool run_all_cuts(const struct script *s)
 {
     size_t sent[2], ignored[2];

@@ -188,3 +188,14 @@ Test(link_listens, P6_a_listener_that_refuses_leaves_the_server_to_the_client)
     cr_expect(has_asked(&b, "+a-a"));
     tear_down(&b);
 }
+
+Test(link_listens, P6_who_listens_stays_awake)
+{
+    struct bench b;
+    set_up(&b);
+    listen_to_a(&b);
+    cr_assert(link_may_release(b.link));
+    link_detach(b.link);
+    cr_expect_not(link_may_sleep(b.link));
+    tear_down(&b);
+}

@@ -158,6 +158,67 @@ Test(session, E6_a_request_that_never_reached_the_server_is_answered_after_its_e
     buffer_free(&said);
 }
 
+/* The session sleeps and wakes up. */
+static void expect_sleep(const char *after)
+{
+    struct session_asleep asleep;
+    cr_assert(session_may_sleep(session), "it stays awake after %s", after);
+    session_sleep(session, &asleep);
+    session = session_wake(&asleep, &(struct session_start){ .new_id = new_id });
+}
+
+Test(session, P3_a_session_that_is_between_requests_may_sleep)
+{
+    expect_sleep("its beginning");
+    query("SELECT 1");
+    cr_expect_not(session_may_sleep(session), "a reply is owed");
+    complete("SELECT 1");
+    ready('I');
+    expect_sleep("a statement");
+    query("BEGIN ISOLATION LEVEL SERIALIZABLE");
+    complete("BEGIN");
+    ready('T');
+    cr_expect_not(session_may_sleep(session), "a transaction is open");
+    query("NOTIFY c, 'x'");
+    query("COMMIT");
+    complete("COMMIT");
+    ready('I');
+    expect_sleep("a transaction with an event");
+    query("SET pgatomic.request = '/'");
+    cr_expect_not(session_may_sleep(session), "a request has begun");
+    query("SELECT 1");
+    complete("BEGIN");
+    complete("SELECT 1");
+    ready('T');
+    query("SET pgatomic.outcome = 'commit'");
+    complete("COMMIT");
+    ready('I');
+    expect_sleep("a request");
+    buffer_free(&said);
+}
+
+Test(session, P3_what_a_session_has_counted_and_is_called_outlives_its_sleep)
+{
+    struct session_facts before, asleep, after;
+    query("SELECT 1");
+    complete("SELECT 1");
+    ready('I');
+    session_tell_facts(session, &before);
+    struct session_asleep left;
+    session_sleep(session, &left);
+    session_tell_facts_asleep(&left, &asleep);
+    session = session_wake(&left, &(struct session_start){ .new_id = new_id });
+    session_tell_facts(session, &after);
+    cr_expect_eq(before.queries, 1);
+    cr_expect_eq(asleep.queries, 1);
+    cr_expect_eq(after.queries, 1);
+    cr_expect_eq(after.transactions, before.transactions);
+    cr_expect_str_eq(asleep.database, "shop");
+    cr_expect_str_eq(after.user, "app");
+    cr_expect_eq(asleep.status, 'I');
+    buffer_free(&said);
+}
+
 Test(session, P2_frames_of_a_steady_conversation_need_no_room_that_grows)
 {
     for (int i = 0; i < 10000; i++) {
