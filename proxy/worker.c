@@ -13,7 +13,7 @@
 
 #include "protocol/memory.h"
 #include "proxy/ops/log.h"
-#include "proxy/pool/client.h"
+#include "proxy/pool/asleep.h"
 #include "proxy/pool/listen.h"
 #include "proxy/pool/pooled.h"
 
@@ -31,7 +31,7 @@ static struct {
 
 static void on_turn_end(void *context)
 {
-    (void)context;
+    clients_doze(context);
     log_flush();
 }
 
@@ -46,6 +46,7 @@ static void worker_init(struct worker *w, struct config *config)
     w->controls.resolver = w->resolver;
     w->secrets.loop = &w->loop;
     w->secrets.resolver = w->resolver;
+    w->last_awake = &w->first_awake;
     w->statements = statements_new();
     w->number = (unsigned)(w - workers.list);
 }

@@ -22,6 +22,7 @@
 enum { SPARE_BACKLOGS = 64 };
 
 struct client;
+struct pooled;
 struct statements;
 
 /* The memory of what clients had to say while they waited: it goes from those who have waited to those who wait next. */
@@ -43,7 +44,9 @@ struct worker {
     struct cancel_requests cancels;
     struct controls controls;
     struct secrets secrets;
-    struct client *clients;      /* a list */
+    struct client *clients;                   /* a list */
+    struct pooled *first_awake, **last_awake; /* of those clients of pools that are awake, a queue */
+    size_t awake_count;
     struct actions actions;      /* of the callback that runs */
     struct actions link_actions; /* what links have for servers */
     struct statements *statements;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocol/memory.h"
+#include "proxy/pool/asleep.h"
 #include "proxy/pool/pooled.h"
 #include "proxy/session/session.h"
 
@@ -44,7 +45,7 @@ static void count_session(struct snapshot *s, const struct client *c, const stru
         stopwatch_add(&c->server->watch, loop_now_us(&c->worker->loop), &d->query_us, &d->transaction_us);
 
     struct snapshot_pool *pool = pool_of(s, f->database, f->user);
-    bool active = is_active(f), owns_server = c->pooled == NULL && server_is_open(c->server);
+    bool active = is_active(f), owns_server = !client_is_pooled(c) && server_is_open(c->server);
     pool->clients_active += active;
     pool->clients_idle += !active;
     pool->servers_active += owns_server && active;
@@ -72,7 +73,7 @@ static struct snapshot_server *add_server(struct snapshot *s, const char *databa
 
 static void add_own_server(struct snapshot *s, const struct client *c, const struct session_facts *f)
 {
-    if (c->pooled != NULL || !server_is_open(c->server))
+    if (client_is_pooled(c) || !server_is_open(c->server))
         return;
     struct snapshot_server *to = add_server(s, f->database, f->user);
     to->state = is_active(f) ? "active" : "idle";
@@ -189,14 +190,14 @@ static void write_down(void *context, struct worker *w)
     counts_add(&s->counts, &w->counts);
     for (const struct client *c = w->clients; c != NULL; c = client_next(c)) {
         struct session_facts facts;
-        if (c->session != NULL) {
-            session_tell_facts(c->session, &facts);
+        bool has_session = client_tell_facts(c, &facts);
+        if (has_session) {
             count_session(s, c, &facts);
             if (s->scope == SNAPSHOT_CLIENTS)
                 add_own_server(s, c, &facts);
         }
         s->clients[c->state]++;
-        const struct session_facts *f = c->session != NULL ? &facts : NULL;
+        const struct session_facts *f = has_session ? &facts : NULL;
         if (is_wanted(s, f, told)) {
             add_client(s, c, f);
             told++;

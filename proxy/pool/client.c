@@ -16,6 +16,7 @@
 #include "protocol/message.h"
 #include "proxy/ops/admin.h"
 #include "proxy/ops/log.h"
+#include "proxy/pool/asleep.h"
 #include "proxy/pool/login.h"
 #include "proxy/pool/pooled.h"
 #include "proxy/pool/traffic.h"
@@ -34,11 +35,12 @@ static atomic_uint_fast64_t last_id;
 struct client *client_new(struct worker *w, int fd, const struct address *peer)
 {
     char name[ADDRESS_TEXT_SIZE];
-    struct client *c = or_abort(calloc(1, sizeof *c));
+    size_t name_size = strlen(address_format(peer, name)) + 1;
+    struct client *c = or_abort(calloc(1, sizeof *c + name_size));
+    memcpy(c->name, name, name_size);
     c->worker = w;
     c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
     c->since_us = loop_now_us(&w->loop);
-    c->name = or_abort(strdup(address_format(peer, name)));
     c->login = login_new();
     conn_open(&c->conn, &w->loop, fd, on_client_ready, c);
     c->next = w->clients;
@@ -194,6 +196,9 @@ static void on_client_ready(void *owner, bool readable)
             break;
         case CLIENT_SESSION:
             c->fresh_until_us = 0;
+            c->has_stirred = true;
+            if (c->asleep != NULL)
+                client_wake(c);
             traffic_on_client_input(c);
             break;
         case CLIENT_RAW:
@@ -291,6 +296,8 @@ void client_drain(struct client *c)
         client_shut_down(c);
         return;
     case CLIENT_SESSION:
+        if (c->asleep != NULL)
+            client_wake(c);
         client_settle(c);
         return;
     case CLIENT_RAW:
@@ -312,6 +319,8 @@ void client_shut_down(struct client *c)
         client_refuse(c, "57P01", "terminating connection due to administrator command");
         break;
     case CLIENT_SESSION:
+        if (c->asleep != NULL)
+            client_wake(c);
         traffic_shut_down(c);
         break;
     case CLIENT_RAW:
@@ -326,8 +335,14 @@ void client_shut_down(struct client *c)
 
 void client_reload(struct client *c)
 {
-    if (c->state == CLIENT_SESSION)
-        session_set_config(c->session, c->worker->config);
+    if (c->state != CLIENT_SESSION)
+        return;
+    bool was_asleep = c->asleep != NULL;
+    if (was_asleep)
+        client_wake(c);
+    session_set_config(c->session, c->worker->config);
+    if (was_asleep)
+        client_sleep(c);
 }
 
 /* What the session has counted outlives it. */
@@ -347,6 +362,8 @@ static void count_session(struct client *c)
 static void client_free(struct client *c)
 {
     struct worker *w = c->worker;
+    if (c->asleep != NULL)
+        client_wake(c);
     *c->link = c->next;
     if (c->next != NULL)
         c->next->link = c->link;
@@ -366,13 +383,14 @@ static void client_free(struct client *c)
         session_free(c->session);
     buffer_free(&c->deferred);
     timer_free(c->timer);
-    free(c->name);
     free(c);
     worker_client_ended(w);
 }
 
 void client_drop(struct client *c)
 {
+    if (c->asleep != NULL)
+        client_wake(c);
     if (c->state == CLIENT_SESSION)
         traffic_cut(c);
     client_free(c);

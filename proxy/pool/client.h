@@ -16,6 +16,7 @@ struct session;
 struct login;
 struct pooled;
 struct admin;
+struct client_asleep;
 
 enum client_state {
     CLIENT_STARTUP,    /* its first packets */
@@ -35,18 +36,19 @@ const char *client_state_name(enum client_state state);
 struct client {
     struct client *next, **link; /* in its worker's list */
     struct worker *worker;
-    char *name;        /* "127.0.0.1:53122" */
     uint64_t id;       /* no other client of this process has it */
     uint64_t since_us; /* when it came, by the wall clock */
     struct conn conn;
-    struct stream stream;              /* of the client's messages */
-    struct stream replies;             /* of the server's messages */
-    struct buffer deferred;            /* for the server, behind the message that is under way */
-    struct server *server;             /* NULL: it has none */
-    struct pooled *pooled;             /* NULL: pool = dedicated, or not logged in yet */
-    struct login *login;               /* CLIENT_STARTUP to CLIENT_LOGIN; NULL later */
-    struct session *session;           /* from CLIENT_SESSION on */
-    struct admin *admin;               /* in CLIENT_ADMIN */
+    struct stream stream;    /* of the client's messages */
+    struct stream replies;   /* of the server's messages */
+    struct buffer deferred;  /* for the server, behind the message that is under way */
+    struct server *server;   /* NULL: it has none */
+    struct pooled *pooled;   /* NULL: pool = dedicated, or not logged in yet */
+    struct login *login;     /* CLIENT_STARTUP to CLIENT_LOGIN; NULL later */
+    struct session *session; /* from CLIENT_SESSION on, unless it sleeps */
+    struct client_asleep
+        *asleep;         /* in CLIENT_SESSION: what is left of `session` and `pooled` (asleep.h); NULL: it is awake */
+    struct admin *admin; /* in CLIENT_ADMIN */
     struct cancel_request *cancel;     /* NULL: none is on its way */
     struct control_question *question; /* NULL: no COMMIT is in doubt */
     struct timer *timer;               /* NULL until one is needed */
@@ -57,17 +59,23 @@ struct client {
     enum client_state state;
     bool admitted;         /* counts for limits.clients */
     bool from_peer;        /* another process of pgatomic, which passes cancel requests on (P12) */
+    bool has_stirred;      /* it has spoken since it was asked whether it may sleep */
     bool held;             /* a message waits for the session to take it; nothing more is read until then */
     bool terminated;       /* its Terminate was taken */
     bool deaf;             /* nothing that it says counts any more */
     bool lost;             /* it is gone, or has left the protocol */
     bool lingering;        /* CLIENT_CLOSING: it gets time to read its last message */
     bool server_lingering; /* CLIENT_CLOSING: the server gets time to finish */
+    char name[];           /* "127.0.0.1:53122" */
 };
 
 /* --- for the worker ------------------------------------------------------------------------------ */
 
 struct client *client_new(struct worker *w, int fd, const struct address *peer);
+static inline bool client_is_pooled(const struct client *c)
+{
+    return c->pooled != NULL || c->asleep != NULL;
+}
 static inline struct client *client_next(const struct client *c)
 {
     return c->next;

@@ -218,20 +218,24 @@ static const char *sink_behind(void *context, const struct channel *channel, siz
     return dispatch_sink_behind(channel, w->config, bytes);
 }
 
+struct session_start login_session_start(const struct client *c)
+{
+    return (struct session_start){
+        .attributes = &c->worker->attributes, .new_id = new_id, .sink_behind = sink_behind, .context = c->worker
+    };
+}
+
 static void start_session(struct client *c)
 {
     struct login *l = c->login;
-    struct session_start start = { .config = l->config,
-                                   .attributes = &c->worker->attributes,
-                                   .who = { l->label, l->application, l->database, l->user },
-                                   .client = c->name,
-                                   .client_encoding = span_of(l->encoding),
-                                   .server_encoding = span_of(l->server_encoding),
-                                   .standard_conforming_strings = l->standard_conforming_strings,
-                                   .default_read_only = l->default_read_only,
-                                   .new_id = new_id,
-                                   .sink_behind = sink_behind,
-                                   .context = c->worker };
+    struct session_start start = login_session_start(c);
+    start.config = l->config;
+    start.who = (struct request_attributes){ l->label, l->application, l->database, l->user };
+    start.client = c->name;
+    start.client_encoding = span_of(l->encoding);
+    start.server_encoding = span_of(l->server_encoding);
+    start.standard_conforming_strings = l->standard_conforming_strings;
+    start.default_read_only = l->default_read_only;
     c->session = session_new(&start);
     counts_database(&c->worker->counts, l->database)->logins++;
     /* A reload may have come while the client logged in. */

@@ -6,6 +6,7 @@
 
 #include "config/config.h"
 #include "protocol/buffer.h"
+#include "proxy/session/session.h"
 
 struct client;
 struct frame;
@@ -64,6 +65,8 @@ void login_on_parameter(struct login *l, const struct frame *f);
 /* What they have said so far, and the same for another client; `out->application` is the caller's to free. */
 void login_tell(const struct login *l, struct login_told *out);
 void login_believe(struct login *l, const struct login_told *told);
+/* What a session may ask of its client's worker, and shares there. */
+struct session_start login_session_start(const struct client *c);
 /* The session begins with what is known; the login is over. */
 void login_begin_session(struct client *c);
 /* Appends what tells a client whom it talks to. */

@@ -78,20 +78,88 @@ void pooled_tell_heard(struct client *c)
 
 /* --- joining -------------------------------------------------------------------------------------------- */
 
-struct pooled *pooled_new(struct client *c, struct pool *pool, struct parameters *base)
+static void enqueue_awake(struct worker *w, struct pooled *p)
 {
-    struct link_start start = { .statements = c->worker->statements,
-                                .base = base,
+    p->next_awake = NULL;
+    p->awake_link = w->last_awake;
+    *w->last_awake = p;
+    w->last_awake = &p->next_awake;
+    w->awake_count++;
+}
+
+static void dequeue_awake(struct worker *w, struct pooled *p)
+{
+    *p->awake_link = p->next_awake;
+    if (p->next_awake != NULL)
+        p->next_awake->awake_link = p->awake_link;
+    else
+        w->last_awake = p->awake_link;
+    w->awake_count--;
+}
+
+static struct pooled *new_pooled(struct client *c, struct pool *pool)
+{
+    struct pooled *p = or_abort(calloc(1, sizeof *p));
+    p->client = c;
+    p->pool = pool;
+    enqueue_awake(c->worker, p);
+    return p;
+}
+
+static struct link_start start_of(struct client *c, const struct pool *pool)
+{
+    return (struct link_start){ .statements = c->worker->statements,
                                 .keeps_server = pool->database->pool == POOL_SESSION,
                                 .prepares_unnamed = pool->database->prepare_unnamed,
                                 .on_listen = pool->database->control != NULL ? on_listen : NULL,
                                 .on_unlisten = on_unlisten,
                                 .on_pinned = on_pinned,
                                 .context = c };
-    struct pooled *p = or_abort(calloc(1, sizeof *p));
-    p->pool = pool;
+}
+
+struct pooled *pooled_new(struct client *c, struct pool *pool, struct parameters *base)
+{
+    struct pooled *p = new_pooled(c, pool);
+    struct link_start start = start_of(c, pool);
+    start.base = base;
     p->link = link_new(&start);
     return p;
+}
+
+/* --- sleeping ------------------------------------------------------------------------------------------- */
+
+bool pooled_may_sleep(const struct client *c)
+{
+    const struct pooled *p = c->pooled;
+    if (p == NULL || c->server != NULL || pooled_is_waiting(p) || p->listener != NULL || p->cut)
+        return false;
+    return p->backlog.size == 0 && link_may_sleep(p->link);
+}
+
+void pooled_sleep(struct client *c, struct link_asleep *out)
+{
+    struct pooled *p = c->pooled;
+    dequeue_awake(c->worker, p);
+    link_sleep(p->link, out);
+    buffer_free(&p->backlog);
+    free(p);
+    c->pooled = NULL;
+}
+
+void pooled_wake(struct client *c, struct pool *pool, struct cancel_key *key, const struct link_asleep *asleep)
+{
+    struct link_start start = start_of(c, pool);
+    c->pooled = new_pooled(c, pool);
+    c->pooled->key = key;
+    c->pooled->link = link_wake(asleep, &start);
+}
+
+struct client *pooled_next_awake(struct worker *w)
+{
+    struct pooled *p = w->first_awake;
+    dequeue_awake(w, p);
+    enqueue_awake(w, p);
+    return p->client;
 }
 
 /* A client's server is the first part of a pool's. */
@@ -341,7 +409,7 @@ void pooled_on_cancelled(struct client *c)
 struct cancel_guard *pooled_aim(void *holder, struct cancel_target *out)
 {
     struct client *c = holder;
-    if (c->state != CLIENT_SESSION)
+    if (c->state != CLIENT_SESSION || c->asleep != NULL)
         return NULL;
     if (pooled_is_waiting(c->pooled)) {
         pooled_refuse(c, "57014", "canceling statement due to user request");
@@ -455,6 +523,7 @@ void pooled_free(struct client *c)
     listen_unsubscribe(p->listener);
     buffer_free(&p->backlog);
     pool_leave(p->pool);
+    dequeue_awake(c->worker, p);
     free(p);
     c->pooled = NULL;
 }

@@ -13,6 +13,8 @@
 #include "proxy/pool/pool.h"
 
 struct pooled {
+    struct client *client;
+    struct pooled *next_awake, **awake_link; /* in its worker's queue */
     struct pool *pool;
     struct link *link;
     struct pool_wait wait;
@@ -25,6 +27,13 @@ struct pooled {
 /* The client's part of a pool that it has joined, which is left when the client is freed. */
 struct pooled *pooled_new(struct client *c, struct pool *pool, struct parameters *base);
 void pooled_free(struct client *c); /* with whatever it still holds */
+/* It has no server, waits for none, and listens to nothing. */
+bool pooled_may_sleep(const struct client *c);
+/* It is no more, but for its place in the pool, its key and what is left in *out. */
+void pooled_sleep(struct client *c, struct link_asleep *out);
+void pooled_wake(struct client *c, struct pool *pool, struct cancel_key *key, const struct link_asleep *asleep);
+/* Whose turn it is in the queue of the worker's clients that are awake, which goes to its end. There is one. */
+struct client *pooled_next_awake(struct worker *w);
 
 static inline bool pooled_is_waiting(const struct pooled *p)
 {
