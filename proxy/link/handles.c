@@ -31,12 +31,12 @@ struct shared_statement *handles_find(const struct handles *h, struct span name)
     return found != NULL ? found->statement : NULL;
 }
 
-struct shared_statement *handles_find_there(const struct handles *h, struct span name)
+const struct handle *handles_find_there(const struct handles *h, struct span name)
 {
     for (size_t i = 0; i < h->bucket_count; i++)
         for (const struct handle *at = h->buckets[i]; at != NULL; at = at->next)
             if (span_is(name, at->statement->name))
-                return at->statement;
+                return at;
     return NULL;
 }
 

@@ -21,8 +21,8 @@ struct handles {
 
 /* NULL: the client has none of that name. */
 struct shared_statement *handles_find(const struct handles *h, struct span name);
-/* The one that has this name on servers; NULL: none of the client's. Looks at all of them. */
-struct shared_statement *handles_find_there(const struct handles *h, struct span name);
+/* One whose statement has this name on servers; NULL: none of the client's has. Looks at all of them. */
+const struct handle *handles_find_there(const struct handles *h, struct span name);
 /* `name` stands for `take`, whose reference is taken, or (NULL) for nothing any more. What it stood for before, a reference
  * that is the caller's now, or NULL. */
 struct shared_statement *handles_set(struct handles *h, struct span name, struct shared_statement *take);

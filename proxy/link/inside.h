@@ -100,7 +100,9 @@ struct link {
     bool tags_matter; /* DISCARD ALL or DEALLOCATE ALL may be under way */
     bool forgets;     /* one of them is in the client's unit under way, or in the one that holds the next ones up */
     bool asks_again;  /* a cancel request has hit the question */
-    bool holds;       /* what the client sends waits in `partial` until nothing is owed */
+    bool holds;       /* what the client sends waits in `partial` until nothing is owed … */
+    bool holds_unit;  /* … or, with this, until nothing is owed that came before its unit */
+    size_t renamings; /* changes under way of what names stand for */
     bool discarded;   /* DISCARD ALL has succeeded: what the server reports up to ReadyForQuery is its doing */
 
     size_t client_left;              /* bytes of the client's message under way that have not come */
@@ -176,6 +178,8 @@ struct change *change_new(struct span name);
 struct change *change_handle(struct link *l, struct span name, struct shared_statement *take);
 /* The client is told this in place of the server's words about a name that it does not have, or has. */
 struct change *change_refused(struct span name, const char *sqlstate, const char *words);
+/* The server says next whether that holds up the client any longer: a ReadyForQuery has come. */
+void requests_on_ready(struct link *l, struct actions *out);
 /* Nothing holds up any more what the client has sent. */
 void requests_resume(struct link *l, struct actions *out);
 
@@ -192,6 +196,8 @@ struct target {
     struct change *refusal;
 };
 
+/* Whether it is still open what the name stands for: a message of an earlier unit changes that, if it succeeds. */
+bool name_is_open(const struct link *l, struct span name);
 /* Where a Bind or Describe has to go, with everything there that it needs. */
 struct target find_target(struct link *l, struct span name, struct actions *out);
 /* The statement is prepared on the server before what comes next. */
@@ -211,6 +217,10 @@ void say_parse(struct span name, struct span body, struct actions *out);
  * gets the text, `*changes` what it changes. */
 bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, struct change **changes,
                        struct actions *out);
+/* Whether one of the names in it is open. */
+bool sql_names_are_open(const struct link *l, struct span text);
+/* Appends the server's words with the client's names in place of those on servers. False, and nothing: there are none in it. */
+bool sql_names_put_back(const struct link *l, struct span words, struct buffer *out);
 /* An error position in the text that the server got, as one in the client's. */
 size_t sql_names_position(const struct change *changes, size_t position);
 

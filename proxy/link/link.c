@@ -45,6 +45,7 @@ void change_free(struct link *l, struct change *c)
 {
     while (c != NULL) {
         struct change *next = c->next;
+        l->renamings -= c->sets;
         if (c->before != NULL)
             statements_release(l->statements, c->before);
         free(c->refusal);
@@ -185,7 +186,7 @@ bool link_is_settling(const struct link *l)
 
 bool link_is_full(const struct link *l)
 {
-    return l->holds && l->partial.size >= HELD_MAX;
+    return link_is_held(l) && l->partial.size >= HELD_MAX;
 }
 
 bool link_may_release(const struct link *l)
@@ -208,7 +209,7 @@ void link_detach(struct link *l)
     l->server = NULL;
     l->status = 'I';
     l->server_left = l->seen = l->to_skip = l->settling = 0;
-    l->copying = l->copy_in = l->holds = l->forgets = l->discarded = false;
+    l->copying = l->copy_in = l->holds = l->holds_unit = l->forgets = l->discarded = false;
     buffer_free(&l->own);
     l->own_is_out = false;
 }

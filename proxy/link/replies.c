@@ -183,6 +183,8 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
         replies_give_own(l);
     if (l->owed.count == 0)
         on_nothing_owed(l, out);
+    else
+        requests_on_ready(l, out);
     return verdict;
 }
 
@@ -201,27 +203,25 @@ static struct change *reversed(struct change *list)
     return turned;
 }
 
-/* `skipped`: the server has not even read it. A Parse that it has read and refused has destroyed the unnamed statement all the same. */
-/* A later change of the same name that is under way, and that has taken the place of what this one had made; NULL: there is none. */
-static struct change *find_later(const struct link *l, const struct owed *entry, const struct change *c)
+/* A later change of the same name that is under way, from `later` on among what is owed, and that has taken the place of what this one had
+ * made; NULL: there is none. */
+static struct change *find_later(const struct link *l, size_t later, const struct change *c)
 {
-    for (size_t i = 0; i < l->owed.count; i++) {
-        const struct owed *other = owed_at(&l->owed, i);
-        for (struct change *later = other == entry ? NULL : other->change; later != NULL; later = later->next)
-            if (later->sets && later->before == c->after && strcmp(later->name, c->name) == 0)
-                return later;
-    }
+    for (size_t i = later; i < l->owed.count; i++)
+        for (struct change *other = owed_at(&l->owed, i)->change; other != NULL; other = other->next)
+            if (other->sets && other->before == c->after && strcmp(other->name, c->name) == 0)
+                return other;
     return NULL;
 }
 
 /* The name stands for `before` again; with a later change in its place, it would again if that failed, too. */
-static void restore(struct link *l, const struct owed *entry, struct change *c, struct shared_statement *before)
+static void restore(struct link *l, size_t later, struct change *c, struct shared_statement *before)
 {
-    struct change *later = find_later(l, entry, c);
+    struct change *other = find_later(l, later, c);
     struct shared_statement *failed;
-    if (later != NULL) {
-        failed = later->before;
-        later->before = before;
+    if (other != NULL) {
+        failed = other->before;
+        other->before = before;
     } else {
         failed = handles_set(&l->handles, span_of(c->name), before);
     }
@@ -229,7 +229,9 @@ static void restore(struct link *l, const struct owed *entry, struct change *c, 
         statements_release(l->statements, failed);
 }
 
-static void undo_changes(struct link *l, struct owed *entry, bool skipped)
+/* `later`: the place among what is owed of what came behind it. `skipped`: the server has not even read it. A Parse that it has read and
+ * refused has destroyed the unnamed statement all the same. */
+static void undo_changes(struct link *l, struct owed *entry, size_t later, bool skipped)
 {
     entry->change = reversed(entry->change);
     for (struct change *c = entry->change; c != NULL; c = c->next) {
@@ -238,7 +240,7 @@ static void undo_changes(struct link *l, struct owed *entry, bool skipped)
         if (!c->sets)
             continue;
         bool destroyed = !skipped && c->name[0] == '\0';
-        restore(l, entry, c, destroyed ? NULL : c->before);
+        restore(l, later, c, destroyed ? NULL : c->before);
         if (!destroyed)
             c->before = NULL;
     }
@@ -259,7 +261,7 @@ static bool has_later_unnamed(const struct link *l, const struct owed *entry)
     return false;
 }
 
-static void undo(struct link *l, struct owed *entry, bool skipped)
+static void undo(struct link *l, struct owed *entry, size_t later, bool skipped)
 {
     if (entry->unnamed && !has_later_unnamed(l, entry)) {
         l->has_unnamed = l->has_unnamed && entry->purpose == FOR_NOTHING;
@@ -270,7 +272,7 @@ static void undo(struct link *l, struct owed *entry, bool skipped)
         server_undo(l->server, entry->statement, entry->unit);
     if (entry->kind == OWED_CLOSE && entry->statement != 0)
         l->server->has_unknown = true; /* it still stands there */
-    undo_changes(l, entry, skipped);
+    undo_changes(l, entry, later, skipped);
 }
 
 /* The server skips what was sent up to the next Sync, a Query too: one that follows on words of our own has no Sync of the client's to wait
@@ -285,7 +287,7 @@ static void skip_to_sync(struct link *l, struct actions *out)
     l->skipping = count == q->count;
     l->forgets = l->forgets && !l->skipping; /* it is skipped, too, or done */
     for (size_t i = count; i-- > 0;)
-        undo(l, owed_at(q, i), i > 0);
+        undo(l, owed_at(q, i), i + 1, i > 0);
     q->head = (q->head + count) & (q->capacity - 1);
     q->count -= count;
     if (l->skipping && l->ending)
@@ -321,6 +323,17 @@ static enum verdict refuse(struct link *l, const struct change *c)
     return REPLACE;
 }
 
+/* In the server's words, but with the client's own names. */
+static enum verdict put_names_back(struct link *l, const struct message_error *error, const struct frame *f)
+{
+    struct buffer words = { 0 };
+    bool has_names = sql_names_put_back(l, error->message, &words);
+    if (has_names)
+        message_add_error_with(&l->own, f, 'M', buffer_span(&words));
+    buffer_free(&words);
+    return has_names ? REPLACE : SHOW;
+}
+
 /* The client's text was shorter or longer. */
 static enum verdict move_position(struct link *l, const struct change *changes, const struct message_error *error,
                                   const struct frame *f)
@@ -348,7 +361,8 @@ static enum verdict tell_error(struct link *l, const struct owed *head, const st
         return refuse(l, c);
     if (c != NULL || l->shifted != 0)
         return move_position(l, c, error, f);
-    return SHOW; /* also when a Parse of the link's own has failed: it was on behalf of what follows */
+    return put_names_back(l, error,
+                          f); /* also when a Parse of the link's own has failed: it was on behalf of what follows */
 }
 
 static enum verdict on_error(struct link *l, const struct frame *f, struct actions *out)
@@ -368,10 +382,10 @@ static enum verdict on_error(struct link *l, const struct frame *f, struct actio
     l->copying = l->copy_in = false;
     heal(l, head, &error);
     if (head->kind == OWED_QUERY)
-        undo_changes(l, head, false);
+        undo_changes(l, head, 1, false);
     else if (head->kind != OWED_SYNC)
         skip_to_sync(l, out);
-    return verdict;
+    return verdict == SHOW ? put_names_back(l, &error, f) : verdict;
 }
 
 /* --- COPY ----------------------------------------------------------------------------------------------------------- */
@@ -398,7 +412,7 @@ static void on_copy_in(struct link *l)
         l->server->needs_reset |= !l->copy_in; /* what came behind it counted on what was lost */
         if (entry.kind == OWED_SYNC && extended)
             l->unsynced++;
-        undo(l, &entry, true);
+        undo(l, &entry, i + 1, true);
     }
     q->count = kept;
 }
@@ -508,6 +522,8 @@ static bool pass_ready(struct link *l, const struct owed *head, char status, str
     owed_pop(&l->owed);
     if (l->owed.count == 0)
         on_nothing_owed(l, out);
+    else
+        requests_on_ready(l, out);
     return true;
 }
 

@@ -30,6 +30,7 @@ struct change *change_handle(struct link *l, struct span name, struct shared_sta
 {
     struct change *c = change_new(name);
     c->sets = true;
+    l->renamings++;
     c->after = take;
     c->before = handles_set(&l->handles, name, take);
     return c;
@@ -174,12 +175,14 @@ static void parse_shared(struct link *l, struct span name, struct span body, str
     struct shared_statement *s = statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql);
     buffer_free(&made);
     enum holding holding = server_touch(l->server, s->id, l->owed.unit);
-    struct change *change = change_handle(l, name, s);
-    change->next = changes;
+    struct change **last = &changes; /* undone from the end, as they were made */
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = change_handle(l, name, s);
     if (holding == HOLDS && may_answer(l))
-        answer_here(l, '1', change);
+        answer_here(l, '1', changes);
     else
-        prepare_there(l, s, FOR_CLIENT, out)->change = change;
+        prepare_there(l, s, FOR_CLIENT, out)->change = changes;
 }
 
 /* When `entry` is answered, the server has the unnamed statement of `owner`. */
@@ -463,6 +466,36 @@ static size_t pass_requests(struct link *l, struct span bytes)
     return passed;
 }
 
+/* Something of an earlier unit is owed. */
+static bool is_behind_unit(const struct link *l)
+{
+    const struct owed *head = owed_head(&l->owed);
+    return head != NULL && head->unit != l->owed.unit;
+}
+
+/* What it says of a name is decided by a message of an earlier unit, which may have failed. */
+static bool has_open_names(const struct link *l, const struct frame *f)
+{
+    struct message_parse parse;
+    struct message_bind bind;
+    struct message_named named;
+    struct span body = frame_body(f);
+    switch (f->type) {
+    case 'Q':
+        body.size -= body.size > 0;
+        return sql_names_are_open(l, body);
+    case 'P':
+        return message_read_parse(body, &parse) && (name_is_open(l, parse.name) || sql_names_are_open(l, parse.text));
+    case 'B':
+        return message_read_bind(body, &bind) && name_is_open(l, bind.statement);
+    case 'D':
+    case 'C':
+        return message_read_named(body, &named) && named.kind == 'S' && name_is_open(l, named.name);
+    default:
+        return false;
+    }
+}
+
 /* Whole messages, and heads of those that stream, at the front of `bytes`; how many bytes they are. */
 static size_t take_messages(struct link *l, struct span bytes, struct actions *out)
 {
@@ -482,6 +515,10 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
             run = at;
         }
         l->client_drops = false;
+        if (l->renamings > 0 && !l->skipping && is_behind_unit(l) && has_open_names(l, &f)) {
+            l->holds = l->holds_unit = true;
+            break;
+        }
         bool as_it_is = take_message(l, &f, out);
         if (listens_are_awaited(l)) /* it will be looked at again */
             break;
@@ -555,11 +592,17 @@ void link_on_client(struct link *l, struct span bytes, struct actions *out)
         buffer_append_span(&l->partial, span_make(bytes.data + used, bytes.size - used));
 }
 
+void requests_on_ready(struct link *l, struct actions *out)
+{
+    if (l->holds && l->holds_unit && !is_behind_unit(l))
+        requests_resume(l, out);
+}
+
 void requests_resume(struct link *l, struct actions *out)
 {
     struct span kept = actions_keep(out, buffer_span(&l->partial));
     buffer_free(&l->partial);
-    l->holds = l->forgets = false;
+    l->holds = l->holds_unit = l->forgets = false;
     if (kept.size > 0)
         link_on_client(l, kept, out);
     if (l->ending)

@@ -33,21 +33,13 @@ static void replace(struct rewriting *r, const struct statement_state *state, co
     r->last = &c->next;
 }
 
-/* It is there already: the server says so of its own name for it. */
-static void prepare_again(struct rewriting *r, const struct statement_state *state, struct span name,
-                          const struct shared_statement *known)
-{
-    struct change *c = change_refused(name, "42P05", "already exists");
-    ensure_there(r->l, known, r->out);
-    replace(r, state, known->name, c);
-}
-
 static void on_prepare(struct rewriting *r, const struct statement_state *state, struct span name)
 {
     struct link *l = r->l;
     const struct shared_statement *known = handles_find(&l->handles, name);
-    if (known != NULL) {
-        prepare_again(r, state, name, known);
+    if (known != NULL) { /* the server shall say so */
+        ensure_there(l, known, r->out);
+        replace(r, state, known->name, change_new((struct span){ 0 }));
         return;
     }
     if (l->handles.count >= HANDLES_MAX) {
@@ -111,6 +103,54 @@ bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, st
     if (r.copied == 0)
         return false;
     buffer_append(made, text.data + r.copied, text.size - r.copied);
+    return true;
+}
+
+struct search {
+    const struct link *l;
+    bool found;
+};
+
+static void look_for_open_name(void *owner, const struct statement_state *state)
+{
+    struct search *search = owner;
+    struct buffer name = { 0 };
+    if (state->kind != STATE_PREPARE && state->kind != STATE_EXECUTE && state->kind != STATE_DEALLOCATE)
+        return;
+    statement_state_name(state, &search->l->sql, &name);
+    search->found |= name_is_open(search->l, buffer_span(&name));
+    buffer_free(&name);
+}
+
+bool sql_names_are_open(const struct link *l, struct span text)
+{
+    struct search search = { l, false };
+    if (statement_may_leave_state(text))
+        statement_states(text, &l->sql, look_for_open_name, &search);
+    return search.found;
+}
+
+/* Behind the name that begins at `at`, in quotes. */
+static size_t end_of_name(struct span words, size_t at)
+{
+    while (at < words.size && words.data[at] != '"')
+        at++;
+    return at;
+}
+
+bool sql_names_put_back(const struct link *l, struct span words, struct buffer *out)
+{
+    static const char prefix[] = "\"pgatomic_";
+    const char *found = words.size > 0 ? memmem(words.data, words.size, prefix, sizeof prefix - 1) : NULL;
+    if (found == NULL)
+        return false;
+    size_t at = (size_t)(found - words.data) + 1, end = end_of_name(words, at);
+    const struct handle *h = handles_find_there(&l->handles, span_make(words.data + at, end - at));
+    if (h == NULL)
+        return false;
+    buffer_append(out, words.data, at);
+    buffer_append_text(out, h->name);
+    buffer_append(out, words.data + end, words.size - end);
     return true;
 }
 

@@ -107,6 +107,21 @@ static void ensure_unnamed(struct link *l, struct actions *out)
 
 /* --- names --------------------------------------------------------------------------------------------------- */
 
+/* More than so many are not looked through for each message. */
+enum { LOOKED_THROUGH_MAX = 1000 };
+
+bool name_is_open(const struct link *l, struct span name)
+{
+    const struct owed_queue *q = &l->owed;
+    if (q->count > LOOKED_THROUGH_MAX)
+        return true;
+    for (size_t i = 0; i < q->count && owed_at(q, i)->unit != q->unit; i++)
+        for (const struct change *c = owed_at(q, i)->change; c != NULL; c = c->next)
+            if (c->sets && span_is(name, c->name))
+                return true;
+    return false;
+}
+
 /* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. */
 static struct change *refuse_name(struct span name, struct span *there)
 {

@@ -93,7 +93,8 @@ static void on_reset_all(struct link *l)
 static const struct shared_statement *find_executed(const struct link *l, struct span name)
 {
     const struct shared_statement *found = handles_find(&l->handles, name);
-    return found != NULL ? found : handles_find_there(&l->handles, name);
+    const struct handle *there = found == NULL ? handles_find_there(&l->handles, name) : NULL;
+    return there != NULL ? there->statement : found;
 }
 
 static statement_on_state on_state_of_executed;
@@ -458,7 +459,7 @@ static void settle_set(struct link *l, const struct touched *t, struct span valu
     l->server->told = parameters_with(l->server->told, name, value);
     if (known != NULL && span_is(value, known))
         return;
-    if (!is_role(t->name) && !find_role(l, t, before, &role))
+    if (!is_role(t->name) && !find_role(l, t, before, &role) && value.size > 0)
         traces_pin(l, "setting between changes of the role");
     l->wanted = parameters_with_role(l->wanted, name, value, role);
 }

@@ -59,10 +59,12 @@ static bool is_protocol_option(struct span name)
     return name.size >= 5 && memcmp(name.data, "_pq_.", 5) == 0;
 }
 
-/* These say who and where, or are for pgatomic: they are no settings of the session. */
+/* These say who and where, or are for pgatomic: they are no settings of the session. PostgreSQL takes the last one, too, and does not heed
+ * it. */
 static bool is_no_setting(struct span name)
 {
-    static const char *const names[] = { "user", "database", "replication", "options", "pgatomic.request" };
+    static const char *const names[] = { "user",    "database",         "replication",
+                                         "options", "pgatomic.request", "session_authorization" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (name.size == strlen(names[i]) && strncasecmp(name.data, names[i], name.size) == 0)
             return true;
@@ -246,12 +248,24 @@ static void get_server(struct client *c)
     look_at_link(c);
 }
 
+/* A server that is there already can be told settings, and nothing else of what a new one can be told. */
+static bool has_odd_options(const struct client *c)
+{
+    struct span options;
+    return startup_find(buffer_span(&c->login->pooled->packet), "options", &options) &&
+           startup_options_are_odd(options);
+}
+
 /* Who it is has been shown. */
 static void join(struct client *c)
 {
     struct login *l = c->login;
     if (l->upstream == NULL) {
         admin_begin(c, &l->pooled->out);
+        return;
+    }
+    if (has_odd_options(c)) {
+        refuse(c, "42601", "\"options\" may hold settings only, as -c name=value or --name=value, through a pool");
         return;
     }
     l->pooled->base = read_settings(buffer_span(&l->pooled->packet));

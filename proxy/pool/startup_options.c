@@ -34,34 +34,58 @@ static bool starts_with(struct span s, const char *prefix)
     return s.size >= size && memcmp(s.data, prefix, size) == 0;
 }
 
-/* "name=value" in two. */
-static bool split_setting(struct span setting, struct span *name, struct span *value)
+/* "name=value" in two; a dash in the name is an underscore. */
+static bool split_setting(struct buffer *word, size_t at, struct span *name, struct span *value)
 {
-    const char *equals = setting.size > 0 ? memchr(setting.data, '=', setting.size) : NULL;
+    char *equals = word->size > at ? memchr(word->data + at, '=', word->size - at) : NULL;
     if (equals == NULL)
         return false;
-    *name = span_make(setting.data, (size_t)(equals - setting.data));
-    *value = span_make(equals + 1, setting.size - name->size - 1);
+    for (char *c = word->data + at; c < equals; c++)
+        if (*c == '-')
+            *c = '_';
+    *name = span_make(word->data + at, (size_t)(equals - word->data) - at);
+    *value = span_make(equals + 1, (size_t)(word->data + word->size - equals) - 1);
     return true;
+}
+
+enum option { OPTION_NONE, OPTION_SETTING, OPTION_ODD };
+
+static enum option next_option(struct span options, size_t *at, struct buffer *word, struct span *name,
+                               struct span *value)
+{
+    if (!next_word(options, at, word))
+        return OPTION_NONE;
+    size_t start = 2;
+    if (span_is(buffer_span(word), "-c")) {
+        if (!next_word(options, at, word))
+            return OPTION_ODD;
+        start = 0;
+    } else if (!starts_with(buffer_span(word), "-c") && !starts_with(buffer_span(word), "--")) {
+        return OPTION_ODD;
+    }
+    return split_setting(word, start, name, value) ? OPTION_SETTING : OPTION_ODD;
 }
 
 bool startup_next_setting(struct span options, size_t *at, struct buffer *word, struct span *name, struct span *value)
 {
-    while (next_word(options, at, word)) {
-        struct span setting = buffer_span(word);
-        if (span_is(setting, "-c")) {
-            if (!next_word(options, at, word))
-                return false;
-            setting = buffer_span(word);
-        } else if (starts_with(setting, "-c") || starts_with(setting, "--")) {
-            setting = span_make(setting.data + 2, setting.size - 2);
-        } else {
-            continue;
-        }
-        if (split_setting(setting, name, value))
-            return true;
-    }
-    return false;
+    enum option found;
+    do
+        found = next_option(options, at, word, name, value);
+    while (found == OPTION_ODD);
+    return found == OPTION_SETTING;
+}
+
+bool startup_options_are_odd(struct span options)
+{
+    enum option found;
+    struct buffer word = { 0 };
+    struct span name, value;
+    size_t at = 0;
+    do
+        found = next_option(options, &at, &word, &name, &value);
+    while (found == OPTION_SETTING);
+    buffer_free(&word);
+    return found == OPTION_ODD;
 }
 
 /* Names are compared as PostgreSQL does, without regard to case. */

@@ -58,7 +58,7 @@ static void put_names(const struct telling *t, const char *text, char out[LINE_M
 {
     size_t size = 0;
     for (; *text != '\0' && size + STATEMENT_NAME_SIZE < LINE_MAX_SIZE; text++) {
-        if (*text == '$' && isdigit((unsigned char)text[1]) && text[-1] == ' ') {
+        if (*text == '$' && isdigit((unsigned char)text[1]) && (text[-1] == ' ' || text[-1] == '"')) {
             char *end;
             unsigned long number = strtoul(text + 1, &end, 10);
             statement_server_name(t->first_id + number - 1, out + size);

@@ -45,6 +45,24 @@ Test(startup_options, what_was_in_the_buffer_stays)
     buffer_free(&value);
 }
 
+Test(startup_options, P3_what_is_no_setting_is_odd)
+{
+    static const char *const odd[] = { "-c", "-c a", "-d 5", "-e", "nonsense", "-c a=1 -s", "--a", "a=1" };
+    static const char *const usual[] = { "", "  ", "-c a=", "--a=1 -c b=2 -cc=3" };
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+        cr_assert(startup_options_are_odd(span_of(odd[i])), "%s", odd[i]);
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+        cr_assert_not(startup_options_are_odd(span_of(usual[i])), "%s", usual[i]);
+}
+
+Test(startup_options, dashes_in_a_name_are_underscores)
+{
+    struct buffer value = { 0 };
+    cr_assert(startup_option(span_of("--work-mem=1-2"), "work_mem", &value));
+    cr_assert(span_is(buffer_span(&value), "1-2"));
+    buffer_free(&value);
+}
+
 Test(startup_options, R2_replication_is_what_postgresql_takes_for_it)
 {
     static const char *const yes[] = { "database", "true", "on", "yes", "1", "t", "TRUE", "y" };
