@@ -452,18 +452,19 @@ static enum verdict on_notification(const struct link *l)
 static enum verdict take_message(struct link *l, const struct frame *f, struct actions *out)
 {
     struct owed *head = owed_head(&l->owed);
+    enum verdict verdict = for_head(head);
     switch (f->type) {
     case 'D':
         if (head != NULL && head->purpose == FOR_ANSWER)
             traces_answer(l, f);
         else if (head != NULL && head->purpose == FOR_CHANNELS)
             listens_answer(l, f);
-        return for_head(head);
+        return verdict;
     case 'T':
     case 'n':
         if (head != NULL && head->kind == OWED_DESCRIBE)
             return on_simple_reply(l, OWED_DESCRIBE);
-        return for_head(head);
+        return verdict;
     case 'C':
     case 'I':
     case 's':
@@ -489,9 +490,9 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
             requests_resume(l, out);
         if (l->ending && l->copy_in)
             link_break_copy(l, out);
-        return for_head(head);
+        return verdict;
     default:
-        return for_head(head);
+        return verdict;
     }
 }
 

@@ -483,7 +483,7 @@ static bool has_open_names(const struct link *l, const struct frame *f)
     switch (f->type) {
     case 'Q':
         body.size -= body.size > 0;
-        return sql_names_are_open(l, body);
+        return sql_names_are_open(l, body) || (l->prepares_unnamed && name_is_open(l, (struct span){ 0 }));
     case 'P':
         return message_read_parse(body, &parse) && (name_is_open(l, parse.name) || sql_names_are_open(l, parse.text));
     case 'B':

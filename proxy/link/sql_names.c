@@ -138,6 +138,17 @@ static size_t end_of_name(struct span words, size_t at)
     return at;
 }
 
+/* The client's name for the statement that is called so on servers, also if it has closed that meanwhile; NULL: it has none. */
+static const char *find_name(const struct link *l, struct span there)
+{
+    const struct handle *h = handles_find_there(&l->handles, there);
+    for (size_t i = 0; h == NULL && i < l->owed.count; i++)
+        for (const struct change *c = owed_at(&l->owed, i)->change; c != NULL; c = c->next)
+            if (c->before != NULL && span_is(there, c->before->name))
+                return c->name;
+    return h != NULL ? h->name : NULL;
+}
+
 bool sql_names_put_back(const struct link *l, struct span words, struct buffer *out)
 {
     static const char prefix[] = "\"pgatomic_";
@@ -145,11 +156,11 @@ bool sql_names_put_back(const struct link *l, struct span words, struct buffer *
     if (found == NULL)
         return false;
     size_t at = (size_t)(found - words.data) + 1, end = end_of_name(words, at);
-    const struct handle *h = handles_find_there(&l->handles, span_make(words.data + at, end - at));
-    if (h == NULL)
+    const char *name = find_name(l, span_make(words.data + at, end - at));
+    if (name == NULL)
         return false;
     buffer_append(out, words.data, at);
-    buffer_append_text(out, h->name);
+    buffer_append_text(out, name);
     buffer_append(out, words.data + end, words.size - end);
     return true;
 }
