@@ -47,12 +47,19 @@ static struct step *end_sandbox_request(struct decision *d, bool commit, enum ef
     return decision_ours(d, "RELEASE SAVEPOINT " SAVEPOINT_REQUEST, effect);
 }
 
+/* PostgreSQL's own transaction around a string, or around a pipeline up to Sync, has run something: COMMIT and ROLLBACK end that, too. */
+static bool in_implicit_transaction(const struct decision *d)
+{
+    bool outside = d->s->server_status == 'I' || d->plain_ended;
+    return !state_is_virtual(&d->st) && outside && (d->ran || d->s->unit_ran);
+}
+
 /* The step whose completion ends the request; the caller gives it its reply. */
 struct step *decide_end(struct decision *d, bool commit, enum discard_reason reason)
 {
     enum effect effect = commit ? EFFECT_REQUEST_COMMIT : EFFECT_REQUEST_ROLLBACK;
     bool own = !state_is_virtual(&d->st) && d->s->server_status != 'I' && !d->plain_ended && !d->st.stale_begin;
-    bool open = d->st.wrapper || (own && (d->s->tx_used || session_is_failed(d->s)));
+    bool open = d->st.wrapper || in_implicit_transaction(d) || (own && (d->s->tx_used || session_is_failed(d->s)));
     bool sandbox = d->st.mode == MODE_SANDBOX;
     struct step *step;
     if (commit && state_is_virtual(&d->st) && !sandbox && durable_is_owed(d)) {
@@ -255,7 +262,7 @@ static void decide_commit_outcome(struct decision *d, const struct statement *st
         decide_refuse_lightly(d, "25P01", "no request is open");
     } else if (d->failed || d->s->expiry != EXPIRY_NONE) {
         refuse_commit(d);
-    } else if (client_transaction_is_used(d)) {
+    } else if (client_transaction_is_used(d) && !in_implicit_transaction(d)) {
         d->st.client = CLIENT_NONE;
         decision_fail(d, decide_end(d, false, DISCARD_ERROR), "25001",
                       "request was rolled back: a transaction is still open inside it", (struct span){ 0 });
