@@ -198,6 +198,8 @@ struct target {
 
 /* Whether it is still open what the name stands for: a message of an earlier unit changes that, if it succeeds. */
 bool name_is_open(const struct link *l, struct span name);
+/* The same of all names in a message of the client. */
+bool names_are_open(const struct link *l, const struct frame *f);
 /* Where a Bind or Describe has to go, with everything there that it needs. */
 struct target find_target(struct link *l, struct span name, struct actions *out);
 /* The statement is prepared on the server before what comes next. */

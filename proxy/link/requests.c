@@ -473,29 +473,6 @@ static bool is_behind_unit(const struct link *l)
     return head != NULL && head->unit != l->owed.unit;
 }
 
-/* What it says of a name is decided by a message of an earlier unit, which may have failed. */
-static bool has_open_names(const struct link *l, const struct frame *f)
-{
-    struct message_parse parse;
-    struct message_bind bind;
-    struct message_named named;
-    struct span body = frame_body(f);
-    switch (f->type) {
-    case 'Q':
-        body.size -= body.size > 0;
-        return sql_names_are_open(l, body) || (l->prepares_unnamed && name_is_open(l, (struct span){ 0 }));
-    case 'P':
-        return message_read_parse(body, &parse) && (name_is_open(l, parse.name) || sql_names_are_open(l, parse.text));
-    case 'B':
-        return message_read_bind(body, &bind) && name_is_open(l, bind.statement);
-    case 'D':
-    case 'C':
-        return message_read_named(body, &named) && named.kind == 'S' && name_is_open(l, named.name);
-    default:
-        return false;
-    }
-}
-
 /* Whole messages, and heads of those that stream, at the front of `bytes`; how many bytes they are. */
 static size_t take_messages(struct link *l, struct span bytes, struct actions *out)
 {
@@ -515,7 +492,7 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
             run = at;
         }
         l->client_drops = false;
-        if (l->renamings > 0 && !l->skipping && is_behind_unit(l) && has_open_names(l, &f)) {
+        if (l->renamings > 0 && !l->skipping && is_behind_unit(l) && names_are_open(l, &f)) {
             l->holds = l->holds_unit = true;
             break;
         }

@@ -122,6 +122,28 @@ bool name_is_open(const struct link *l, struct span name)
     return false;
 }
 
+bool names_are_open(const struct link *l, const struct frame *f)
+{
+    struct message_parse parse;
+    struct message_bind bind;
+    struct message_named named;
+    struct span body = frame_body(f), unnamed = { 0 };
+    switch (f->type) {
+    case 'Q':
+        body.size -= body.size > 0;
+        return sql_names_are_open(l, body) || (l->prepares_unnamed && name_is_open(l, unnamed));
+    case 'P':
+        return message_read_parse(body, &parse) && (name_is_open(l, parse.name) || sql_names_are_open(l, parse.text));
+    case 'B':
+        return message_read_bind(body, &bind) && name_is_open(l, bind.statement);
+    case 'D':
+    case 'C':
+        return message_read_named(body, &named) && named.kind == 'S' && name_is_open(l, named.name);
+    default:
+        return false;
+    }
+}
+
 /* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. */
 static struct change *refuse_name(struct span name, struct span *there)
 {

@@ -1,9 +1,13 @@
 """Two clients on one server: whatever state one of them makes, the other never meets it, and its own follows it (P4, P5)."""
 
+import socket
+
 import psycopg
 
+from proxy import wait_until
+from test_differential import bind, execute, parse
 from test_pool import pooled
-from wire import SYNC, message, query
+from wire import SYNC, Wire, fields, message, query, startup
 
 
 def connect(proxy, **options):
@@ -98,6 +102,161 @@ def P5_encodings_of_neighbours_do_not_mix(server):
         for _ in range(3):
             assert value(latin1, "SELECT 'ü' || %s", ("ß",)) == "üß"
             assert setting(utf8, "my.own") == "é"
+
+
+# --- every kind of state ----------------------------------------------------------------------------------------
+
+# What is left in a session, as its client sees it. Settings of extensions come and go with these.
+STATE = """SELECT
+    (SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_catalog.pg_settings
+     WHERE name NOT LIKE '%.%' AND name NOT IN ('transaction_isolation', 'in_hot_standby', 'max_stack_depth')),
+    coalesce(current_setting('my.own', true), ''), current_user, session_user,
+    (SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
+    (SELECT string_agg(name, ' ') FROM pg_catalog.pg_cursors WHERE is_holdable),
+    (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace = pg_my_temp_schema() AND relkind <> 'i'),
+    (SELECT count(*) FROM pg_catalog.pg_proc WHERE pronamespace = pg_my_temp_schema()),
+    (SELECT string_agg(c, ' ') FROM pg_catalog.pg_listening_channels() c)"""
+
+FOLLOWS, PINS, ENDS = "follows", "pins", "ends"
+
+KINDS = [
+    # settings, in every form that SET has
+    (FOLLOWS, "SET my.own = 'x'"),
+    (FOLLOWS, 'SET SESSION "My"."Own" TO \'X y\''),
+    (FOLLOWS, 'SET search_path TO a, "b c", public'),
+    (FOLLOWS, "SET SCHEMA 'a'"),
+    (FOLLOWS, "SET TIME ZONE -8"),
+    (FOLLOWS, "SET TIME ZONE INTERVAL '-08:00' HOUR TO MINUTE"),
+    (ENDS, "SET TIME ZONE 'Asia/Tokyo'", "SET TIME ZONE LOCAL"),
+    (FOLLOWS, "SET NAMES 'LATIN1'"),
+    (ENDS, "SET NAMES 'LATIN1'", "SET NAMES DEFAULT"),
+    (FOLLOWS, "SET XML OPTION DOCUMENT"),
+    (FOLLOWS, "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE, DEFERRABLE"),
+    (FOLLOWS, "SET default_transaction_read_only = on"),
+    (FOLLOWS, "SET session_replication_role = replica"),
+    (FOLLOWS, "SELECT set_config('my.own', 'x', false)"),
+    (FOLLOWS, "WITH a AS (SELECT pg_catalog.\"set_config\"('my.own', 'x', false)) TABLE a"),
+    (FOLLOWS, "EXPLAIN ANALYZE SELECT set_config('my.own', 'x', false)"),
+    (FOLLOWS, "PREPARE p AS SELECT set_config('my.own', 'x', false)", "SET my.own = 'y'", "EXECUTE p"),
+    (FOLLOWS, "PREPARE p AS SELECT set_config('my.own', 'x', false)", "EXPLAIN ANALYZE EXECUTE p"),
+    (FOLLOWS, "DO $$ BEGIN PERFORM set_config('my.own', 'x', false); END $$"),
+    (PINS, "PREPARE p AS SELECT set_config($1::text, 'x', false)", "EXECUTE p('my.own')"),
+    (PINS, "UPDATE pg_settings SET setting = '7s' WHERE name = 'statement_timeout'"),
+    (PINS, "SELECT query_to_xml('SELECT set_config(''my.own'', ''x'', false)', true, false, '')"),
+    (PINS, "DO $$ BEGIN SET my.own = 'x'; END $$"),
+    (PINS, "DO $$ BEGIN EXECUTE 'SE' || 'T my.own = 1'; END $$"),
+    (PINS, "SET SEED TO 0.5"),
+    (PINS, "SELECT setseed(0.5)"),
+    # settings that go again
+    (ENDS, "SET LOCAL my.own = 'x'"),
+    (ENDS, "BEGIN", "SET LOCAL my.own = 'x'", "COMMIT"),
+    (ENDS, "BEGIN", "SET my.own = 'x'", "ROLLBACK"),
+    (FOLLOWS, "BEGIN", "SET my.own = 'kept'", "SAVEPOINT a", "SET my.own = 'x'", "ROLLBACK TO a", "COMMIT"),
+    (FOLLOWS, "BEGIN; SET my.own = 'kept'; SET LOCAL my.own = 'x'; COMMIT"),
+    (ENDS, "SET my.own = 'x'", "RESET my.own"),
+    (ENDS, "SET my.own = 'x'", "SET work_mem = '5MB'", "RESET ALL"),
+    (ENDS, "SET work_mem = '5MB'", "SET work_mem TO DEFAULT"),
+    (ENDS, "BEGIN", "SET TRANSACTION READ ONLY", "COMMIT"),
+    (ENDS, "ALTER ROLE app SET my.own = 'x'", "ALTER ROLE app RESET my.own"),
+    # who it is
+    (FOLLOWS, "SET ROLE app"),
+    (FOLLOWS, "SET SESSION ROLE app", "SET my.own = 'x'"),
+    (FOLLOWS, "SELECT set_config('role', 'app', false)"),
+    (ENDS, "BEGIN", "SET LOCAL ROLE app", "COMMIT"),
+    (ENDS, "SET ROLE app", "SET ROLE NONE"),
+    (ENDS, "SET ROLE app", "RESET ROLE"),
+    (ENDS, "SET ROLE app", "RESET SESSION AUTHORIZATION"),
+    (PINS, "SET SESSION AUTHORIZATION app"),
+    (PINS, "SET SESSION AUTHORIZATION app", "RESET SESSION AUTHORIZATION"),
+    (PINS, "SELECT set_config('session_authorization', 'app', false)"),
+    # temporary things
+    (PINS, "CREATE TEMP TABLE t (i int)"),
+    (PINS, "CREATE LOCAL TEMPORARY TABLE IF NOT EXISTS t (i int) ON COMMIT DELETE ROWS"),
+    (PINS, "CREATE TEMP TABLE t AS SELECT 1"),
+    (PINS, "SELECT 1 AS a INTO TEMPORARY TABLE t"),
+    (PINS, "SELECT 1 AS a INTO pg_temp.t"),
+    (PINS, 'CREATE TABLE "pg_temp".t (i int)'),
+    (PINS, 'CREATE TABLE U&"pg\\005ftemp".t (i int)'),
+    (PINS, "BEGIN; SET LOCAL search_path = pg_temp; CREATE TABLE t (i int); COMMIT"),
+    (PINS, "CREATE OR REPLACE TEMP VIEW v AS SELECT 1"),
+    (PINS, "CREATE TEMP RECURSIVE VIEW v (a) AS SELECT 1"),
+    (PINS, "CREATE TEMP SEQUENCE s"),
+    (PINS, "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'"),
+    (PINS, "CREATE TYPE pg_temp.y AS (a int)"),
+    (PINS, "DO $$ BEGIN CREATE TEMP TABLE t (i int); END $$"),
+    (PINS, "CREATE TEMP TABLE t (i int)", "DISCARD TEMP"),
+    (ENDS, "CREATE TEMP TABLE t (i int) ON COMMIT DROP"),
+    (ENDS, "BEGIN", "CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1", "COMMIT"),
+    (ENDS, "CREATE TEMP TABLE t (i int)", "SET my.own = 'x'", "DISCARD ALL"),
+    # cursors
+    (PINS, "DECLARE c CURSOR WITH HOLD FOR SELECT 1"),
+    (PINS, "BEGIN", "DECLARE c INSENSITIVE SCROLL CURSOR WITH HOLD FOR SELECT 1", "COMMIT"),
+    (ENDS, "BEGIN", "DECLARE c CURSOR FOR SELECT 1", "COMMIT"),
+    # advisory locks; each its own, for the session that had the last one may not have ended yet
+    (PINS, "SELECT pg_advisory_lock({n})"),
+    (PINS, "SELECT pg_advisory_lock_shared({n})"),
+    (PINS, "SELECT pg_try_advisory_lock({n})"),
+    (PINS, "SELECT pg_try_advisory_lock_shared({n}, 2)"),
+    (PINS, 'SELECT "pg_catalog" . "pg_advisory_lock" /* x */ ( {n} )'),
+    (PINS, "WITH a AS MATERIALIZED (SELECT pg_advisory_lock({n})) SELECT count(*) FROM a"),
+    (PINS, "SELECT * FROM ROWS FROM (pg_advisory_lock({n}))"),
+    (PINS, "SELECT pg_advisory_lock({n})", "SELECT pg_advisory_unlock({n})"),
+    (ENDS, "BEGIN", "SELECT pg_advisory_xact_lock({n})", "COMMIT"),
+    # the rest
+    (PINS, "LOAD 'plpgsql'"),
+    (PINS, "LISTEN a"),
+    (PINS, "DO $$ BEGIN LISTEN a; END $$"),
+    (PINS, "SET idle_session_timeout = '1h'"),
+    (ENDS, "SET my.own = 'x'", "RESET my.own", "DISCARD PLANS", "DISCARD SEQUENCES"),
+    (ENDS, "BEGIN", "SELECT lo_open(lo_create(0), 131072)", "COMMIT"),
+    (ENDS, "BEGIN", "SELECT pg_export_snapshot()", "COMMIT"),
+]
+
+
+def state(client):
+    """None when no server is to be had: somebody keeps the only one."""
+    try:
+        return client.execute(STATE).fetchone()
+    except psycopg.errors.TooManyConnections:
+        return None
+
+
+def state_after(client, statements, number):
+    for sql in statements:
+        client.execute(sql.replace("{n}", str(number)))
+    return state(client)
+
+
+def P5_every_kind_of_state_is_its_clients_own(server):
+    """Of two clients on one server the first has what it would have on a server of its own, and the second has nothing of it."""
+    with pooled(server, pool_size=1, queue_timeout="100ms") as proxy:
+        neighbour = connect(proxy)
+        clean = state(neighbour)
+        for number, (fate, *statements) in enumerate(KINDS):
+            with psycopg.connect(host=server.directory, port=server.port, user="postgres", dbname="postgres", autocommit=True) as alone:
+                expected = state_after(alone, statements, 2 * number)
+            assert fate == PINS or (expected == clean) == (fate == ENDS), statements
+            client = connect(proxy)
+            assert state_after(client, statements, 2 * number + 1) == expected, statements
+            assert state(neighbour) == (None if fate == PINS else clean), statements
+            assert state(client) == expected, statements
+            client.close()
+            wait_until(lambda: state(neighbour) is not None, f"a server after {statements}")
+            assert state(neighbour) == clean, statements
+
+
+def P5_a_setting_that_only_a_role_may_make_follows_with_the_role(server):
+    server.sql("CREATE ROLE strong SUPERUSER; CREATE ROLE weak LOGIN; GRANT strong TO weak")
+    with pooled(server, pool_size=1) as proxy:
+        options = {"host": "127.0.0.1", "port": proxy.port, "user": "weak", "dbname": "postgres", "autocommit": True}
+        with psycopg.connect(**options) as client, psycopg.connect(**options) as neighbour:
+            client.execute("SET ROLE strong")
+            client.execute("SET log_statement = 'all'")
+            for role, sql in (("strong", "SELECT 1"), ("weak", "SET ROLE NONE")):
+                client.execute(sql)
+                assert (setting(neighbour, "log_statement"), value(neighbour, "SELECT current_user")) == ("none", "weak")
+                assert (setting(client, "log_statement"), value(client, "SELECT current_user")) == ("all", role)
+    server.sql("DROP ROLE strong; DROP ROLE weak")
 
 
 def P5_what_cannot_follow_keeps_its_server_until_discard_all(server):
@@ -212,3 +371,52 @@ def P4_what_follows_a_query_whose_preparation_fails_is_answered(server):
         first.send(query("EXECUTE p") + query("SELECT 2") + query("SELECT 3"))
         kinds = [[kind for kind, _ in first.read_until(b"Z")] for _ in range(3)]
         assert kinds == [[b"E", b"Z"], [b"T", b"D", b"C", b"Z"], [b"T", b"D", b"C", b"Z"]], kinds
+
+
+# --- names in pipelines -------------------------------------------------------------------------------------------
+
+ONE, TWO = parse(b"s", "SELECT 1"), parse(b"t", "SELECT 2")
+RUN, FAIL = bind(b"", b"s") + execute(b""), execute(b"nothing")
+CLOSE = message(b"C", b"Ss\0")
+
+PIPELINES = [
+    FAIL + ONE + SYNC + RUN + SYNC,  # what was skipped is not there for what comes behind
+    ONE + FAIL + SYNC + RUN + SYNC + CLOSE + SYNC,
+    ONE + CLOSE + FAIL + SYNC + RUN + SYNC,
+    FAIL + ONE + CLOSE + SYNC + RUN + SYNC + ONE + RUN + CLOSE + SYNC,
+    ONE + SYNC + FAIL + CLOSE + SYNC + ONE + SYNC + RUN + CLOSE + SYNC,
+    ONE + SYNC + CLOSE + SYNC + ONE + SYNC + RUN + SYNC + CLOSE + SYNC,
+    parse(b"s", "SELECT 1; SELECT 2") + SYNC + RUN + SYNC,
+    ONE + SYNC + TWO + SYNC + RUN + bind(b"", b"t") + execute(b"") + SYNC + CLOSE + message(b"C", b"St\0") + SYNC,
+    ONE + bind(b"", b"s", [b"7"]) + SYNC + CLOSE + SYNC,  # errors speak of the client's own names
+    query("PREPARE s AS SELECT 1; SELECT 1/0") + query("EXECUTE s") + RUN + SYNC + query("DEALLOCATE s"),
+    query("SELECT 1/0; PREPARE s AS SELECT 1") + query("EXECUTE s") + ONE + RUN + SYNC + query("DEALLOCATE s"),
+    query("PREPARE s AS SELECT 1; PREPARE s AS SELECT 2") + query("EXECUTE s(1)") + query("DEALLOCATE s; DEALLOCATE s"),
+    query("EXECUTE s; PREPARE s AS SELECT 1") + query("EXECUTE s"),
+    query("BEGIN") + FAIL + ONE + SYNC + RUN + SYNC + query("ROLLBACK") + RUN + SYNC,
+    query("COPY t FROM STDIN") + message(b"d", b"1\n") + message(b"c") + ONE + SYNC + RUN + CLOSE + SYNC,
+]
+
+
+def replies(client, pipeline, number):
+    """All that comes, up to the row that says that no more does."""
+    client.send(pipeline + SYNC + query(f"SELECT 'end {number}'"))
+    found = []
+    while not found or found[-1][0] != b"D" or f"end {number}".encode() not in found[-1][1]:
+        found.append(client.read())
+    client.read_until(b"Z")
+    return [[fields(body).get(name) for name in "SCMP"] if kind == b"E" else (kind, body) for kind, body in found if kind != b"S"]
+
+
+def P4_pipelines_and_their_names_are_answered_as_by_postgresql_itself(server):
+    server.create_database("pipelines", "CREATE TABLE t (i int)")
+    with pooled(server, pool_size=1) as proxy:
+        with Wire(socket.socket(socket.AF_UNIX)) as alone:
+            alone.socket.connect(f"{server.directory}/.s.PGSQL.{server.port}")
+            alone.send(startup(user="postgres", database="pipelines"))
+            alone.read_until(b"Z")
+            clients = [proxy.log_in(database="pipelines") for _ in range(2)]
+            for number, pipeline in enumerate(PIPELINES):
+                expected = replies(alone, pipeline, number)
+                for client in clients:
+                    assert replies(client, pipeline, number) == expected, (number, pipeline)
