@@ -31,6 +31,30 @@ struct shared_statement *handles_find(const struct handles *h, struct span name)
     return found != NULL ? found->statement : NULL;
 }
 
+bool handles_tell_change(const struct handles *h, struct span name)
+{
+    struct handle *found = h->count > 0 ? *place_of(h, name, hash_of(name)) : NULL;
+    if (found == NULL || found->changes == found->statement->changes)
+        return false;
+    found->changes = found->statement->changes;
+    return true;
+}
+
+void handles_note_change(const struct handles *h, uint64_t id)
+{
+    struct shared_statement *changed = NULL;
+    for (size_t i = 0; i < h->bucket_count; i++) {
+        for (struct handle *at = h->buckets[i]; at != NULL; at = at->next) {
+            if (at->statement->id != id)
+                continue;
+            if (changed == NULL)
+                at->statement->changes++;
+            changed = at->statement;
+            at->changes = changed->changes;
+        }
+    }
+}
+
 const struct handle *handles_find_there(const struct handles *h, struct span name)
 {
     for (size_t i = 0; i < h->bucket_count; i++)
@@ -87,6 +111,7 @@ struct shared_statement *handles_set(struct handles *h, struct span name, struct
         h->count++;
     }
     found->statement = take;
+    found->changes = take->changes;
     return before;
 }
 

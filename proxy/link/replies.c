@@ -309,6 +309,8 @@ static void heal(struct link *l, const struct owed *head, const struct message_e
     bool changed = is_sqlstate(error, "0A000"), gone = is_sqlstate(error, "26000");
     if (changed || gone)
         server_doubt(l->server, head->statement);
+    if (changed)
+        handles_note_change(&l->handles, head->statement);
 }
 
 /* The server has refused what it was made to refuse, and has found nothing else. */

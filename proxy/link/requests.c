@@ -430,7 +430,7 @@ static bool pass_request(struct link *l, char type, struct span body)
 {
     switch (type) {
     case 'Q':
-        return pass_query(l, body);
+        return (l->renamings == 0 || !l->prepares_unnamed) && pass_query(l, body); /* else names_are_open() decides */
     case 'D':
         if (body.size == 0 || body.data[0] != 'P')
             return false;

@@ -20,6 +20,7 @@ struct shared_statement {
     const struct encoding *encoding;
     bool standard_conforming_strings;
     size_t size;
+    uint32_t changes;               /* how often its columns were found to have changed */
     bool by_sql;                    /* the body is what stands behind PREPARE and the name */
     bool leaves_state;              /* executing it may leave something behind in the server's session */
     char name[STATEMENT_NAME_SIZE]; /* on the servers */
@@ -43,7 +44,7 @@ static inline struct shared_statement *shared_statement_retain(struct shared_sta
 /* What it says, without the types; of a PREPARE that with them. */
 static inline struct span shared_statement_text(const struct shared_statement *s)
 {
-    return s->by_sql ? span_make(s->body, s->size) : span_of(s->body);
+    return span_make(s->body, s->by_sql ? s->size : strnlen(s->body, s->size));
 }
 void statements_release(struct statements *all, struct shared_statement *s);
 

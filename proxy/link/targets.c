@@ -153,6 +153,16 @@ static struct change *refuse_name(struct span name, struct span *there)
     return !unnamed && !ours ? NULL : change_refused(name, "26000", "does not exist");
 }
 
+/* Another client has met the change, and the statement is prepared anew since: this one shall hear of it before it gets other rows than were
+ * described to it. */
+static struct target refuse_changed(void)
+{
+    struct change *c = change_new((struct span){ 0 });
+    c->refusal = memory_copy_text("cached plan must not change result type");
+    c->sqlstate = "0A000";
+    return (struct target){ .name = span_of("pgatomic_none"), .refusal = c };
+}
+
 /* Also when its text is not known here: it was too long, or one that took its place was skipped by the server. */
 static bool has_unnamed(const struct link *l)
 {
@@ -168,6 +178,8 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
         return t;
     if (unnamed && l->unnamed_leaves_state && listens_hold(l, span_of(l->unnamed.data)))
         return t;
+    if (s != NULL && handles_tell_change(&l->handles, name))
+        return refuse_changed();
     if (s != NULL) {
         ensure_there(l, s, out);
         t.name = span_of(s->name);

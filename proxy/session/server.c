@@ -351,12 +351,21 @@ static void on_parameter_status(struct session *s, const struct frame *f)
     forward(s, f);
 }
 
+/* An outcome that ends an implicit transaction: the server finds its COMMIT or ROLLBACK out of place. */
+static bool is_about_our_end(const struct step *step, const struct frame *f)
+{
+    struct message_error notice = { 0 };
+    if (!step || (step->effect != EFFECT_REQUEST_COMMIT && step->effect != EFFECT_REQUEST_ROLLBACK))
+        return false;
+    return message_read_error(frame_body(f), &notice) && span_is(notice.sqlstate, "25P01");
+}
+
 /* What the server says of statements that the client never sent is not for the client; but a deferred trigger may speak at a COMMIT. */
 static void on_notice(struct session *s, const struct frame *f)
 {
     const struct pending *head = pending_head(&s->pending);
     const struct step *step = session_step_of(head);
-    if (head && (head->swallow || (step && step->swallow)))
+    if ((head && (head->swallow || (step && step->swallow))) || is_about_our_end(step, f))
         s->out->rest = REST_DROP;
     else
         forward(s, f);
