@@ -19,6 +19,9 @@ struct client_asleep {
     struct session_asleep session;
 };
 
+/* With its event, its key and its name that is all of an idle client, and there may be ten thousand of them. */
+_Static_assert(sizeof(struct client) + sizeof(struct client_asleep) <= 456, "an idle client has to stay small");
+
 /* What is known only while something goes on, so that nothing of it has to be kept. */
 static bool is_still(const struct client *c)
 {
