@@ -53,7 +53,7 @@ def pgbench(port, cell, *length, log=None, environment=None):
     if done.returncode != 0 or "number of failed transactions: 0 " not in done.stdout:
         sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     return (int(re.search(r"transactions actually processed: (\d+)", done.stdout)[1]),
-            float(re.search(r"tps = ([\d.]+)", done.stdout)[1]))
+            float(re.search(r"tps = (\S+)", done.stdout)[1]))
 
 
 def latencies(prefix):

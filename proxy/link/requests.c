@@ -426,6 +426,14 @@ static void say_flush(struct actions *out)
     link_say(out, &made);
 }
 
+/* --- the short way -------------------------------------------------------------------------------------------------- */
+
+/* Most requests neither change nor need anything on the server but their turn in `owed`: a Query that leaves nothing behind, a portal's
+ * Describe and Execute, Sync, and the data of a COPY. What take_message() does with one of these is this and no more, as long as the server is
+ * not skipping, no DISCARD ALL or DEALLOCATE ALL is on its way, and COPY does not read what follows; pass_requests() sees to that
+ * once for all of them, for none of them changes it. Nothing is put in front of them, so a run of them stays one piece.
+ *
+ * Whatever names a statement (Parse, Bind, its Describe, Close), sets something or may be cut takes the long way. */
 static bool pass_request(struct link *l, char type, struct span body)
 {
     switch (type) {
@@ -448,8 +456,7 @@ static bool pass_request(struct link *l, char type, struct span body)
     }
 }
 
-/* COPY data, or requests that go on as they came and leave nothing behind, at the front of `bytes`, as take_message() would take them; how
- * many bytes they are. Nothing may be under way that an ordinary request would have to look at. */
+/* How many bytes at the front of `bytes` take the short way. */
 static size_t pass_requests(struct link *l, struct span bytes)
 {
     size_t passed = 0, size;
@@ -465,6 +472,8 @@ static size_t pass_requests(struct link *l, struct span bytes)
     }
     return passed;
 }
+
+/* --- all ways ---------------------------------------------------------------------------------------------------------- */
 
 /* Something of an earlier unit is owed. */
 static bool is_behind_unit(const struct link *l)
