@@ -64,6 +64,7 @@ static void worker_destroy(struct worker *w)
 {
     controls_free(&w->controls);
     secrets_free(&w->secrets);
+    verifiers_forget(&w->verifiers);
     resolver_free(w->resolver);
     timer_free(w->deadline);
     timer_free(w->sweep);
@@ -214,6 +215,7 @@ static void obey_reload(void *context)
     for (struct client *c = w->clients; c != NULL; c = client_next(c))
         client_reload(c);
     pools_reload(w);
+    verifiers_forget(&w->verifiers);
     if (w == &workers.list[0])
         controls_learn(&w->controls, w->config);
     free(o);

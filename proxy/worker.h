@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "proxy/auth/secrets.h"
+#include "proxy/auth/verifiers.h"
 #include "proxy/net/address.h"
 #include "proxy/net/loop.h"
 #include "proxy/net/resolve.h"
@@ -44,6 +45,7 @@ struct worker {
     struct cancel_requests cancels;
     struct controls controls;
     struct secrets secrets;
+    struct verifiers verifiers;
     struct client *clients;                   /* a list */
     struct pooled *first_awake, **last_awake; /* of those clients of pools that are awake, a queue */
     size_t awake_count;

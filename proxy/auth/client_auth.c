@@ -37,6 +37,7 @@ struct client_auth {
     bool offers_plus;
     char *common_name; /* NULL: none */
     struct auth_random random;
+    struct verifiers *verifiers; /* NULL: none are kept */
     char md5_salt[PASSWORD_SALT_SIZE];
     struct scram_server *scram; /* from the first SASL step on; NULL until then */
     struct span certificate_hash;
@@ -89,6 +90,7 @@ struct client_auth *client_auth_new(const struct client_auth_start *start)
     a->mock_iterations = start->mock_iterations;
     a->common_name = start->tls && start->common_name ? memory_copy_text(start->common_name) : NULL;
     a->random = start->random;
+    a->verifiers = start->verifiers;
     if (start->tls && start->certificate_hash.size > 0) {
         memcpy(a->hash, start->certificate_hash.data, start->certificate_hash.size);
         a->certificate_hash = span_make(a->hash, start->certificate_hash.size);
@@ -203,21 +205,22 @@ static enum auth_state judge_md5(struct client_auth *a, struct span body)
 /* --- SCRAM ----------------------------------------------------------------------------------------- */
 
 /* The salt is that of the mock verifier: the same for each login, as that of a kept verifier is. */
-static void make_verifier(struct client_auth *a, const char *password)
+static void make_verifier(struct client_auth *a)
 {
-    struct scram_verifier mock = a->verifier;
-    scram_verifier_make(&a->verifier, span_of(password), span_make((const char *)mock.salt, mock.salt_size),
-                        mock.iterations);
+    struct verifiers nobodys = { 0 };
+    struct verifiers *kept = a->verifiers != NULL ? a->verifiers : &nobodys;
+    verifiers_make(kept, span_of(a->user), span_of(a->secret), &a->verifier);
+    verifiers_forget(&nobodys);
 }
 
-/* False: whatever is shown is not good enough. */
+/* False: whatever is shown is not good enough. An unknown user's is not even made: a known one's is there, too, from the first login on. */
 static bool choose_verifier(struct client_auth *a)
 {
     switch (a->kind) {
     case SECRET_VERIFIER:
         return true;
     case SECRET_PLAIN:
-        make_verifier(a, a->secret);
+        make_verifier(a);
         return true;
     case SECRET_MD5:
         auth_fault_detail(&a->fault, "the user's secret is an md5 one, with which SCRAM is impossible");
@@ -227,8 +230,6 @@ static bool choose_verifier(struct client_auth *a)
     }
     if (!a->unknown_is_plain && a->mock_iterations > 0)
         a->verifier.iterations = a->mock_iterations;
-    if (a->unknown_is_plain)
-        make_verifier(a, a->user); /* it is of no use, and takes as long as that of a user who is known */
     return false;
 }
 

@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "proxy/auth/auth.h"
 #include "proxy/auth/credentials.h"
+#include "proxy/auth/verifiers.h"
 
 /* A longer answer is none: no limit that a peer chooses (as PostgreSQL's own). */
 enum { CLIENT_AUTH_ANSWER_MOST = 65535 };
@@ -33,6 +34,7 @@ struct client_auth_start {
         certificate_hash;    /* of the certificate that we showed (tls-server-end-point); empty: -PLUS is not offered */
     const char *common_name; /* of the client's certificate, verified; NULL: it showed none */
     struct auth_random random;
+    struct verifiers *verifiers; /* of plain secrets; outlives the machine. NULL: none are kept */
 };
 
 struct client_auth;

@@ -35,15 +35,19 @@ struct parameters *parameters_retain(struct parameters *p)
     return p;
 }
 
+static void free_words(const struct parameter *p)
+{
+    free((void *)(uintptr_t)p->name);
+    free((void *)(uintptr_t)p->value);
+    free((void *)(uintptr_t)p->role);
+}
+
 void parameters_release(struct parameters *p)
 {
     if (p == NULL || atomic_fetch_sub_explicit(&p->references, 1, memory_order_acq_rel) > 1)
         return;
-    for (size_t i = 0; i < p->count; i++) {
-        free((void *)(uintptr_t)p->list[i].name);
-        free((void *)(uintptr_t)p->list[i].value);
-        free((void *)(uintptr_t)p->list[i].role);
-    }
+    for (size_t i = 0; i < p->count; i++)
+        free_words(&p->list[i]);
     free(p);
 }
 
@@ -103,6 +107,27 @@ static struct parameters *with(const struct parameters *p, size_t place, bool re
     return made;
 }
 
+/* A set that nobody else holds need not be copied to become another one: a startup packet may bring thousands of settings. */
+static bool is_ours_alone(const struct parameters *p)
+{
+    return atomic_load_explicit(&p->references, memory_order_acquire) == 1 && p != &nothing;
+}
+
+/* Takes what `added` points to. */
+static struct parameters *put(struct parameters *take, size_t place, bool replaces, struct parameter added)
+{
+    struct parameters *p = take;
+    if (replaces) {
+        free_words(&p->list[place]);
+    } else {
+        p = or_abort(realloc(p, sizeof *p + (p->count + 1) * sizeof p->list[0]));
+        memmove(&p->list[place + 1], &p->list[place], (p->count - place) * sizeof p->list[0]);
+        p->count++;
+    }
+    p->list[place] = added;
+    return p;
+}
+
 static bool same_role(const char *a, const char *b)
 {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
@@ -117,12 +142,15 @@ struct parameters *parameters_with_role(struct parameters *take, struct span nam
             : found && span_is(value, take->list[place].value) && same_role(take->list[place].role, role))
         return take;
     struct parameters *made;
-    if (value.data == NULL)
+    if (value.data == NULL) {
         made = without(take, place);
-    else
-        made = with(take, place, found,
-                    (struct parameter){ memory_copy_span(name), memory_copy_span(value),
-                                        role != NULL ? memory_copy_text(role) : NULL });
+    } else {
+        struct parameter added = { memory_copy_span(name), memory_copy_span(value),
+                                   role != NULL ? memory_copy_text(role) : NULL };
+        if (is_ours_alone(take))
+            return put(take, place, found, added);
+        made = with(take, place, found, added);
+    }
     parameters_release(take);
     return made;
 }

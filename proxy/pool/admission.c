@@ -123,7 +123,8 @@ static void begin(struct client *c, const struct secret_answer *answer)
                                        .tls = tls != NULL,
                                        .certificate_hash = span_make((const char *)hash, hash_size),
                                        .common_name = name,
-                                       .random = auth_random_kernel };
+                                       .random = auth_random_kernel,
+                                       .verifiers = &c->worker->verifiers };
     a->auth = client_auth_new(&start);
     free(name);
     on_state(c, client_auth_begin(a->auth, a->out));
