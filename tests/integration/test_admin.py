@@ -1,4 +1,4 @@
-"""The admin console (DESIGN's 2.5): who may use it, what it shows, what it does, and to which clients it talks."""
+"""The admin console: who may use it, what it shows, what it does, and to which clients it talks."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""HTTP: metrics, health, the newest events, what the live page is fed with (DESIGN's 2.5)."""
+"""HTTP: metrics, health, the newest events, what the live page is fed with."""
 
 import http.client
 import json

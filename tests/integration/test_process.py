@@ -1,4 +1,4 @@
-"""The process: signals, reload, listeners, the command line (DESIGN's commands, P12's drain)."""
+"""The process: signals, reload, listeners, the command line (P12's drain)."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The webhook sink (E12, DESIGN's table of sinks): what is posted, what counts as success, and receivers that misbehave."""
+"""The webhook sink (E12): what is posted, what counts as success, and receivers that misbehave."""
 
 import asyncio
 import base64
