@@ -61,6 +61,8 @@ bool durable_needs_row_now(const struct decision *d)
         return false;
     if (d->begun)
         return false;
+    if (d->s->unit_failed) /* of the transaction only the failed unit's ReadyForQuery will tell: a COMMIT that fails has ended it */
+        return true;
     return d->s->server_status != 'T' || d->plain_ended || any_step_out(d->s, ends_own_transaction);
 }
 
