@@ -73,33 +73,22 @@ static struct step *hold_at_the_end(struct decision *d, const struct statement *
     return step;
 }
 
-static bool is_folded(const struct decision *d, const struct step *event)
-{
-    return event->channel->duplicates == DUPLICATES_FOLD &&
-           txn_holds(&d->s->txn, plan_span(d->plan, event->name), plan_span(d->plan, event->payload));
-}
-
 /* E8, where no COMMIT of the client's is to come: its row goes ahead of the notification, or takes its place. */
 static void decide_with_row(struct decision *d, const struct statement *st, struct span slice,
                             const struct channel *channel, const struct arguments *arguments)
 {
     struct step event = { .effect = EFFECT_HOLD };
     hold(d, &event, channel, arguments);
-    event.written = !is_folded(d, &event);
-    struct step *step = NULL;
-    if (event.written)
-        step = durable_write_one(d, &event, channel->forward ? EFFECT_NONE : EFFECT_HOLD);
-    if (step && channel->forward)
+    struct step *step = durable_write_one(d, &event, channel->forward ? EFFECT_NONE : EFFECT_HOLD);
+    if (channel->forward) {
         step->swallow = true;
-    if (channel->forward)
         step = decision_client(d, slice, EFFECT_HOLD);
-    else if (!step)
-        step = decision_local(d, EFFECT_HOLD);
+    }
     step->channel = event.channel;
     step->name = event.name;
     step->payload = event.payload;
     step->id = event.id;
-    step->written = event.written;
+    step->written = true;
     step->is_notify = st->kind == STATEMENT_NOTIFY;
     if (!channel->forward)
         reply_to_notify(d, step, st);
@@ -125,7 +114,7 @@ static void decide_captured(struct decision *d, const struct statement *st, stru
         decide_prelude(d);
     if (channel->forward || durable || d->plan->text.size > 0) /* the server has a part in it */
         doubt_ask_ahead(d);
-    if (durable && durable_needs_row_now(d)) {
+    if (durable && durable_needs_row_now(d) && !durable_is_folded(d, channel, arguments)) {
         decide_with_row(d, st, slice, channel, arguments);
     } else if (channel->forward) {
         forward(d, st, slice, channel, arguments);

@@ -98,6 +98,8 @@ void decide_notify(struct decision *d, const struct statement *st, struct span s
 bool durable_is(const struct decision *d, const struct channel *channel);
 /* No transaction is known for sure to be open that ends with a COMMIT of its own, so that a row has to be written at once. */
 bool durable_needs_row_now(const struct decision *d);
+/* E11: an equal event of the same transaction stands for this one, whose channel folds, so that it needs no row. */
+bool durable_is_folded(const struct decision *d, const struct channel *channel, const struct arguments *arguments);
 /* The statement that writes the row of the event that `hold` is about: a step of ours. */
 struct step *durable_write_one(struct decision *d, const struct step *hold, enum effect effect);
 /* The same for all events of the transaction that are no rows yet: hidden, ahead of its COMMIT. `undo`: what ends the transaction when

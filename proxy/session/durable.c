@@ -66,6 +66,41 @@ bool durable_needs_row_now(const struct decision *d)
     return d->s->server_status != 'T' || d->plain_ended || any_step_out(d->s, ends_own_transaction);
 }
 
+/* A look back over the steps so far, the newest first, for an event like the one that is decided. */
+struct search {
+    struct span name, payload;
+    bool found, over;
+};
+
+static void look_back(struct search *search, const struct plan *plan, size_t first)
+{
+    for (size_t i = plan->step_count; i > first && !search->over; i--) {
+        const struct step *step = &plan->steps[i - 1];
+        search->found = step->effect == EFFECT_HOLD && span_equal(plan_span(plan, step->name), search->name) &&
+                        span_equal(plan_span(plan, step->payload), search->payload);
+        search->over = search->found || (step->effect != EFFECT_HOLD && step->effect != EFFECT_NONE);
+    }
+}
+
+/* Only where nothing stands between the two that ends the transaction, or goes back in it. For an event that counts on another, and is
+ * released without it, has no row. */
+bool durable_is_folded(const struct decision *d, const struct channel *channel, const struct arguments *arguments)
+{
+    if (channel->duplicates != DUPLICATES_FOLD)
+        return false;
+    struct search search = { .name = arguments->first, .payload = arguments->second };
+    struct pending_queue q = d->s->pending;
+    look_back(&search, d->plan, 0);
+    for (size_t i = q.count; i > 0 && !search.over; i--) {
+        const struct pending *entry = pending_at(&q, i - 1);
+        if (entry->kind == PENDING_SYNC || entry->kind == PENDING_QUERY)
+            return false;
+        if (entry->plan)
+            look_back(&search, entry->plan, entry->plan->at);
+    }
+    return search.found || (!search.over && txn_holds(&d->s->txn, search.name, search.payload));
+}
+
 /* --- the text ------------------------------------------------------------------------------------ */
 
 static bool is_ascii(struct span text)
@@ -238,7 +273,7 @@ static void copy_confirmed(struct decision *d, struct txn *to)
 static void replay_hold(struct decision *d, struct txn *t, const struct step *step)
 {
     struct span name = plan_span(d->plan, step->name), payload = plan_span(d->plan, step->payload);
-    if (step->id.size == 0 || (step->channel->duplicates == DUPLICATES_FOLD && txn_holds(t, name, payload)))
+    if (step->id.size == 0 || request_folds(t, d->plan, step))
         return;
     const unsigned char *id = (const unsigned char *)plan_span(d->plan, step->id).data;
     struct notification *e = notification_new(id, request_ensure(d->s), step->channel, name, payload);

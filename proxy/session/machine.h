@@ -184,6 +184,8 @@ void request_choose_base(struct session *s);
 /* The rules for requests that begin unmarked, or with this label. */
 void request_rules(const struct session *s, const char *label, struct state *st);
 struct request *request_ensure(struct session *s);
+/* E11: an event that the transaction holds stands for this one too. One that has a row already stays one by itself. */
+bool request_folds(const struct txn *t, const struct plan *plan, const struct step *step);
 void request_begin_labelled(struct session *s, const char *label);
 void request_apply(struct session *s, const struct plan *plan, const struct step *step, struct span tag);
 /* What became of its COMMIT is not known (E9). */

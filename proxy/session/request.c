@@ -169,12 +169,18 @@ void request_finish_rolled_back(struct session *s, enum discard_reason reason)
 
 /* --- effects ----------------------------------------------------------------------------------- */
 
+bool request_folds(const struct txn *t, const struct plan *plan, const struct step *step)
+{
+    return step->channel->duplicates == DUPLICATES_FOLD && !step->written &&
+           txn_holds(t, plan_span(plan, step->name), plan_span(plan, step->payload));
+}
+
 static void hold_event(struct session *s, const struct plan *plan, const struct step *step)
 {
     unsigned char id[EVENT_ID_SIZE];
     struct span name = plan_span(plan, step->name), payload = plan_span(plan, step->payload);
-    if (step->channel->duplicates == DUPLICATES_FOLD && txn_holds(&s->txn, name, payload))
-        return; /* E11 */
+    if (request_folds(&s->txn, plan, step))
+        return;
     struct request *request = request_ensure(s);
     tell_begun(s);
     if (step->id.size > 0)
