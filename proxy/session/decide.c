@@ -278,16 +278,27 @@ static void decide_reset(struct decision *d, const struct statement *st, struct 
     decision_client(d, slice, st->kind == STATEMENT_DISCARD_ALL ? EFFECT_DISCARD_ALL : EFFECT_RESET_ALL);
 }
 
+/* The client's own transaction is over behind this, and what comes in the string is another's. */
+static void leave_own_transaction(struct decision *d, bool chain)
+{
+    decision_settle(d);
+    d->plain_ended = !chain;
+    d->begun &= chain;
+    d->ran = d->failed = false;
+}
+
+/* For the session it is a COMMIT, of a transaction without events. */
 static void decide_prepare_transaction(struct decision *d, struct span slice)
 {
-    bool captured = d->s->txn.event_count + d->s->events_in_flight > 0;
+    bool captured = decision_captured(d) > d->settled;
     if (state_is_virtual(&d->st))
         decide_refuse(d, "0A000", "PREPARE TRANSACTION cannot be used in an atomic request");
     else if (captured)
         decide_refuse(d, "0A000", "PREPARE TRANSACTION cannot be used in a transaction with captured notifications");
     else {
         decide_prelude(d);
-        decision_client(d, slice, EFFECT_NONE);
+        decision_client(d, slice, EFFECT_PLAIN_COMMIT);
+        leave_own_transaction(d, false);
     }
 }
 
@@ -344,13 +355,10 @@ static void decide_plain_end(struct decision *d, const struct statement *st, str
         doubt_ask_ahead_of_commit(d);
     }
     decision_client(d, slice, effect)->chains = st->chain;
-    decision_settle(d);
     if (st->chain && d->failed &&
         d->st.mode == MODE_REQUIRED) /* its failure has taken back what we asked for at BEGIN */
         decision_hidden(d, "SET TRANSACTION READ WRITE", EFFECT_NONE);
-    d->plain_ended = !st->chain;
-    d->begun &= st->chain;
-    d->ran = d->failed = false;
+    leave_own_transaction(d, st->chain);
 }
 
 /* --- the table --------------------------------------------------------------------------------- */

@@ -60,7 +60,7 @@ enum effect {
     EFFECT_CLIENT_BEGIN,     /* a virtual client transaction begins here */
     EFFECT_CLIENT_COMMIT,
     EFFECT_CLIENT_ROLLBACK,
-    EFFECT_PLAIN_COMMIT,    /* the client's own COMMIT; its tag tells whether it was one */
+    EFFECT_PLAIN_COMMIT,    /* the client's own COMMIT, or PREPARE TRANSACTION; its tag tells whether it was one */
     EFFECT_PLAIN_ROLLBACK,  /* discard */
     EFFECT_SAVEPOINT,       /* name */
     EFFECT_RELEASE,         /* name */

@@ -312,7 +312,7 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         break;
     case EFFECT_PLAIN_COMMIT:
         /* a COMMIT that answers ROLLBACK released nothing (E3) */
-        end_own_transaction(s, tag.size == 0 || span_is(tag, "COMMIT"), DISCARD_ROLLBACK);
+        end_own_transaction(s, tag.size == 0 || !span_is(tag, "ROLLBACK"), DISCARD_ROLLBACK);
         break;
     case EFFECT_PLAIN_ROLLBACK:
         end_own_transaction(s, false, step->discard);
