@@ -289,6 +289,7 @@ bool link_end(struct link *l, struct actions *out)
     if (l->client_left > 0 && !l->client_drops)
         return false;
     l->ending = true;
+    l->server_drops = true; /* the rest of what is coming */
     l->client_left = 0;
     link_note_leavings(l);
     if (!l->holds)

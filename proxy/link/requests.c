@@ -368,9 +368,20 @@ static bool is_named(char type)
     return type == 'P' || type == 'B' || type == 'D' || type == 'C';
 }
 
+/* Anything else ends a COPY that reads it with an error, and is lost. */
+static bool is_of_copy(char type)
+{
+    return type == 'd' || type == 'c' || type == 'f' || type == 'S' || type == 'H' || type == 'X';
+}
+
 /* True: it goes to the server as it is. */
 static bool take_message(struct link *l, const struct frame *f, struct actions *out)
 {
+    if (l->copy_in && !is_of_copy(f->type)) {
+        l->copy_in = false;
+        l->server->needs_reset = true; /* what comes behind it counts on it */
+        return true;
+    }
     if (l->skipping && f->type != 'S') {
         l->client_drops = true;
         return false;

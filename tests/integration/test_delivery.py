@@ -421,5 +421,5 @@ def E5_reloads_failures_and_lost_answers_make_copies_but_neither_gaps_nor_disord
             posts = list(receiver.seen)
             for number in range(5):
                 seen = [int(post.text) for post in posts if post.channel == f"c{number}"]
-                once = [text for i, text in enumerate(seen) if i == 0 or seen[i - 1] != text]
-                assert once == list(range(50 + number, 1050, 5))
+                once = list(dict.fromkeys(seen))  # a receiver may read what a reload has given up after what came behind it
+                assert once == list(range(50 + number, 1050, 5)), (number, seen)

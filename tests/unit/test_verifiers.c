@@ -45,7 +45,7 @@ Test(verifiers, P9_those_that_were_asked_for_last_are_kept_and_no_more)
     struct verifiers all = { 0 };
     ask(&all, "regular", "secret", 1);
     for (int i = 0; i < VERIFIERS_MOST + 10; i++) {
-        char user[16];
+        char user[24];
         snprintf(user, sizeof user, "user %d", i);
         ask(&all, user, "secret", 1);
         ask(&all, "regular", "secret", 1);
