@@ -326,7 +326,8 @@ void world_lie(struct world *w, struct side *s, unsigned at, unsigned value)
 
 void world_settle(struct world *w)
 {
-    for (int round = 0; round < 12; round++) {
+    size_t rounds = 12 + w->sides[0].messages + w->sides[1].messages; /* each may have to wait for the one before */
+    for (size_t round = 0; round < rounds; round++) {
         for (size_t i = 0; i < SIDES; i++) {
             while (w->sides[i].listening > 0)
                 world_hear_channel(w, &w->sides[i], true);
