@@ -46,6 +46,7 @@ def P9_idle_clients_of_a_pool_outlive_a_failover(_):
             for number, client in enumerate(clients):
                 client.ask("SET application_name = 'writer'")
                 assert codes(client.ask(f"INSERT INTO kept VALUES ({number})")) == []
+            wait_until(lambda: standby.sql("SELECT to_regclass('kept')") == [["kept"]], "the standby to have the table")
             wait_until(lambda: standby.sql("SELECT count(*) FROM kept") == [["6"]], "the standby to follow")
             inside = proxy.log_in()
             inside.ask("BEGIN; INSERT INTO kept VALUES (100)")
