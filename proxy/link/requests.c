@@ -512,7 +512,7 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
             run = at;
         }
         l->client_drops = false;
-        if (l->renamings > 0 && !l->skipping && is_behind_unit(l) && names_are_open(l, &f)) {
+        if (l->renamings > 0 && !l->skipping && !l->copy_in && is_behind_unit(l) && names_are_open(l, &f)) {
             l->holds = l->holds_unit = true;
             break;
         }
