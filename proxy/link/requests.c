@@ -537,9 +537,9 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
 /* Between two units, when the client's settings are not what the server was told: after a RESET, say. */
 static void tell_if_idle(struct link *l, struct actions *out)
 {
-    if (l->status == 'I' && l->owed.count == 0 && l->unsynced == 0 && l->client_left == 0 && l->partial.size == 0) {
+    bool between = l->owed.count == 0 && l->unsynced == 0 && !l->skipping;
+    if (l->status == 'I' && between && l->client_left == 0 && l->partial.size == 0)
         traces_tell(l, out);
-    }
 }
 
 /* Of the message under way, of which a part has gone. */
