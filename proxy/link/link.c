@@ -297,6 +297,8 @@ bool link_end(struct link *l, struct actions *out)
     replies_give_own(l); /* what they would have gone with may have been lost in a COPY */
     if (l->holds && l->owed.count == 0)
         requests_resume(l, out); /* and so what the rest was waiting for */
+    else
+        requests_on_ready(l, out);
     link_progress(l, out);
     return true;
 }
