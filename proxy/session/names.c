@@ -95,6 +95,11 @@ static bool any(const struct prepared *p, const void *unused)
     return true;
 }
 
+static bool is_confirmed(const struct prepared *p, const void *name)
+{
+    return p->confirmed && (!name || same_name(p, name));
+}
+
 static bool unconfirmed_in(const struct prepared *p, const void *unit)
 {
     return !p->confirmed && p->unit == *(const uint64_t *)unit;
@@ -122,6 +127,11 @@ void names_forget(struct names *n, struct span name)
 void names_forget_all(struct names *n)
 {
     drop_prepared(n, any, NULL);
+}
+
+void names_deallocate(struct names *n, const struct span *name)
+{
+    drop_prepared(n, is_confirmed, name);
 }
 
 void names_forget_one(struct names *n, struct prepared *p)

@@ -73,6 +73,9 @@ struct prepared *names_prepare(struct names *n, struct span name, struct span te
 struct prepared *names_find(const struct names *n, struct span name);
 void names_forget(struct names *n, struct span name);
 void names_forget_all(struct names *n);
+/* The server has dropped the statement, or with NULL all of them: those of which it has spoken. What it has yet to answer was parsed
+ * behind that, and stays. */
+void names_deallocate(struct names *n, const struct span *name);
 /* A Close is on its way, in `unit`, of whatever has the name: of one that is not confirmed, and of what it may not have replaced. The
  * newest of them, even if it was to be closed already; NULL: there is none. */
 struct prepared *names_close(struct names *n, struct span name, uint64_t unit);

@@ -267,7 +267,7 @@ static void prepare(struct session *s, struct span name, struct span body)
 
 static void forget_statements(struct session *s)
 {
-    names_forget_all(&s->names);
+    names_deallocate(&s->names, NULL);
     s->own_begin_prepared = false;
 }
 
@@ -350,7 +350,7 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         prepare(s, name, plan_span(plan, step->payload));
         break;
     case EFFECT_DEALLOCATE:
-        names_forget(&s->names, name);
+        names_deallocate(&s->names, &name);
         break;
     case EFFECT_RESET_ALL:
         settings_forget(&s->settings);
