@@ -64,9 +64,15 @@ static bool is_about_transactions(enum statement_kind kind)
            kind == STATEMENT_PREPARE_TRANSACTION || kind == STATEMENT_MARK_REQUEST || kind == STATEMENT_MARK_OUTCOME;
 }
 
+/* A string that has anything else in it makes them fail. */
+static bool stands_alone(enum statement_kind kind)
+{
+    return kind == STATEMENT_DISCARD_ALL || kind == STATEMENT_COMMIT_PREPARED || kind == STATEMENT_ROLLBACK_PREPARED;
+}
+
 void doubt_ask_ahead_of_last(struct decision *d, enum statement_kind kind)
 {
-    if (!is_about_transactions(kind) && decision_captured(d) > d->settled)
+    if (!is_about_transactions(kind) && !stands_alone(kind) && decision_captured(d) > d->settled)
         doubt_ask_ahead(d);
 }
 
