@@ -9,13 +9,19 @@ from relay import Relay
 from test_doubt import WRITE, Shop, cut_everywhere, extended, known
 from wire import Closed, fields, query
 
-POOL_SIZE = 3
-POOLS = [f"pool = {mode}  pool_size = {POOL_SIZE}" for mode in ("transaction", "session")]
+
+
+def pools(size):
+    return [f"pool = {mode}  pool_size = {size}" for mode in ("transaction", "session")]
+
+
+# The relay counts what all connections say, so none may be made beside the one that is to be cut.
+ALONE = pools(1)
 
 
 def E9_a_commit_over_a_pool_cut_at_every_byte(server):
     begin = ["BEGIN", WRITE, "NOTIFY wire, '{payload}'"]
-    for pool in POOLS:
+    for pool in ALONE:
         verdicts = cut_everywhere(server, begin, lambda _: query("COMMIT"), range(0, 18, 3), "to_client", pool=pool)
         assert list(verdicts) == ["committed"], verdicts
         verdicts = cut_everywhere(server, begin, lambda _: query("COMMIT"), range(1, 12, 3), "to_server", pool=pool)
@@ -25,20 +31,21 @@ def E9_a_commit_over_a_pool_cut_at_every_byte(server):
 def E9_an_outcome_with_durable_events_over_a_pool_cut_in_its_reply(server):
     begin = ["SET pgatomic.request = '/x'", WRITE, "NOTIFY durable, '{payload}'"]
     end = lambda _: extended("SET pgatomic.outcome = 'commit'")  # noqa: E731
-    for pool in POOLS:
+    for pool in ALONE:
         verdicts = cut_everywhere(server, begin, end, range(0, 100, 9), "to_client", pool=pool)
         assert list(verdicts) == ["committed"], verdicts
 
 
 def E9_a_statement_that_is_its_own_transaction_over_a_pool_cut_in_its_reply(server):
     end = lambda payload: query(f"{WRITE}; NOTIFY also, '{payload}'".format(payload=payload))  # noqa: E731
-    for pool in POOLS:
+    for pool in ALONE:
         verdicts = cut_everywhere(server, [], end, [0, 50, 99, 8192, 8240], "to_client", pool=pool)
         assert list(verdicts) == ["committed"], verdicts
 
 
 # --- under load ------------------------------------------------------------------------------------------------
 
+POOL_SIZE = 3
 CLIENTS, DEATHS = 8, 60
 CHANNELS = ("wire", "memory", "durable", "also")
 SERVERS = ("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = ''"
@@ -144,7 +151,7 @@ def check_agreement(shop, proxy, load):
 
 
 def E9_clients_and_servers_of_a_pool_die_at_random_and_events_agree_with_rows(server):
-    for pool in POOLS:
+    for pool in pools(POOL_SIZE):
         chance, over = random.Random(1), threading.Event()
         with Shop(server, pool) as shop, Relay(server) as relay, shop.proxy_behind(relay, workers=2) as proxy:
             known(shop, proxy)
