@@ -10,7 +10,6 @@ from test_doubt import WRITE, Shop, cut_everywhere, extended, known
 from wire import Closed, fields, query
 
 
-
 def pools(size):
     return [f"pool = {mode}  pool_size = {size}" for mode in ("transaction", "session")]
 
