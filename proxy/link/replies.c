@@ -393,20 +393,21 @@ static enum verdict on_error(struct link *l, const struct frame *f, struct actio
 /* --- COPY ----------------------------------------------------------------------------------------------------------- */
 
 /* COPY FROM STDIN reads what was sent behind it. It passes over a Sync, which was not the end of the unit then; anything else that is not its
- * data ends it with an error, and is lost. */
-static void on_copy_in(struct link *l)
+ * data ends it with an error, and is lost. True: what is held is for this COPY, or was held behind what is lost; else that is still to come. */
+static bool on_copy_in(struct link *l)
 {
     struct owed_queue *q = &l->owed;
     l->copying = l->copy_in = true;
     if (q->count == 0)
-        return;
-    bool extended = owed_head(q)->kind == OWED_EXECUTE;
+        return true;
+    bool extended = owed_head(q)->kind == OWED_EXECUTE, last_is_lost = false;
     size_t kept = 1;
     for (size_t i = 1; i < q->count; i++) {
         struct owed entry = *owed_at(q, i);
         if (entry.kind == OWED_COPY_END)
             l->copy_in = false;
-        if (!l->copy_in || entry.kind == OWED_OWN) {
+        last_is_lost = l->copy_in && entry.kind != OWED_OWN;
+        if (!last_is_lost) {
             *owed_at(q, kept++) = entry;
             continue;
         }
@@ -417,6 +418,7 @@ static void on_copy_in(struct link *l)
         undo(l, &entry, i + 1, true);
     }
     q->count = kept;
+    return l->copy_in || last_is_lost;
 }
 
 /* --- what may come at any time ----------------------------------------------------------------------------------------- */
@@ -487,8 +489,7 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
         return on_notification(l);
     case 'G':
     case 'W':
-        on_copy_in(l);
-        if (l->holds)
+        if (on_copy_in(l) && l->holds)
             requests_resume(l, out);
         if (l->ending && l->copy_in)
             link_break_copy(l, out);
