@@ -13,6 +13,7 @@
 #include "protocol/memory.h"
 #include "protocol/scram.h"
 #include "proxy/auth/secret_row.h"
+#include "proxy/clock.h"
 #include "proxy/events/pq_connection.h"
 #include "proxy/ops/log.h"
 
@@ -59,7 +60,7 @@ static void kept_free(struct secret_kept *k)
     free(k);
 }
 
-/* Forgets what is too old, and the oldest of what is too many. Of a clock that was put back nothing is young. */
+/* Forgets what is too old, and the oldest of what is too many. */
 static void purge(struct secrets *s)
 {
     uint64_t now_us = loop_now_us(s->loop);
@@ -121,11 +122,11 @@ static struct secret_answer nobody(const char *why)
                                    .mock_iterations = atomic_load_explicit(&found_iterations, memory_order_relaxed) };
 }
 
-static struct secret_answer answer_of(const struct secret_kept *k, uint64_t now_us)
+static struct secret_answer answer_of(struct secrets *s, const struct secret_kept *k)
 {
     if (k->secret == NULL)
         return nobody(k->why);
-    if (k->valid_until_us < now_us)
+    if (k->valid_until_us < clock_to_wall_us(loop_now_us(s->loop)))
         return nobody("the user's password has expired");
     return (struct secret_answer){ .state = SECRET_FOUND, .secret = k->secret };
 }
@@ -224,7 +225,7 @@ static struct secret_answer read_answer(const struct secret_question *q, const P
         return fail(q, "28000", row.why);
     if (row.secret != NULL)
         learn_iterations(row.secret);
-    return answer_of(keep(q, &row), loop_now_us(q->source->owner->loop));
+    return answer_of(q->source->owner, keep(q, &row));
 }
 
 static void on_answer(void *context, const PGresult *result, const char *error, const char *sqlstate)
@@ -295,7 +296,7 @@ struct secret_question *secrets_find(struct secrets *s, const struct config *con
     struct secrets_source *source = open_source(s, database);
     const struct secret_kept *kept = find_kept(s, source, config->auth_query, user);
     if (kept != NULL) {
-        answer = answer_of(kept, loop_now_us(s->loop));
+        answer = answer_of(s, kept);
         found(context, &answer);
         return NULL;
     }

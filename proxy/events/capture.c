@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "protocol/memory.h"
+#include "proxy/clock.h"
 #include "proxy/events/dispatch.h"
 #include "proxy/events/pq_connection.h"
 #include "proxy/ops/log.h"
@@ -53,10 +54,10 @@ static bool hears(const struct listening *l, const char *channel)
 static struct notification *make_event(const struct listening *l, const PGnotify *n, uint64_t now_us)
 {
     unsigned char id[EVENT_ID_SIZE];
-    uuid_make(id, now_us);
+    uuid_make(id, clock_to_wall_us(now_us));
     struct request *request =
         request_new(id, &(struct request_names){ .database = l->database->name }, l->config, now_us);
-    uuid_make(id, now_us);
+    uuid_make(id, clock_to_wall_us(now_us));
     struct notification *e = notification_new(id, request, config_channel(l->config, n->relname, strlen(n->relname)),
                                               span_of(n->relname), span_of(n->extra));
     e->held_us = now_us;

@@ -14,7 +14,7 @@
 /* --- from any thread ------------------------------------------------------------------------------ */
 
 /* Takes a list of events that were just released, logs that, and hands each to the sinks of its channel, in order. When it returns, no
- * event is in anybody's debt (E6); one whose channel names no sink is done. `now_us`: wall clock, µs since 1970. */
+ * event is in anybody's debt (E6); one whose channel names no sink is done. */
 void dispatch_publish(struct notification *first_take, uint64_t now_us);
 
 /* E13: the name of a sink of the channel that holds so much already that so many bytes of events more must not come to be; NULL: there

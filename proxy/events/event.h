@@ -24,7 +24,7 @@ struct request {
     char *route;                     /* "" when no block matched */
     char *label;                     /* "" when it has none */
     char *database, *user, *application, *client;
-    uint64_t begun_us; /* wall clock, µs since 1970 */
+    uint64_t begun_us; /* a time (clock.h) */
     uint64_t statements, events;
     struct config *config; /* a reference: channels and sinks as they were when it began */
     atomic_int references;
@@ -64,7 +64,7 @@ struct notification {
     char *name;                    /* the channel's name in UTF-8 */
     char *payload;                 /* UTF-8, payload_size bytes, a NUL behind them */
     size_t payload_size;
-    uint64_t held_us;  /* wall clock when it was held */
+    uint64_t held_us;  /* the time (clock.h) when it was held */
     bool sandbox;      /* released in a sandbox: it was never really committed */
     bool durable;      /* it is a committed row of pgatomic.outbox (E8) */
     unsigned attempts; /* tries before this process had it */

@@ -6,6 +6,7 @@
 
 #include "protocol/encoding.h"
 #include "protocol/wire.h"
+#include "proxy/clock.h"
 #include "proxy/ops/log.h"
 
 enum { REASON_MAX = 1000 };
@@ -165,7 +166,7 @@ static struct notification *read_event(struct reading *r, const PGresult *result
     struct notification *e = notification_new((const unsigned char *)PQgetvalue(result, row, ID), request, channel,
                                               name, text_span(&r->payload));
     e->durable = true;
-    e->held_us = number(result, row, CREATED);
+    e->held_us = clock_from_wall_us(number(result, row, CREATED));
     e->attempts = wire_get_u32(PQgetvalue(result, row, ATTEMPTS));
     return e;
 }

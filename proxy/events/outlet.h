@@ -26,7 +26,7 @@ void outlet_hand_over(struct outlet *o);
  * anew, and gets again what it had in hand. Either way, one that had stopped (HTTP 410) is asked again. */
 void outlet_reload(struct outlet *o, const struct sink_type *type, const struct sink *block, struct config *config);
 
-/* Something is in hand, or will be tried until `until_us` (wall clock). */
+/* Something is in hand, or will be tried until `until_us`. */
 bool outlet_is_busy(const struct outlet *o, uint64_t until_us);
 
 /* Closes the sink and settles every shipment: it is dead for this reason, or `durable_stays` and its row is still there. */

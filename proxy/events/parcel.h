@@ -27,7 +27,7 @@ struct parcel {
     struct parcel *next; /* in the dispatcher's inbox */
     struct notification *event;
     struct tally *channel_tally;
-    uint64_t released_us;   /* wall clock */
+    uint64_t released_us;   /* a time (clock.h) */
     size_t weight;          /* bytes of memory that it takes */
     size_t open;            /* shipments that are not settled */
     bool is_dropped;        /* one of them was given up */

@@ -1,5 +1,6 @@
 /* An event as a message for an AMQP broker: its payload the body, its channel the routing key and the type. */
 #include "protocol/memory.h"
+#include "proxy/clock.h"
 #include "proxy/events/amqp_publisher.h"
 #include "proxy/events/facts.h"
 
@@ -46,7 +47,7 @@ static void deliver_amqp(void *sink, struct delivery *d)
         .app_id = "pgatomic",
         .headers = headers_of(e),
         .priority = -1,
-        .timestamp = e->held_us / US_PER_S,
+        .timestamp = clock_to_wall_us(e->held_us) / US_PER_S,
     };
     amqp_publisher_send(s->publisher, d, &m, m.headers, free_headers);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "protocol/memory.h"
+#include "proxy/clock.h"
 #include "proxy/events/amqp_publisher.h"
 #include "proxy/events/celery_envelope.h"
 #include "proxy/events/redis_publisher.h"
@@ -77,7 +78,7 @@ static void push(struct sink_celery *s, struct delivery *d, const struct celery_
     struct buffer list = { 0 }, envelope = { 0 };
     unsigned char tag[UUID_SIZE];
     char tag_text[UUID_TEXT_SIZE];
-    uuid_make(tag, loop_now_us(s->loop));
+    uuid_make(tag, clock_to_wall_us(loop_now_us(s->loop)));
     uuid_format(tag, tag_text);
     celery_envelope_list(m, s->prefix, &list);
     celery_envelope_append(m, span_make(d->event->payload, d->event->payload_size), tag_text, &envelope);
@@ -123,7 +124,7 @@ static void deliver(void *sink, struct delivery *d)
     struct celery_message m;
     char id[UUID_TEXT_SIZE], reason[CELERY_REASON_SIZE];
     uuid_format(e->id, id);
-    struct celery_defaults defaults = { id, s->config->queue, s->origin, e->held_us };
+    struct celery_defaults defaults = { id, s->config->queue, s->origin, clock_to_wall_us(e->held_us) };
     if (!celery_message_read(&m, span_make(e->payload, e->payload_size), &defaults, reason)) {
         delivery_done(d, DELIVERY_REFUSED, reason, 0);
         return;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "protocol/memory.h"
+#include "proxy/clock.h"
 #include "proxy/events/facts.h"
 #include "proxy/events/sink.h"
 #include "proxy/ops/log.h"
@@ -287,8 +288,8 @@ static rd_kafka_resp_err_t produce(struct sink_kafka *s, const char *topic, stru
     rd_kafka_resp_err_t error =
         rd_kafka_producev(s->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(e->name, strlen(e->name)),
                           RD_KAFKA_V_VALUE(e->payload, e->payload_size), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                          RD_KAFKA_V_TIMESTAMP((int64_t)(e->held_us / US_PER_MS)), RD_KAFKA_V_HEADERS(headers),
-                          RD_KAFKA_V_OPAQUE(r), RD_KAFKA_V_END);
+                          RD_KAFKA_V_TIMESTAMP((int64_t)(clock_to_wall_us(e->held_us) / US_PER_MS)),
+                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(r), RD_KAFKA_V_END);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
         rd_kafka_headers_destroy(headers);
     return error;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "protocol/memory.h"
+#include "proxy/clock.h"
 #include "proxy/events/sink.h"
 #include "proxy/events/webhook_message.h"
 #include "proxy/events/webhook_sign.h"
@@ -174,7 +175,7 @@ static void set_message(struct post *p, const struct notification *e)
 {
     struct webhook *w = p->webhook;
     struct webhook_message *m = &p->message;
-    webhook_message_make(m, e, w->config->body, buffer_span(&w->key), loop_now_us(w->loop));
+    webhook_message_make(m, e, w->config->body, buffer_span(&w->key), clock_to_wall_us(loop_now_us(w->loop)));
     curl_slist_free_all(p->headers);
     p->headers = or_abort(curl_slist_append(NULL, "Expect:")); /* no round trip ahead of a large body */
     for (const char *line = m->lines.data; line < m->lines.data + m->lines.size; line += strlen(line) + 1)

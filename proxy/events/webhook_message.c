@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "proxy/clock.h"
 #include "proxy/events/webhook_sign.h"
 #include "proxy/ops/json.h"
 #include "proxy/ops/uuid.h"
@@ -96,7 +97,7 @@ static void append_structured(struct buffer *b, const struct notification *e, co
     buffer_append_text(b, "\",\"type\":");
     json_append_string(b, span_of(e->name));
     buffer_append_text(b, ",\"time\":\"");
-    append_time(b, e->held_us);
+    append_time(b, clock_to_wall_us(e->held_us));
     buffer_format(b, "\",\"datacontenttype\":\"%s\"", content_types[kind]);
     append_data(b, span_make(e->payload, e->payload_size), kind);
     buffer_append_text(b, "}");
@@ -143,7 +144,7 @@ static void add_cloud_event(struct buffer *b, const struct notification *e, cons
     add_encoded_line(b, "ce-source", buffer_span(&source));
     add_encoded_line(b, "ce-type", span_of(e->name));
     buffer_append_text(b, "ce-time: ");
-    append_time(b, e->held_us);
+    append_time(b, clock_to_wall_us(e->held_us));
     end_line(b);
     buffer_free(&source);
 }

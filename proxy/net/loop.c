@@ -9,10 +9,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "protocol/memory.h"
+#include "proxy/clock.h"
 
 struct loop_message {
     struct loop_message *next;
@@ -91,9 +91,7 @@ void loop_stop(struct loop *l)
 uint64_t loop_now_us(struct loop *l)
 {
     if (!l->now_known) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        l->now_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+        l->now_us = clock_now_us();
         l->now_known = true;
     }
     return l->now_us;

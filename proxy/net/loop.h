@@ -36,7 +36,7 @@ void loop_destroy(struct loop *l);
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 
-/* Wall clock, µs since 1970; read at most once in a turn. */
+/* The time (clock.h), read at most once in a turn. */
 uint64_t loop_now_us(struct loop *l);
 
 /* Has `act(context)` called on the loop's thread, in the order of posting; at the latest by loop_destroy(). From any thread. */

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "protocol/wire.h"
+#include "proxy/clock.h"
 #include "proxy/ops/json.h"
 #include "proxy/ops/timestamp.h"
 #include "proxy/ops/uuid.h"
@@ -105,7 +106,7 @@ void rows_time(struct admin_rows *r, uint64_t us)
         return;
     }
     size_t start = begin_value(r, false);
-    timestamp_append(r->out, us);
+    timestamp_append(r->out, clock_to_wall_us(us));
     end_value(r, start);
 }
 

@@ -34,7 +34,7 @@ void rows_text(struct admin_rows *r, const char *value);
 void rows_span(struct admin_rows *r, struct span value);
 void rows_number(struct admin_rows *r, uint64_t value);
 void rows_bool(struct admin_rows *r, bool value);  /* as text: yes or no */
-void rows_time(struct admin_rows *r, uint64_t us); /* wall clock, as text; 0: NULL */
+void rows_time(struct admin_rows *r, uint64_t us); /* a time (clock.h), by the wall clock, as text; 0: NULL */
 void rows_id(struct admin_rows *r, const unsigned char *id);
 void rows_null(struct admin_rows *r);
 void rows_end(struct admin_rows *r); /* every column was written */

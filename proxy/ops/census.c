@@ -6,6 +6,7 @@
 
 #include "protocol/memory.h"
 #include "protocol/wire.h"
+#include "proxy/clock.h"
 #include "proxy/events/pq_connection.h"
 #include "proxy/worker.h"
 
@@ -157,6 +158,12 @@ static uint64_t read_number(const PGresult *result, int row, int column)
     return (uint64_t)wire_get_u32(bytes) << 32 | wire_get_u32(bytes + 4);
 }
 
+static uint64_t read_time(const PGresult *result, int row, int column)
+{
+    uint64_t wall_us = read_number(result, row, column);
+    return wall_us > 0 ? clock_from_wall_us(wall_us) : 0;
+}
+
 static void tell_row(const struct inquiry *q, int row, void (*tell)(void *context, const struct census_line *line),
                      void *context)
 {
@@ -165,7 +172,7 @@ static void tell_row(const struct inquiry *q, int row, void (*tell)(void *contex
         .channel = span_make(PQgetvalue(q->result, row, 0), (size_t)PQgetlength(q->result, row, 0)),
         .state = PQgetvalue(q->result, row, 1),
         .count = read_number(q->result, row, 2),
-        .oldest_us = read_number(q->result, row, 3),
+        .oldest_us = read_time(q->result, row, 3),
     };
     tell(context, &line);
 }

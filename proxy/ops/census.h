@@ -17,7 +17,7 @@ struct census_line {
     struct span channel; /* data NULL: of the database as a whole */
     const char *state;   /* "waiting", "in hand", "retrying", "dead"; "empty", "unknown" */
     uint64_t count;
-    uint64_t oldest_us; /* wall clock; 0: not known */
+    uint64_t oldest_us; /* a time (clock.h); 0: not known */
     const char *error;  /* of "unknown"; else NULL */
 };
 

@@ -66,7 +66,7 @@ struct database_counts *counts_database(struct counts *c, const char *name);
 
 /* A client of this database keeps its server from now on. `cause` is for ever, and there are few. */
 void counts_pin(struct counts *c, const char *database, const char *cause);
-/* A request has ended. `now_us`: wall clock. */
+/* A request has ended. */
 void counts_request(struct counts *c, const struct request *r, enum request_outcome outcome, uint64_t now_us);
 /* Adds all of `from` to `to`. */
 void counts_add(struct counts *to, const struct counts *from);

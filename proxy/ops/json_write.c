@@ -1,6 +1,7 @@
 /* The last byte tells whether a value is complete: nothing else ends in an opening bracket. */
 #include "proxy/ops/json_write.h"
 
+#include "proxy/clock.h"
 #include "proxy/ops/json.h"
 #include "proxy/ops/timestamp.h"
 #include "proxy/ops/uuid.h"
@@ -59,7 +60,7 @@ void json_time(struct buffer *b, const char *name, uint64_t value_us)
 {
     begin_value(b, name);
     buffer_append_u8(b, '"');
-    timestamp_append(b, value_us);
+    timestamp_append(b, clock_to_wall_us(value_us));
     buffer_append_u8(b, '"');
 }
 

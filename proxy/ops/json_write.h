@@ -17,7 +17,7 @@ void json_number(struct buffer *b, const char *name, uint64_t value);
 void json_bool(struct buffer *b, const char *name, bool value);
 /* µs, as ms with three decimals. */
 void json_ms(struct buffer *b, const char *name, uint64_t value_us);
-/* Wall clock, µs since 1970, as RFC 3339. */
+/* A time (clock.h), as the wall clock has it, in the words of RFC 3339. */
 void json_time(struct buffer *b, const char *name, uint64_t value_us);
 /* A UUID of 16 bytes. */
 void json_id(struct buffer *b, const char *name, const unsigned char *id);

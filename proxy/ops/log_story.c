@@ -6,6 +6,7 @@
 
 #include <assert.h>
 
+#include "proxy/clock.h"
 #include "proxy/ops/json.h"
 #include "proxy/ops/recent.h"
 
@@ -25,10 +26,10 @@ static void add(struct story *s, struct log_field field)
 static void tell(struct story *s, enum log_level level, uint64_t now_us)
 {
     add(s, (struct log_field){ .kind = LOG_FIELD_END });
-    log_write(level, now_us, s->fields);
+    log_write(level, clock_to_wall_us(now_us), s->fields);
 }
 
-/* The clock may have been set back in between. */
+/* A row of the outbox has the time of its database's clock. */
 static uint64_t since(uint64_t then_us, uint64_t now_us)
 {
     return now_us > then_us ? now_us - then_us : 0;

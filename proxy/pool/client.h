@@ -37,7 +37,7 @@ struct client {
     struct client *next, **link; /* in its worker's list */
     struct worker *worker;
     uint64_t id;       /* no other client of this process has it */
-    uint64_t since_us; /* when it came, by the wall clock */
+    uint64_t since_us; /* when it came */
     struct conn conn;
     struct stream stream;    /* of the client's messages */
     struct stream replies;   /* of the server's messages */
@@ -92,7 +92,7 @@ void client_reload(struct client *c);
 /* --- for startup.c, login.c and traffic.c ---------------------------------------------------------- */
 
 void client_set_state(struct client *c, enum client_state state);
-/* When `deadline_us` (wall clock) has passed, the state's time is up; 0: never. */
+/* When `deadline_us` has passed, the state's time is up; 0: never. */
 void client_set_deadline(struct client *c, uint64_t deadline_us);
 /* The same as never, and gives its memory back. */
 void client_end_timer(struct client *c);

@@ -17,6 +17,7 @@
 
 #include "protocol/memory.h"
 #include "protocol/message.h"
+#include "proxy/clock.h"
 #include "proxy/events/dispatch.h"
 #include "proxy/auth/random.h"
 #include "proxy/auth/server_auth.h"
@@ -209,7 +210,7 @@ static void on_key(struct client *c, const struct frame *f)
 static void new_id(void *context, unsigned char id[EVENT_ID_SIZE])
 {
     struct worker *w = context;
-    uuid_make(id, loop_now_us(&w->loop));
+    uuid_make(id, clock_to_wall_us(loop_now_us(&w->loop)));
 }
 
 static const char *sink_behind(void *context, const struct channel *channel, size_t bytes)

@@ -146,7 +146,7 @@ struct pool_server_facts {
     const struct address *address;
     uint32_t process_id;
     uint64_t client_id;                   /* of whoever has it; 0: nobody */
-    uint64_t connected_us, idle_since_us; /* wall clock; idle_since_us is 0 unless it is idle */
+    uint64_t connected_us, idle_since_us; /* idle_since_us is 0 unless it is idle */
 };
 void pools_tell_servers(struct worker *w, void (*tell)(void *context, const struct pool_server_facts *facts),
                         void *context);

@@ -584,7 +584,7 @@ static void on_outcome(void *context, enum session_outcome outcome)
     client_settle(c);
 }
 
-/* The timer may be a little early by the wall clock, which the session must not see. */
+/* The timer may be a little early by the loop's clock, which the session must not see. */
 void traffic_on_deadline(struct client *c, uint64_t deadline_us)
 {
     uint64_t now_us = loop_now_us(&c->worker->loop);

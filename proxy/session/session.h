@@ -54,7 +54,7 @@ struct session;
 struct session *session_new(const struct session_start *start);
 void session_free(struct session *s);
 
-/* The time of what is handed in next: wall clock, µs since 1970. Deadlines are in the same clock. */
+/* The time of what is handed in next: µs since 1970, by a clock that neither jumps nor goes back. Deadlines are in the same clock. */
 void session_set_time(struct session *s, uint64_t now_us);
 /* New rules for requests that begin from now on. */
 void session_set_config(struct session *s, struct config *config);
