@@ -463,6 +463,7 @@ bool pooled_begin_end(struct client *c)
         pool_wait_leave(p->pool, &p->wait);
     if (c->server == NULL)
         return false;
+    c->replies.left = 0; /* nobody hears the rest of a message that was under way */
     bool clean = link_end(p->link, &c->worker->link_actions);
     pooled_flush(c);
     if (!clean)

@@ -328,6 +328,19 @@ def P8_a_client_killed_inside_a_transaction_leaves_nothing_behind(server):
                 assert other.value("SELECT pg_backend_pid()") == pid, "the server was not reused"
 
 
+def P8_a_client_that_goes_inside_a_row_leaves_its_server_to_the_next(server):
+    with pooled(server, pool_size=1) as proxy:
+        for leave in (Client.close, Client.reset):
+            client = proxy.log_in()
+            pid = client.value("SELECT pg_backend_pid()")
+            client.send(query("SELECT repeat('x', 50000000)"))
+            stuck = f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'ClientWrite'"
+            wait_until(lambda text=stuck: server.sql(text), "the row to be more than anybody takes")
+            leave(client)
+            with proxy.log_in() as other:
+                assert other.value("SELECT pg_backend_pid()") == pid, "the server was not reused"
+
+
 def P8_a_client_killed_inside_a_query_has_it_cancelled(server):
     with pooled(server, pool_size=1) as proxy:
         client = proxy.log_in()
