@@ -12,13 +12,13 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/util.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "protocol/memory.h"
 #include "protocol/buffer.h"
+#include "proxy/net/socket.h"
 
 struct dial {
     struct loop *loop;
@@ -176,11 +176,7 @@ static void try_address(struct dial *d, const struct address *to)
         failed(d, strerror(errno));
         return;
     }
-    int on = 1;
-    if (!address_is_unix(to)) {
-        (void)setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        (void)setsockopt(d->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    }
+    socket_set_up(d->fd, to);
     if (connect(d->fd, &to->any, to->size) == 0) {
         watch(d, EV_WRITE, on_connect);
         event_active(d->event, EV_WRITE, 1);

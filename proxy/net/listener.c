@@ -3,14 +3,13 @@
  * A socket file is removed by the process that has made it, or has been given it to keep, and only while the name still leads to that file:
  * somebody may have put another one there.
  *
- * What accepted sockets need (TCP_NODELAY, keepalive) is set on the listening one, from which they inherit it.
+ * What accepted sockets need (socket.h) is set on the listening one, from which they inherit it.
  * When the process has no descriptors left, a connection that waits would make the loop spin: the listener then rests for a
  * moment, and the waiting clients with it. */
 #include "proxy/net/listener.h"
 
 #include <errno.h>
 #include <event2/event.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 
 #include "protocol/memory.h"
 #include "proxy/net/inherited.h"
+#include "proxy/net/socket.h"
 
 enum { BACKLOG = 4096, ACCEPTS_AT_ONCE = 64, REST_US = 200 * 1000 };
 
@@ -74,15 +74,6 @@ static void remove_stale_file(const struct address *a)
     close(fd);
 }
 
-static void set_options(int fd, const struct address *a)
-{
-    int on = 1;
-    if (address_is_unix(a))
-        return;
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
 static bool bind_socket(int fd, const struct address *a)
 {
     int on = 1;
@@ -133,7 +124,7 @@ static struct listener *listener_new(struct loop *l, int fd, listener_accepted *
     listener->accepted = accepted;
     listener->context = context;
     (void)address_of_socket(&listener->address, fd);
-    set_options(fd, &listener->address);
+    socket_set_up(fd, &listener->address);
     listener->rest = timer_new(l, on_rested, listener);
     listener->event = or_abort(event_new(l->base, fd, EV_READ | EV_PERSIST, on_connections, listener));
     event_add(listener->event, NULL);

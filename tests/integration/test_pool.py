@@ -363,6 +363,22 @@ def P8_a_killed_backend_hits_one_client(server):
         assert [client.value("SELECT 'unhurt'") for client in clients[1:]] == ["unhurt"] * 2
 
 
+def next_question_s(port, peer_port=None):
+    """In how many seconds the kernel will ask whether the peer of a connection is still there. None: it will not, or is about to hear."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    kind, when = next(row[5].split(":") for row in rows if row[3] == "01" and row[1].endswith(f":{port:04X}")
+                      and (peer_port is None or row[2].endswith(f":{peer_port:04X}")))
+    return int(when, 16) / 100 if kind == "02" else None
+
+
+def P8_a_peer_whose_machine_has_died_is_asked_for_soon(server):
+    with pooled(f"host=127.0.0.1 port={server.port} user=app password=app-secret sslmode=disable") as proxy, proxy.log_in() as client:
+        for ports in ((proxy.port, None), (int(client.value("SELECT inet_client_port()")), server.port)):
+            wait_until(lambda at=ports: next_question_s(*at) is not None, "all bytes to have arrived")
+            assert next_question_s(*ports) <= 30
+
+
 def P8_a_killed_idle_backend_hits_nobody(server):
     with pooled(server, pool_size=2) as proxy:
         client = proxy.log_in()
