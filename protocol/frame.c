@@ -130,3 +130,25 @@ enum frame_result frame_next_whole(const struct message_spec *specs, struct span
 {
     return next(specs, input, limit, out, want_out, true);
 }
+
+size_t frame_data_size(const struct message_spec *specs, struct span input, char type, size_t limit, size_t *left)
+{
+    if (input.size > limit) /* else no whole one is too long */
+        return 0;
+    size_t size = *left < input.size ? *left : input.size;
+    size_t to_come = *left - size;
+    size += frame_run_size(span_make(input.data + size, input.size - size), type);
+    struct span last = span_make(input.data + size, input.size - size);
+    if (last.size > 0 && last.data[0] != type)
+        return 0;
+    if (last.size >= FRAME_HEADER_SIZE) {
+        struct frame f;
+        if (frame_next(specs, last, limit, &f, NULL) != FRAME_OK)
+            return 0;
+        size = input.size;
+        to_come = f.left;
+    }
+    if (size > 0)
+        *left = to_come;
+    return size;
+}

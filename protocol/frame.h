@@ -76,6 +76,11 @@ static inline size_t frame_run_size(struct span input, char type)
     return run;
 }
 
+/* Whether `input` is nothing but data in messages of this type: the `*left` bytes that are still to come of one that has begun, whole ones, and
+ * the beginning of one more. How many bytes of it may go on: all, but for a header that was cut; *left is what is still to come behind
+ * them. 0, and no change: something else is among it, or a message that may be longer than `limit`. */
+size_t frame_data_size(const struct message_spec *specs, struct span input, char type, size_t limit, size_t *left);
+
 /* The same as frame_next(), but a message that is not whole is FRAME_MORE whatever the table says. */
 enum frame_result frame_next_whole(const struct message_spec *specs, struct span input, size_t limit, struct frame *out,
                                    size_t *want_out);

@@ -106,6 +106,12 @@ bool link_on_server(struct link *l, struct span input, struct link_piece *piece,
 /* The session took so much of a piece of the input. What it left is handed in again in front of what follows. */
 void link_took(struct link *l, size_t size);
 
+/* Data in bulk goes past the link, if the session lets it: CopyData to a COPY that reads it; rows and CopyData from the server. In front stand the
+ * `begun` bytes of a message that are still to come, and `left` bytes of the last one are still to come behind them. False, and no change: it
+ * has to go through the doors above. */
+bool link_pass_copy_data(struct link *l, size_t begun, size_t left);
+bool link_pass_rows(struct link *l, size_t begun, size_t left);
+
 /* The link has something for the session although nothing may come from the server: a Flush asked for it. To be asked after every
  * link_on_client(); then link_on_server() is called with whatever input there is. */
 bool link_has_due(const struct link *l);

@@ -684,3 +684,15 @@ void link_took(struct link *l, size_t size)
 {
     l->seen -= size < l->seen ? size : l->seen;
 }
+
+bool link_pass_rows(struct link *l, size_t begun, size_t left)
+{
+    const struct owed *head = owed_head(&l->owed);
+    if (head == NULL || head->purpose != FOR_CLIENT || head->kind == OWED_OWN || l->ending)
+        return false;
+    if (l->seen > 0 || l->to_skip > 0 || l->own.size > 0 || l->server_left != begun || (begun > 0 && l->server_drops))
+        return false;
+    l->server_left = left;
+    l->server_drops = false;
+    return true;
+}

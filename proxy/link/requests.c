@@ -589,6 +589,18 @@ void link_on_client(struct link *l, struct span bytes, struct actions *out)
         buffer_append_span(&l->partial, span_make(bytes.data + used, bytes.size - used));
 }
 
+/* What waits for nothing, with nothing put in front of it. */
+bool link_pass_copy_data(struct link *l, size_t begun, size_t left)
+{
+    if (!l->copy_in || l->skipping || l->ending || link_is_held(l) || l->partial.size > 0)
+        return false;
+    if (l->client_left != begun || (begun > 0 && l->client_drops))
+        return false;
+    l->client_left = left;
+    l->client_drops = false;
+    return true;
+}
+
 void requests_on_ready(struct link *l, struct actions *out)
 {
     if (l->holds && l->holds_unit && !is_behind_unit(l))

@@ -4,7 +4,7 @@
  *
  * Ordinary messages take the session's short way: a run of them is accounted for at once and sent on as it came. Anything else is
  * cut into frames, the session is asked about each, and what it wants done is performed when all that one recv has brought has been
- * seen: one send for each side. The bytes stay where recv has put them; only what does not end in this batch (a part of a
+ * seen: one send for each side. Data in bulk has a shorter way still (bulk.c). The bytes stay where recv has put them; only what does not end in this batch (a part of a
  * message, or one that the session will not take yet) is kept by its connection.
  *
  * Nothing here decides anything about SQL, and nothing waits: a side that does not take its bytes makes the other one unread
@@ -15,6 +15,7 @@
 #include "proxy/events/dispatch.h"
 #include "proxy/events/tally.h"
 #include "proxy/ops/log.h"
+#include "proxy/pool/bulk.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/pooled.h"
 #include "proxy/session/session.h"
@@ -448,6 +449,8 @@ static bool send_if_all_passed(struct span input, size_t passed, struct conn *fr
 
 static void on_client_bytes(struct client *c, struct span input)
 {
+    if (bulk_may_pass_to_server(c, input) && bulk_pass_to_server(c, input))
+        return;
     size_t used = may_pass_client(c, input) ? session_pass_client(c->session, input) : 0;
     if (c->pooled == NULL && send_if_all_passed(input, used, &c->conn, &c->server->conn))
         return;
@@ -495,6 +498,8 @@ void traffic_hear_replies(struct client *c, struct span bytes)
 static void on_server_bytes(struct client *c, struct span input)
 {
     struct server *s = c->server;
+    if (bulk_may_pass_to_client(c, input) && bulk_pass_to_client(c, input))
+        return;
     if (c->pooled != NULL) {
         pooled_on_server_bytes(c, input);
         return;

@@ -151,7 +151,7 @@ static bool pass_client_message(struct session *s, char type, struct span body)
 }
 
 /* The server waits for it, and nobody else has a word to say. */
-static bool copy_data_may_pass(struct session *s)
+bool session_passes_copy_data(struct session *s)
 {
     const struct pending *head = pending_head(&s->pending);
     return s->copy_in && head && !head->swallow &&
@@ -163,7 +163,7 @@ size_t session_pass_client(struct session *s, struct span input)
 {
     size_t passed = 0, size;
     if (!client_is_calm(s))
-        return copy_data_may_pass(s) ? frame_run_size(input, 'd') : 0;
+        return session_passes_copy_data(s) ? frame_run_size(input, 'd') : 0;
     while ((size = frame_whole_size(span_make(input.data + passed, input.size - passed))) > 0) {
         const char *body = input.data + passed + FRAME_HEADER_SIZE;
         if (size > FRAME_SMALL_LENGTH ||
@@ -240,7 +240,7 @@ static size_t pass_data(struct span input)
 }
 
 /* Rows and COPY data are the client's, whatever else is under way, unless it never asked for them. */
-static bool data_may_pass(struct session *s)
+bool session_passes_rows(struct session *s)
 {
     const struct pending *head = pending_head(&s->pending);
     return head && !head->plan && !head->swallow && !(s->client_gone | s->closing | s->rules_stale);
@@ -266,7 +266,7 @@ size_t session_pass_server(struct session *s, struct span input)
 {
     size_t passed = 0, size;
     if (!server_is_calm(s))
-        return data_may_pass(s) ? pass_data(input) : 0;
+        return session_passes_rows(s) ? pass_data(input) : 0;
     struct pending *head = ordinary_head(s);
     while (head && (size = frame_whole_size(span_make(input.data + passed, input.size - passed))) > 0) {
         char *message = (char *)(uintptr_t)input.data + passed;

@@ -66,6 +66,10 @@ void session_on_server(struct session *s, const struct frame *f, struct actions 
  * To be called between messages only, and from the client only while no frame is held. */
 size_t session_pass_client(struct session *s, struct span input);
 size_t session_pass_server(struct session *s, struct span input);
+/* The shortest way: CopyData of the client goes to the server, rows and CopyData of the server go to the client, whole or in parts, without
+ * being handed in. True until something else is. */
+bool session_passes_copy_data(struct session *s);
+bool session_passes_rows(struct session *s);
 /* The client is gone without Terminate (R5, P8). The shell goes on feeding the server's replies until ACTION_CLOSE. */
 void session_on_client_lost(struct session *s, struct actions *a);
 /* The next message of the server has to be handed in whole. */

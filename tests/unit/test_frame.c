@@ -343,3 +343,38 @@ Test(frame, P2_a_run_of_messages_ends_ahead_of_what_is_not_whole_or_of_another_t
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
         cr_assert_eq(frame_run_size(runs[i].input, 'd'), runs[i].want, "%s", runs[i].name);
 }
+
+static const struct {
+    const char *name;
+    struct span input;
+    size_t left, want, left_then;
+} batches[] = {
+    { "nothing", BYTES_INIT(""), 0, 0, 0 },
+    { "whole messages", BYTES_INIT("d\0\0\0\4d\0\0\0\6ab"), 0, 12, 0 },
+    { "the rest of a message", BYTES_INIT("dd"), 2, 2, 0 },
+    { "a part of the rest of one", BYTES_INIT("dd"), 7, 2, 5 },
+    { "the rest of one, and whole ones", BYTES_INIT("xxd\0\0\0\4"), 2, 7, 0 },
+    { "whole ones, and a part of one",
+      BYTES_INIT("d\0\0\0\4d\0\0\0\x0a"
+                 "ab"),
+      0, 12, 4 },
+    { "the rest of one, and a part of one", BYTES_INIT("xd\0\0\0\5"), 1, 6, 1 },
+    { "up to a header that was cut", BYTES_INIT("xd\0\0\0\4d\0\0\0"), 1, 6, 0 },
+    { "nothing but a header that was cut", BYTES_INIT("d\0\0\0"), 0, 0, 0 },
+    { "a message of another type", BYTES_INIT("d\0\0\0\4c\0\0\0\4"), 0, 0, 0 },
+    { "another type behind the rest of one", BYTES_INIT("xc\0\0\0\4"), 1, 0, 1 },
+    { "the beginning of another type", BYTES_INIT("d\0\0\0\4c"), 0, 0, 0 },
+    { "an impossible length", BYTES_INIT("d\0\0\0\4d\0\0\0\3"), 0, 0, 0 },
+    { "a length over the limit", BYTES_INIT("d\0\0\0\4d\0\0\0\x15x"), 0, 0, 0 },
+    { "more bytes than the limit", BYTES_INIT("d\0\0\0\x15xxxxxxxxxxxxxxxxx"), 0, 0, 0 },
+};
+
+Test(frame, P2_a_batch_of_data_is_told_from_one_with_anything_else_in_it)
+{
+    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+        size_t left = batches[i].left;
+        size_t size = frame_data_size(frontend_messages, batches[i].input, 'd', 20, &left);
+        cr_assert_eq(size, batches[i].want, "%s: %zu", batches[i].name, size);
+        cr_assert_eq(left, batches[i].left_then, "%s: %zu left", batches[i].name, left);
+    }
+}
