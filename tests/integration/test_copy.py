@@ -1,4 +1,4 @@
-"""COPY FROM STDIN on routes where pgatomic has something of its own to say to the server."""
+"""COPY, which is passed on without a look at its data: also where pgatomic has something of its own to say to the server."""
 
 from proxy import Proxy
 from wire import TERMINATE, fields, message, query
@@ -23,3 +23,69 @@ def R9_what_undoes_a_failed_copy_waits_for_the_end_of_a_message_that_is_under_wa
         client.read_to_end()
         proxy.wait_for_log(msg="request_committed")
     assert server.sql("SELECT count(*) FROM copied_late") == [["1"]]
+
+
+POOLED = 'auth { method = trust }\ndatabase "*" { upstream = "host=%s port=%d"  pool = transaction  pool_size = 1 }\n'
+
+
+def kinds_of_proxy(server, options=""):
+    """One with a server for each client, and one with a single server for all."""
+    return (Proxy(server, options), Proxy(server, options + POOLED % (server.directory, server.port), database=False))
+
+
+def lines_of_all_lengths():
+    return [b"%d\t%s\n" % (i, b"z" * (i % 400 if i % 1000 else 100_000)) for i in range(12_000)]
+
+
+def send_in_pieces(client, data, size):
+    for start in range(0, len(data), size):
+        client.send(data[start : start + size])
+
+
+def copy_in(client, table, data, size):
+    client.send(query(f"COPY {table} FROM STDIN"))
+    client.read_until(b"G")
+    send_in_pieces(client, data, size)
+    return client.read_until(b"Z")
+
+
+def P2_data_of_a_copy_arrive_whole_wherever_their_messages_were_cut(server):
+    lines = lines_of_all_lengths()
+    messages = b"".join(message(b"d", line) for line in lines) + message(b"c")
+    for proxy in kinds_of_proxy(server):
+        with proxy, proxy.log_in() as client:
+            client.ask("DROP TABLE IF EXISTS copied_whole; CREATE TABLE copied_whole (n int, t text)")
+            for size in (1009, 65_536, len(messages)):
+                client.ask("TRUNCATE copied_whole")
+                assert (b"C", b"COPY 12000\0") in copy_in(client, "copied_whole", messages, size)
+                client.send(query("COPY (SELECT * FROM copied_whole ORDER BY n) TO STDOUT"))
+                assert [body for kind, body in client.read_until(b"Z") if kind == b"d"] == lines
+            client.send(query("SELECT t FROM copied_whole ORDER BY n"))
+            rows = [body[6:] for kind, body in client.read_until(b"Z") if kind == b"D"]
+            assert rows == [line.split(b"\t")[1][:-1] for line in lines]
+
+
+def P4_what_is_sent_behind_a_copy_that_has_failed_reaches_nobody(server):
+    late = message(b"d", b"2\n" * 20_000)
+    for proxy in kinds_of_proxy(server):
+        with proxy, proxy.log_in() as client, proxy.log_in() as neighbour:
+            client.ask("DROP TABLE IF EXISTS copied_failed; CREATE TABLE copied_failed (n int)")
+            client.send(query("COPY copied_failed FROM STDIN"))
+            client.read_until(b"G")
+            client.send(message(b"d", b"1\n") * 1000 + message(b"d", b"no number\n") + late[:700])
+            assert [fields(body)["C"] for kind, body in client.read_until(b"E") if kind == b"E"] == ["22P02"]
+            client.send(late[700:] + late * 10 + late[:9])
+            client.send(late[9:] + message(b"c") + query("SELECT 'mine'"))
+            assert (b"D", b"\0\1\0\0\0\4mine") in client.read_until(b"Z") + client.read_until(b"Z")
+            assert neighbour.value("SELECT count(*) FROM copied_failed") == "0"
+
+
+def P2_a_message_of_a_copy_that_is_over_the_limit_ends_the_client(server):
+    for proxy in kinds_of_proxy(server, "limits { message = 2MB }\n"):
+        with proxy, proxy.log_in() as client:
+            client.ask("DROP TABLE IF EXISTS copied_limited; CREATE TABLE copied_limited (t text)")
+            client.send(query("COPY copied_limited FROM STDIN"))
+            client.read_until(b"G")
+            client.send(message(b"d", b"x\n") * 1000 + message(b"d", b"x" * (2 << 20))[:1000])
+            assert client.fatal()["C"] == "08P01"
+            assert proxy.log_in().value("SELECT count(*) FROM copied_limited") == "0"
