@@ -243,6 +243,13 @@ static void set_time(struct client *c)
     session_set_time(c->session, loop_now_us(&c->worker->loop));
 }
 
+/* What pgatomic has to say itself cannot stand inside a message: when the client has got a part of one, it gets no more. */
+static void end_inside_message(struct client *c)
+{
+    if (stream_is_inside_message(&c->replies))
+        conn_end_output(&c->conn);
+}
+
 /* No more will come from the client. If a message of its has begun to leave for the server, nothing can follow that on this
  * connection; what was sent before it still runs, and its replies are read. */
 static void lose_client(struct client *c)
@@ -255,19 +262,17 @@ static void lose_client(struct client *c)
     session_on_client_lost(c->session, &c->worker->actions);
 }
 
-/* The client has left the protocol. It is told so, unless that would land inside a message, and then counts as lost: these are the
- * last words that it gets. */
+/* The client has left the protocol. It is told so, and then counts as lost: these are the last words that it gets. */
 static void on_violation(struct client *c)
 {
     client_log(c, LOG_WARN, "client sent a message of an invalid type or length", NULL);
-    if (!stream_is_inside_message(&c->replies)) {
-        struct message_fault fault = { .severity = "FATAL", .sqlstate = "08P01" };
-        fault.message = span_of("invalid message type or length");
-        struct buffer message = { 0 };
-        message_add_error(&message, &fault);
-        actions_to_client(&c->worker->actions, actions_keep(&c->worker->actions, buffer_span(&message)));
-        buffer_free(&message);
-    }
+    end_inside_message(c);
+    struct message_fault fault = { .severity = "FATAL", .sqlstate = "08P01" };
+    fault.message = span_of("invalid message type or length");
+    struct buffer message = { 0 };
+    message_add_error(&message, &fault);
+    actions_to_client(&c->worker->actions, actions_keep(&c->worker->actions, buffer_span(&message)));
+    buffer_free(&message);
     lose_client(c);
 }
 
@@ -298,6 +303,7 @@ static bool offer(struct client *c, const struct frame *f)
         client_log(c, LOG_WARN, "client sent a message that is malformed or out of place",
                    frontend_messages[(unsigned char)f->type].name);
         c->deaf = true;
+        end_inside_message(c);
         return false;
     }
     return false;
@@ -352,11 +358,9 @@ static size_t feed_client(struct client *c, struct span input)
     return used;
 }
 
-/* The server is gone. When it went in the middle of a message to the client, no words can follow that. */
 void traffic_lose_server(struct client *c, const char *words)
 {
-    if (stream_is_inside_message(&c->replies))
-        conn_end_output(&c->conn);
+    end_inside_message(c);
     c->replies.left = 0;
     if (c->pooled != NULL)
         pooled_cut(c);
@@ -602,6 +606,7 @@ void traffic_shut_down(struct client *c)
 {
     c->deaf = true;
     c->held = false;
+    end_inside_message(c);
     set_time(c);
     session_shut_down(c->session, &c->worker->actions);
     traffic_perform(c);

@@ -10,8 +10,9 @@
  * - after SESSION_HOLD the shell keeps the frame and stops reading the client; it hands the same frame in again after every
  *   session_on_server, session_on_cancelled and session_on_time, until it is taken;
  * - after SESSION_WHOLE it hands the same frame in again when frame.left is 0;
- * - when a frame with left > 0 was taken, the bytes that follow go where actions.rest says; what the session has for the server in the
- *   meantime waits until they have all gone. */
+ * - when a frame with left > 0 was taken, the bytes that follow go where actions.rest says. What the session has for the server in the
+ *   meantime waits until they have all gone. What it has for the client then (at SESSION_BAD, at session_shut_down, when the server is lost)
+ *   cannot wait: a client that has got a part of a message gets nothing behind that. */
 #ifndef PROXY_SESSION_SESSION_H
 #define PROXY_SESSION_SESSION_H
 

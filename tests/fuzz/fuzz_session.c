@@ -265,6 +265,12 @@ static void perform(struct world *w)
 
 /* --- the shell (as in proxy/pool/traffic.c) ------------------------------------------------------ */
 
+/* The client has got a part of a message: no words of the session's own can follow that. */
+static void end_inside_message(struct world *w)
+{
+    w->client_output_ended |= stream_is_inside_message(&w->server_stream);
+}
+
 static void lose_client(struct world *w)
 {
     w->client_lost = true;
@@ -290,6 +296,7 @@ static bool offer(struct world *w, const struct frame *f)
         return false;
     case SESSION_BAD:
         w->deaf = true;
+        end_inside_message(w);
         return false;
     }
     return false;
@@ -327,7 +334,7 @@ static size_t feed_client(struct world *w, struct span input)
 
 static void lose_server(struct world *w)
 {
-    w->client_output_ended |= stream_is_inside_message(&w->server_stream);
+    end_inside_message(w);
     w->server_lost = true;
     session_on_server_lost(w->session, span_of("lost"), &w->actions);
 }
@@ -728,6 +735,7 @@ static void shut_down(struct world *w)
         return;
     w->deaf = true;
     w->held = false;
+    end_inside_message(w);
     session_shut_down(w->session, &w->actions);
     perform(w);
 }

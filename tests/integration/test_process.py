@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 from proxy import Proxy, free_port, wait_until
-from wire import TERMINATE, Client, Upstream, query, welcome
+from wire import TERMINATE, Client, Closed, Upstream, query, welcome
 
 ATOMIC = 'route "all" { mode = atomic  end = commit }\n'
 
@@ -61,6 +61,22 @@ def P12_what_is_open_after_drain_timeout_is_rolled_back(server):
         assert ended(proxy) == 0
         assert proxy.log_where(msg="request_rolled_back")
     assert server.sql("SELECT count(*) FROM drained; DROP TABLE drained") == [["0"]]
+
+
+def shell_nothing_is_said_inside_a_row_when_the_process_ends(server):
+    with Proxy(server) as proxy, proxy.log_in() as client:
+        client.send(query("SELECT repeat('x', 50 * 1024 * 1024)"))
+        assert client.read()[0] == b"T"
+        head = client.take(11)  # the row's, and its only column's
+        assert head[:1] == b"D"
+        proxy.process.send_signal(signal.SIGINT)
+        proxy.wait_for_log(msg="stopping")
+        try:
+            rest = client.take(1 << 30)
+        except Closed as closed:
+            rest = closed.args[0]
+        assert rest.strip(b"x") == b""
+        wait_until(lambda: has_ended(proxy), "the process to end")
 
 
 def shell_sigint_ends_everybody_now(server):
