@@ -313,9 +313,9 @@ static void watch_signals(struct signal_watch *watches[3])
 
 static void run_workers(void)
 {
+    dispatch_start(process.config);
     LOG(LOG_INFO, "started", log_text("version", PGATOMIC_VERSION), log_number("pid", (uint64_t)getpid()));
     log_flush();
-    dispatch_start(process.config);
     process_set_orders(&orders);
     systemd_ready(workers_first_loop());
     workers_run();
