@@ -45,7 +45,7 @@ static bool add_named(struct small_postgres *v, struct span name, struct span te
     struct named *known = find_named(v, name, portal);
     if (known && name.size > 0)
         return false;
-    struct named made = { copy_text(name), copy_text(text), portal };
+    struct named made = { .name = copy_text(name), .text = copy_text(text), .portal = portal };
     if (known)
         drop_named(v, known);
     MUST(v->name_count < NAMES_MAX);
@@ -423,6 +423,10 @@ static bool read_execute(struct small_postgres *v, struct span body)
     struct named *p = message_read_execute(body, &m) ? find_named(v, m.portal, true) : NULL;
     if (!p)
         return fail(v, "34000");
+    bool has_rows = starts(span_of(p->text), "SELECT") || starts(span_of(p->text), "EXECUTE");
+    if (p->has_run && !has_rows)
+        return fail(v, "55000");
+    p->has_run = true;
     char *text = copy_text(span_of(p->text));
     v->alone = true;
     v->lucky = false;

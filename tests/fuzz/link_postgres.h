@@ -22,6 +22,7 @@ struct session_state {
 struct named {
     char *name, *text;
     bool portal;
+    bool has_run; /* a portal without rows can do that once */
 };
 
 struct small_postgres {
