@@ -264,9 +264,10 @@ static bool has_later_unnamed(const struct link *l, const struct owed *entry)
 static void undo(struct link *l, struct owed *entry, size_t later, bool skipped)
 {
     if (entry->unnamed && !has_later_unnamed(l, entry)) {
+        bool is_back = skipped && entry->replaces; /* the one before it, of which nothing is known any more */
         l->has_unnamed = l->has_unnamed && entry->purpose == FOR_NOTHING;
-        l->unnamed_leaves_state = l->unnamed_leaves_state && l->has_unnamed;
-        l->server->unnamed_owner = skipped && entry->replaces ? l->serial : 0;
+        l->unnamed_leaves_state = is_back || (l->unnamed_leaves_state && l->has_unnamed);
+        l->server->unnamed_owner = is_back ? l->serial : 0;
     }
     if (entry->kind == OWED_PARSE && entry->statement != 0)
         server_undo(l->server, entry->statement, entry->unit);

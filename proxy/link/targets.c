@@ -169,6 +169,17 @@ static bool has_unnamed(const struct link *l)
     return l->has_unnamed || l->server->unnamed_owner == l->serial;
 }
 
+/* When nobody knows what it says any more it may be anything. */
+static void note_unnamed(struct link *l)
+{
+    if (l->has_unnamed) {
+        traces_note(l, span_of(l->unnamed.data));
+        return;
+    }
+    traces_pin(l, "unknown statement");
+    l->tags_matter = l->forgets = true;
+}
+
 struct target find_target(struct link *l, struct span name, struct actions *out)
 {
     struct target t = { .name = name };
@@ -176,7 +187,7 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
     bool unnamed = s == NULL && name.size == 0 && has_unnamed(l);
     if (s != NULL && s->leaves_state && listens_hold(l, shared_statement_text(s)))
         return t;
-    if (unnamed && l->unnamed_leaves_state && listens_hold(l, span_of(l->unnamed.data)))
+    if (unnamed && l->has_unnamed && l->unnamed_leaves_state && listens_hold(l, span_of(l->unnamed.data)))
         return t;
     if (s != NULL && handles_tell_change(&l->handles, name))
         return refuse_changed();
@@ -189,7 +200,7 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
     } else if (unnamed) {
         ensure_unnamed(l, out);
         if (l->unnamed_leaves_state)
-            traces_note(l, span_of(l->unnamed.data));
+            note_unnamed(l);
     } else {
         t.refusal = refuse_name(name, &t.name);
     }
