@@ -69,10 +69,13 @@ static inline size_t frame_whole_size(struct span input)
  * has to look at each. */
 static inline size_t frame_run_size(struct span input, char type)
 {
-    size_t run = 0, size;
-    while (run < input.size && input.data[run] == type &&
-           (size = frame_whole_size(span_make(input.data + run, input.size - run))) > 0)
-        run += size;
+    size_t run = 0;
+    while (input.size - run >= FRAME_HEADER_SIZE && input.data[run] == type) {
+        size_t length = wire_get_u32(input.data + run + 1);
+        if (length < 4 || length >= input.size - run)
+            break;
+        run += length + 1;
+    }
     return run;
 }
 
