@@ -8,6 +8,7 @@
 #define PROTOCOL_FRAME_H
 
 #include <stdint.h>
+#include <string.h>
 
 #include "protocol/wire.h"
 
@@ -66,15 +67,17 @@ static inline size_t frame_whole_size(struct span input)
 }
 
 /* The size of the whole messages of this type, of whatever length, at the front of `input`: COPY and results come by the thousand, and nobody
- * has to look at each. */
+ * has to look at each. Messages of one length follow each other often. Where the next one begins is not known before a length has
+ * been read; that it begins like the one before is seen without waiting for that. */
 static inline size_t frame_run_size(struct span input, char type)
 {
-    size_t run = 0;
-    while (input.size - run >= FRAME_HEADER_SIZE && input.data[run] == type) {
-        size_t length = wire_get_u32(input.data + run + 1);
-        if (length < 4 || length >= input.size - run)
-            break;
-        run += length + 1;
+    size_t run = 0, size;
+    while (run < input.size && input.data[run] == type &&
+           (size = frame_whole_size(span_make(input.data + run, input.size - run))) > 0) {
+        const char *header = input.data + run;
+        do
+            run += size;
+        while (input.size - run >= size && memcmp(input.data + run, header, FRAME_HEADER_SIZE) == 0);
     }
     return run;
 }

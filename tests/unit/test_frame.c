@@ -329,6 +329,8 @@ static const struct {
     { "nothing", BYTES_INIT(""), 0 },
     { "another type", BYTES_INIT("c\0\0\0\4"), 0 },
     { "up to another type", BYTES_INIT("d\0\0\0\4d\0\0\0\6abc\0\0\0\4d\0\0\0\4"), 12 },
+    { "some alike, and a longer one", BYTES_INIT("d\0\0\0\5ad\0\0\0\5bd\0\0\0\5cd\0\0\0\6dd"), 25 },
+    { "some alike, and one of another type", BYTES_INIT("d\0\0\0\5ad\0\0\0\5bc\0\0\0\5c"), 12 },
     { "up to a part", BYTES_INIT("d\0\0\0\5ad\0\0\0\5"), 6 },
     { "up to a part of a header", BYTES_INIT("d\0\0\0\5ad\0\0"), 6 },
     { "up to an impossible length", BYTES_INIT("d\0\0\0\4d\0\0\0\3d\0\0\0\4"), 5 },
