@@ -2,10 +2,10 @@
  *
  *     recv -> scratch -> frame_next -> session_on_… -> actions -> send
  *
- * Ordinary messages take the session's short way: a run of them is accounted for at once and sent on as it came. Anything else is
- * cut into frames, the session is asked about each, and what it wants done is performed when all that one recv has brought has been
- * seen: one send for each side. Data in bulk has a shorter way still (bulk.c). The bytes stay where recv has put them; only what does not end in this batch (a part of a
- * message, or one that the session will not take yet) is kept by its connection.
+ * Ordinary messages take the session's short way: a run of them is accounted for at once and sent on as it came. Data in bulk has a
+ * shorter way still (bulk.c). Anything else is cut into frames, the session is asked about each, and what it wants done is performed
+ * when all that one recv has brought has been seen: one send for each side. The bytes stay where recv has put them; only what does not
+ * end in this batch (a part of a message, or one that the session will not take yet) is kept by its connection.
  *
  * Nothing here decides anything about SQL, and nothing waits: a side that does not take its bytes makes the other one unread
  * (client_settle). */

@@ -126,7 +126,7 @@ async def async_queues(request, number):
     first = look_up.delay(number)
     second = await look_up.adelay(number)
     third = await sync_to_async(look_up.delay)(number)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # time for a worker to come too early, which it must not take
     return HttpResponse(" ".join([first.id, second.id, third.id]))
 
 

@@ -48,11 +48,12 @@ class Load(threading.Thread):
                 self.transaction(client, payloads)
 
     def connect(self):
-        while True:
+        def once():
             try:
                 return Client(self.port)
             except ConnectionRefusedError:
-                time.sleep(0.01)
+                return None
+        return wait_until(once, "the proxy to listen again")
 
     def transaction(self, client, payloads):
         channel = self.random.choice(["kept", "shared"])

@@ -213,7 +213,7 @@ def P9_an_upstream_that_breaks_off_SCRAM_is_not_believed(server):
 def P9_an_upstream_that_begins_without_saying_Ok_is_not_believed(server):
     """Not after a question, and not instead of one."""
 
-    def skip(wire):
+    def leave_out_ok(wire):
         read_startup(wire)
         wire.send(message(b"S", b"client_encoding\0UTF8\0") + message(b"K", b"\0\0\0\1\0\0\0\1") + READY)
 
@@ -228,7 +228,7 @@ def P9_an_upstream_that_begins_without_saying_Ok_is_not_believed(server):
         wire.send(AUTHENTICATED + message(b"R", b"\0\0\0\3") + READY)
 
     for pool in ("dedicated", "transaction"):
-        for behave in (skip, break_off, ask_behind):
+        for behave in (leave_out_ok, break_off, ask_behind):
             with Upstream(behave) as liar, LoginProxy(server, f"method = trust  {USERS}", {"app": PASSWORD}, pool=pool) as proxy:
                 proxy.reload(proxy.blocks.replace(f"port={server.port}", f"port={liar.port}", 1))
                 proxy.wait_for_log(msg="config reloaded")
