@@ -141,6 +141,20 @@ enum target_session {
     TARGET_PREFER_STANDBY
 };
 
+/* How a connection over TCP finds out that its other end has gone without a word, in the words of libpq. Nothing for unix sockets. Of the numbers 0
+ * is the system's own. */
+struct tcp_options {
+    bool keepalives;     /* silence is broken by probes: */
+    int idle_s;          /* the first after so long, */
+    int interval_s;      /* the next ones so far apart; */
+    int count;           /* after so many without an answer the connection is lost */
+    int user_timeout_ms; /* and it is lost when what was sent stays unacknowledged for so long */
+};
+
+/* Those of connections of which nothing else is said: gone is who has not answered for a minute of silence. There is no bound for what is sent, for
+ * it would cut those who live and do not read. */
+extern const struct tcp_options tcp_options_usual;
+
 struct database {
     const char *name;     /* "*" matches any */
     const char *upstream; /* libpq conninfo as written; secret */
@@ -156,6 +170,7 @@ struct database {
     bool direct_tls;        /* without asking first (sslnegotiation) */
     enum channel_binding channel_binding;
     enum target_session target_session;
+    struct tcp_options tcp; /* of every connection to the hosts */
     const char *control; /* libpq conninfo of pgatomic's own connections (E9, capture = listen); NULL: none; secret */
     enum pool_mode pool;
     uint64_t connect_timeout_ms;

@@ -6,6 +6,8 @@
  * certificates are only ever those that are named, and one that would not be looked at is an error. */
 #include "config/upstream.h"
 
+#include <ctype.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,11 +16,17 @@
 
 enum { POSTGRESQL_PORT = 5432, MAX_HOSTS = 64, MOST_SECONDS = 86400 };
 
+/* The most that the kernel takes. */
+enum { MOST_PROBE_SECONDS = 32767, MOST_PROBES = 127 };
+
+const struct tcp_options tcp_options_usual = { .keepalives = true, .idle_s = 30, .interval_s = 10, .count = 3 };
+
 /* What a connection string said; NULL: nothing. */
 struct upstream {
     const char *host, *hostaddr, *port, *dbname, *user, *password, *connect_timeout;
     const char *sslmode, *sslnegotiation, *sslrootcert, *sslcert, *sslkey, *channel_binding, *gssencmode;
     const char *target_session_attrs, *load_balance_hosts;
+    const char *keepalives, *keepalives_idle, *keepalives_interval, *keepalives_count, *tcp_user_timeout;
 };
 
 #define PARAMETER(name)                        \
@@ -46,11 +54,17 @@ static const struct {
     PARAMETER(gssencmode),
     PARAMETER(target_session_attrs),
     PARAMETER(load_balance_hosts),
+    PARAMETER(keepalives),
+    PARAMETER(keepalives_idle),
+    PARAMETER(keepalives_interval),
+    PARAMETER(keepalives_count),
+    PARAMETER(tcp_user_timeout),
 };
 
 static const char known[] =
     "host, hostaddr, port, dbname, user, password, connect_timeout, sslmode, sslnegotiation, "
-    "sslrootcert, sslcert, sslkey, channel_binding, target_session_attrs and load_balance_hosts";
+    "sslrootcert, sslcert, sslkey, channel_binding, target_session_attrs, load_balance_hosts, keepalives, "
+    "keepalives_idle, keepalives_interval, keepalives_count and tcp_user_timeout";
 
 struct upstream_reader {
     struct upstream said;
@@ -251,21 +265,52 @@ static void take_hosts(struct upstream_reader *r, struct database *d)
         d->tls.mode = TLS_DISABLE; /* there is nobody in between */
 }
 
+/* --- numbers --------------------------------------------------------------------------------------- */
+
+/* A number of `unit` that the parameter says; or `otherwise`, when it says nothing, or what is an error now. */
+static int number(struct upstream_reader *r, const char *name, const char *said, const char *unit, int least, int most,
+                  int otherwise)
+{
+    char *end;
+    unsigned long value;
+
+    if (said == NULL)
+        return otherwise;
+    value = strtoul(said, &end, 10);
+    if (isdigit((unsigned char)said[0]) && *end == '\0' && value >= (unsigned)least && value <= (unsigned)most)
+        return (int)value;
+    errors_add(r->errors, r->line, "upstream: expected %s, from %d to %d, in %s=", unit, least, most, name);
+    r->failed = true;
+    return otherwise;
+}
+
+static void take_tcp_options(struct upstream_reader *r, struct database *d)
+{
+    static const struct word switches[] = { { "1", true }, { "0", false }, { NULL, 0 } };
+    const struct upstream *u = &r->said;
+    struct tcp_options *o = &d->tcp;
+
+    *o = tcp_options_usual;
+    o->keepalives = choose(r, "keepalives", u->keepalives, switches) != 0;
+    o->idle_s = number(r, "keepalives_idle", u->keepalives_idle, "seconds", 0, MOST_PROBE_SECONDS, o->idle_s);
+    o->interval_s =
+        number(r, "keepalives_interval", u->keepalives_interval, "seconds", 0, MOST_PROBE_SECONDS, o->interval_s);
+    o->count = number(r, "keepalives_count", u->keepalives_count, "probes", 0, MOST_PROBES, o->count);
+    o->user_timeout_ms =
+        number(r, "tcp_user_timeout", u->tcp_user_timeout, "milliseconds", 0, INT_MAX, o->user_timeout_ms);
+}
+
 /* --- all of it ------------------------------------------------------------------------------------- */
 
 static void take_timeout(struct upstream_reader *r, struct database *d, uint64_t said_timeout_ms)
 {
-    char *end;
-    unsigned long seconds = r->said.connect_timeout != NULL ? strtoul(r->said.connect_timeout, &end, 10) : 0;
+    uint64_t timeout_ms =
+        (uint64_t)number(r, "connect_timeout", r->said.connect_timeout, "seconds", 1, MOST_SECONDS, 0) * 1000;
 
-    if (r->said.connect_timeout == NULL)
-        return;
-    if (*end != '\0' || seconds < 1 || seconds > MOST_SECONDS)
-        fail(r, "expected seconds, from 1 to 86400, in connect_timeout=");
-    else if (said_timeout_ms > 0 && said_timeout_ms != seconds * 1000)
+    if (timeout_ms > 0 && said_timeout_ms > 0 && said_timeout_ms != timeout_ms)
         fail(r, "connect_timeout= is not what the database block says");
-    else
-        d->connect_timeout_ms = seconds * 1000;
+    else if (timeout_ms > 0)
+        d->connect_timeout_ms = timeout_ms;
 }
 
 static const char *copy_if_said(struct upstream_reader *r, const char *said)
@@ -278,6 +323,7 @@ static void take_all(struct upstream_reader *r, struct database *d, uint64_t sai
     take_words(r, d);
     take_files(r, d);
     take_timeout(r, d, said_timeout_ms);
+    take_tcp_options(r, d);
     if (!r->failed)
         take_hosts(r, d);
     d->dbname = copy_if_said(r, r->said.dbname);

@@ -281,7 +281,9 @@ static void on_trial_turn(void *context)
 static bool try_upstream(const struct database *d)
 {
     struct trial trial = { .reached = false };
-    struct dial_targets targets = { .hosts = d->hosts, .ports = d->ports, .timeout_ms = d->connect_timeout_ms };
+    struct dial_targets targets = {
+        .hosts = d->hosts, .ports = d->ports, .timeout_ms = d->connect_timeout_ms, .tcp = &d->tcp
+    };
     loop_init(&trial.loop, on_trial_turn, NULL);
     struct resolver *resolver = resolver_new(&trial.loop);
     dial_hosts(&trial.loop, resolver, &targets, on_dialed, &trial);

@@ -285,7 +285,7 @@ static void dial(struct redis_connection *c)
         struct dial_targets targets = { .hosts = c->hosts, .ports = c->ports, .timeout_ms = c->config->timeout_ms };
         c->dial = dial_hosts(c->host.loop, c->host.resolver, &targets, on_dialed, c);
     } else if (address_set_path(&path, url->host)) {
-        c->dial = dial_address(c->host.loop, &path, c->config->timeout_ms, on_dialed, c);
+        c->dial = dial_address(c->host.loop, &path, c->config->timeout_ms, NULL, on_dialed, c);
     } else {
         lose_soon(c, "the path is too long for a socket");
     }

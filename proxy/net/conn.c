@@ -129,9 +129,9 @@ void conn_close(struct conn *c)
     tls_free(tls);
 }
 
-static void set_broken(struct conn *c)
+static void set_broken(struct conn *c, int why)
 {
-    c->broken = true;
+    c->broken = (uint8_t)why;
     drop_queue(c);
 }
 
@@ -147,12 +147,15 @@ bool conn_peer_uid(const struct conn *c, uid_t *uid)
 
 /* --- input --------------------------------------------------------------------------------------- */
 
-static enum conn_result result_of(ssize_t n)
+/* What TLS says to a peer that it gives up is still to be sent. */
+static enum conn_result result_of(struct conn *c, ssize_t n)
 {
     if (n > 0)
         return CONN_INPUT;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return CONN_NOTHING;
+    if (n < 0 && conn_tls_error(c)[0] == '\0')
+        set_broken(c, errno);
     return CONN_LOST;
 }
 
@@ -198,7 +201,7 @@ static enum conn_result receive_behind_kept(struct conn *c, struct span *input)
         c->in.size += (size_t)n;
         *input = buffer_span(&c->in);
     }
-    return result_of(n);
+    return result_of(c, n);
 }
 
 enum conn_result conn_receive(struct conn *c, struct span *input)
@@ -215,7 +218,7 @@ enum conn_result conn_receive(struct conn *c, struct span *input)
         buffer_clear(&c->in);
         *input = span_make(scratch, kept + (size_t)n);
     }
-    return result_of(n);
+    return result_of(c, n);
 }
 
 int conn_peek(const struct conn *c)
@@ -252,7 +255,7 @@ static size_t sent_bytes(struct conn *c, ssize_t n)
     if (n >= 0)
         return (size_t)n;
     if (errno != EAGAIN && errno != EINTR)
-        set_broken(c);
+        set_broken(c, errno);
     return 0;
 }
 
@@ -405,4 +408,10 @@ void conn_continue_tls(struct conn *c, struct tls *tls_take)
 const char *conn_tls_error(const struct conn *c)
 {
     return c->tls != NULL ? tls_error(c->tls) : "";
+}
+
+const char *conn_error(const struct conn *c)
+{
+    bool is_closed = c->broken == 0 || c->broken == ECONNRESET || c->broken == EPIPE;
+    return is_closed || conn_tls_error(c)[0] != '\0' ? conn_tls_error(c) : strerror(c->broken);
 }

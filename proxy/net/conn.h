@@ -21,9 +21,9 @@ struct conn_queue {
 
 /* There is one for every client, so it is kept small. */
 struct conn {
-    int fd;      /* -1: closed */
-    bool broken; /* writing has failed: output is dropped, and reading will tell the end */
-    bool ending; /* conn_end_output(): output is dropped, but for what is queued */
+    int fd;         /* -1: closed */
+    uint8_t broken; /* the errno of what has failed: output is dropped, and reading will tell the end; 0: nothing has */
+    bool ending;    /* conn_end_output(): output is dropped, but for what is queued */
     bool wants_input;
     uint8_t watched; /* what the loop watches for: EV_READ, EV_WRITE */
     struct loop *loop;
@@ -47,6 +47,8 @@ void conn_start_tls(struct conn *c, struct tls *tls_take);
 void conn_continue_tls(struct conn *c, struct tls *tls_take);
 /* Why TLS has failed, and with it the connection: CONN_LOST. "": it has not. */
 const char *conn_tls_error(const struct conn *c);
+/* The same, and what the system says, when it has something to say: that nobody answers any more, say. "": the peer has closed it. */
+const char *conn_error(const struct conn *c);
 /* Both directions at once, whatever was queued. Closing twice is fine. */
 void conn_close(struct conn *c);
 /* It does not leave the machine: there is nothing for TLS to hide. */

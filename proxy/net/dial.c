@@ -176,7 +176,7 @@ static void try_address(struct dial *d, const struct address *to)
         failed(d, strerror(errno));
         return;
     }
-    socket_set_up(d->fd, to);
+    socket_set_up(d->fd, to, d->targets.tcp != NULL ? d->targets.tcp : &tcp_options_usual);
     if (connect(d->fd, &to->any, to->size) == 0) {
         watch(d, EV_WRITE, on_connect);
         event_active(d->event, EV_WRITE, 1);
@@ -293,10 +293,12 @@ struct dial *dial_hosts(struct loop *l, struct resolver *r, const struct dial_ta
     return d;
 }
 
-struct dial *dial_address(struct loop *l, const struct address *to, uint64_t timeout_ms, dial_done *done, void *context)
+struct dial *dial_address(struct loop *l, const struct address *to, uint64_t timeout_ms, const struct tcp_options *tcp,
+                          dial_done *done, void *context)
 {
     struct dial *d = dial_new(l, done, context);
     d->targets.timeout_ms = timeout_ms;
+    d->targets.tcp = tcp;
     set_list(d, to, 1);
     try_next(d);
     return d;

@@ -5,6 +5,7 @@
 #ifndef PROXY_NET_DIAL_H
 #define PROXY_NET_DIAL_H
 
+#include "config/config.h"
 #include "proxy/net/address.h"
 #include "proxy/net/resolve.h"
 
@@ -16,6 +17,7 @@ struct dial_targets {
     const uint16_t *ports; /* one a host */
     uint64_t timeout_ms;   /* for each address; 0: as long as the system tries */
     bool shuffled;
+    const struct tcp_options *tcp; /* NULL: the usual */
 };
 
 /* `fd` is connected, non-blocking and the callee's; or it is -1, and `error` says for each address that was tried what went wrong, in the
@@ -25,8 +27,8 @@ typedef void dial_done(void *context, int fd, const struct address *to, const ch
 /* `targets` points to what outlives the dial. `done` is never called before this returns. */
 struct dial *dial_hosts(struct loop *l, struct resolver *r, const struct dial_targets *targets, dial_done *done,
                         void *context);
-struct dial *dial_address(struct loop *l, const struct address *to, uint64_t timeout_ms, dial_done *done,
-                          void *context);
+struct dial *dial_address(struct loop *l, const struct address *to, uint64_t timeout_ms, const struct tcp_options *tcp,
+                          dial_done *done, void *context);
 /* `done` will not be called any more. NULL: nothing. */
 void dial_cancel(struct dial *d);
 

@@ -124,7 +124,7 @@ static struct listener *listener_new(struct loop *l, int fd, listener_accepted *
     listener->accepted = accepted;
     listener->context = context;
     (void)address_of_socket(&listener->address, fd);
-    socket_set_up(fd, &listener->address);
+    socket_set_up(fd, &listener->address, &tcp_options_usual);
     listener->rest = timer_new(l, on_rested, listener);
     listener->event = or_abort(event_new(l->base, fd, EV_READ | EV_PERSIST, on_connections, listener));
     event_add(listener->event, NULL);

@@ -75,7 +75,8 @@ static const char *host_name(const struct secure_dial *s)
 
 static void settle(struct secure_dial *s)
 {
-    struct secure_connection made = { .host = dial_host(s->dial), .way.address = s->address };
+    struct secure_connection made = { .host = dial_host(s->dial),
+                                      .way = { .address = s->address, .tcp = *s->targets.dial.tcp } };
     timer_stop(s->timer);
     s->state = DIALING;
     made.fd = conn_release(&s->conn, &made.tls);
@@ -170,6 +171,12 @@ static void on_answer(struct secure_dial *s, char answer, bool is_alone)
         reject(s, "server does not support TLS, but TLS was required");
 }
 
+static const char *loss(const struct secure_dial *s)
+{
+    const char *error = conn_error(&s->conn);
+    return error[0] != '\0' ? error : "server closed the connection unexpectedly";
+}
+
 static void read_answer(struct secure_dial *s)
 {
     struct span input;
@@ -177,7 +184,7 @@ static void read_answer(struct secure_dial *s)
     case CONN_NOTHING:
         return;
     case CONN_LOST:
-        reject(s, "server closed the connection unexpectedly");
+        reject(s, loss(s));
         return;
     case CONN_INPUT:
         break;
@@ -190,9 +197,8 @@ static void read_answer(struct secure_dial *s)
 
 static void on_failed_handshake(struct secure_dial *s)
 {
-    const char *error = conn_tls_error(&s->conn);
     if (!may_go_plain(s)) {
-        reject(s, error[0] != '\0' ? error : "server closed the connection unexpectedly");
+        reject(s, loss(s));
         return;
     }
     timer_stop(s->timer);
@@ -280,7 +286,8 @@ struct secure_targets secure_targets_of(const struct database *d)
     return (struct secure_targets){ .dial = { .hosts = d->hosts,
                                               .ports = d->ports,
                                               .timeout_ms = d->connect_timeout_ms,
-                                              .shuffled = d->shuffles_hosts },
+                                              .shuffled = d->shuffles_hosts,
+                                              .tcp = &d->tcp },
                                     .names = d->names,
                                     .manner = manner };
 }
@@ -296,10 +303,10 @@ struct secure_dial *secure_dial_hosts(struct loop *l, struct resolver *r, const 
 struct secure_dial *secure_dial_way(struct loop *l, const struct secure_way *way, uint64_t timeout_ms,
                                     secure_dial_done *done, void *context)
 {
-    struct secure_targets targets = { .dial.timeout_ms = timeout_ms, .manner = way->manner };
+    struct secure_targets targets = { .dial = { .timeout_ms = timeout_ms, .tcp = &way->tcp }, .manner = way->manner };
     struct secure_dial *s = secure_dial_new(l, &targets, done, context);
     s->name = way->name;
     s->targets.names = &s->name;
-    s->dial = dial_address(l, &way->address, timeout_ms, on_dialed, s);
+    s->dial = dial_address(l, &way->address, timeout_ms, &way->tcp, on_dialed, s);
     return s;
 }

@@ -27,6 +27,7 @@ struct secure_way {
     struct address address;
     struct secure_manner manner; /* without a source when it was made without TLS */
     const char *name;            /* whom its certificate is for; lives as long as the process */
+    struct tcp_options tcp;      /* nothing for unix sockets */
 };
 
 /* A connection that is made. The socket and what is established on it are the callee's; see conn_continue_tls(). */
@@ -48,7 +49,7 @@ struct secure_targets secure_targets_of(const struct database *d);
 /* `targets` points to what outlives the dial. `done` is never called before this returns. */
 struct secure_dial *secure_dial_hosts(struct loop *l, struct resolver *r, const struct secure_targets *targets,
                                       secure_dial_done *done, void *context);
-/* To one address, in the manner of `way`. */
+/* To one address, in the manner of `way`, which outlives the dial. */
 struct secure_dial *secure_dial_way(struct loop *l, const struct secure_way *way, uint64_t timeout_ms,
                                     secure_dial_done *done, void *context);
 /* `done` will not be called any more. NULL: nothing. */

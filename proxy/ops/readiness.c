@@ -106,7 +106,9 @@ static void begin_round(struct readiness *r, struct config *config)
     for (size_t i = 0; i < r->attempt_count; i++) {
         const struct database *d = &config->databases[i];
         uint64_t timeout_ms = d->connect_timeout_ms < LONGEST_MS ? d->connect_timeout_ms : LONGEST_MS;
-        struct dial_targets targets = { .hosts = d->hosts, .ports = d->ports, .timeout_ms = timeout_ms };
+        struct dial_targets targets = {
+            .hosts = d->hosts, .ports = d->ports, .timeout_ms = timeout_ms, .tcp = &d->tcp
+        };
         r->attempts[i] = (struct attempt){ .owner = r, .database = d };
         r->attempts[i].dial = dial_hosts(r->loop, r->resolver, &targets, on_dialed, &r->attempts[i]);
     }

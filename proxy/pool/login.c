@@ -338,11 +338,11 @@ static void feed_kept(struct client *c)
 
 static void on_server_lost(struct client *c)
 {
-    const char *error = conn_tls_error(&c->server->conn);
+    char words[SERVER_LOSS_SIZE];
     if (c->login->refused || stream_is_inside_message(&c->replies))
         client_close(c, true);
     else
-        client_refuse(c, "08006", error[0] != '\0' ? error : "the upstream closed the connection unexpectedly");
+        client_refuse(c, "08006", server_loss(c->server, "the upstream closed the connection unexpectedly", words));
 }
 
 void login_on_server_input(struct client *c)

@@ -352,7 +352,9 @@ static void on_login_ready(void *owner, bool readable)
     struct pool_server *s = owner;
     if (!readable || read_frames(s, hear_login))
         return;
-    server_login_on_lost(s->login);
+    char words[SERVER_LOSS_SIZE];
+    server_login_on_lost(s->login,
+                         server_loss(&s->server, "the upstream closed the connection during the login", words));
     fail_to_connect(s, server_login_fault(s->login)->sqlstate, server_login_fault(s->login)->message);
 }
 

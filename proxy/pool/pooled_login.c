@@ -215,12 +215,15 @@ void pooled_login_on_server_input(struct client *c)
 {
     struct server *s = c->server;
     struct span input;
+    char words[SERVER_LOSS_SIZE];
+    const char *why;
     switch (conn_receive(&s->conn, &input)) {
     case CONN_NOTHING:
         return;
     case CONN_LOST:
+        why = server_loss(s, "the upstream closed the connection unexpectedly", words);
         pooled_cut(c);
-        refuse(c, "08006", "the upstream closed the connection unexpectedly");
+        refuse(c, "08006", why);
         return;
     case CONN_INPUT:
         break;

@@ -1,6 +1,7 @@
 /* A connection to the upstream: connecting, and the key by which it is cancelled. */
 #include "proxy/pool/server.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "protocol/memory.h"
@@ -73,6 +74,15 @@ void server_set_key(struct server *s, uint32_t process_id, struct span secret)
 {
     cancel_key_remove(s->key);
     s->key = cancel_key_add(process_id, secret, &s->way);
+}
+
+const char *server_loss(const struct server *s, const char *closed, char words[SERVER_LOSS_SIZE])
+{
+    const char *error = conn_error(&s->conn);
+    if (error[0] == '\0')
+        return closed;
+    snprintf(words, SERVER_LOSS_SIZE, "the connection to the upstream was lost: %s", error);
+    return words;
 }
 
 size_t server_certificate_hash(const struct server *s, unsigned char hash[TLS_HASH_MAX])

@@ -39,6 +39,9 @@ static inline bool server_is_open(const struct server *s)
 {
     return conn_is_open(&s->conn);
 }
+enum { SERVER_LOSS_SIZE = 512 };
+/* Why it was lost (CONN_LOST), for the one who had it: `closed`, or in `words` what the system knows better. */
+const char *server_loss(const struct server *s, const char *closed, char words[SERVER_LOSS_SIZE]);
 /* What a login can be bound to: of the certificate that the server has shown (tls_certificate_hash()). Returns its size; 0: there is none. */
 size_t server_certificate_hash(const struct server *s, unsigned char hash[TLS_HASH_MAX]);
 /* Remembers how its queries are cancelled. */

@@ -84,9 +84,9 @@ static enum auth_state on_error(struct server_login *l, const struct frame *f)
     return fail(l, e.sqlstate.size == 5 ? e.sqlstate : span_of("08006"), e.message);
 }
 
-void server_login_on_lost(struct server_login *l)
+void server_login_on_lost(struct server_login *l, const char *why)
 {
-    fail(l, span_of("08006"), span_of("the upstream closed the connection during the login"));
+    fail(l, span_of("08006"), span_of(why));
 }
 
 const struct server_login_fault *server_login_fault(const struct server_login *l)

@@ -552,6 +552,14 @@ void traffic_on_client_input(struct client *c)
     }
 }
 
+static void on_server_gone(struct client *c)
+{
+    char words[SERVER_LOSS_SIZE];
+    set_time(c);
+    traffic_lose_server(c, server_loss(c->server, "server closed the connection unexpectedly", words));
+    traffic_perform(c);
+}
+
 void traffic_on_server_input(struct client *c)
 {
     struct span input;
@@ -562,9 +570,7 @@ void traffic_on_server_input(struct client *c)
         on_server_bytes(c, input);
         return;
     case CONN_LOST:
-        set_time(c);
-        traffic_lose_server(c, "server closed the connection unexpectedly");
-        traffic_perform(c);
+        on_server_gone(c);
         return;
     }
 }

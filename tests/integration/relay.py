@@ -1,9 +1,13 @@
 """A relay in front of a PostgreSQL that counts bytes and cuts the connection where it is told to."""
 
+import ctypes
 import socket
+import struct
 import threading
 
 LIMITLESS = 1 << 62
+SO_ATTACH_FILTER = 26
+TAKE_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  # BPF: RET 0
 
 
 def shut_down(*sockets):
@@ -12,6 +16,12 @@ def shut_down(*sockets):
             sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+
+
+def swallow(sock):
+    """From now on the kernel drops every packet that comes for this socket, unacknowledged: its peer finds the network dead."""
+    code = ctypes.create_string_buffer(TAKE_NOTHING, len(TAKE_NOTHING))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(code)))
 
 
 class Relay:
@@ -39,6 +49,11 @@ class Relay:
     def cut(self, to_server=LIMITLESS, to_client=LIMITLESS):
         with self.lock:
             self.to_server, self.to_client = to_server, to_client
+
+    def vanish(self):
+        """As if the machine had lost its power: whoever speaks to the relay, or wants to connect, hears nothing any more."""
+        for sock in [self.listener, *self.sockets[::2]]:
+            swallow(sock)
 
     def break_all(self):
         """All connections end, at once."""

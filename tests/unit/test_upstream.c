@@ -101,6 +101,36 @@ Test(upstream, connect_timeout_may_be_said_here)
     config_release(c);
 }
 
+Test(upstream, P8_how_a_lost_server_is_found_out_may_be_said_in_the_words_of_libpq)
+{
+    static const struct {
+        const char *upstream;
+        struct tcp_options want;
+    } rows[] = {
+        { "host=a", { true, 30, 10, 3, 0 } },
+        { "host=a keepalives=1", { true, 30, 10, 3, 0 } },
+        { "host=a keepalives=0", { false, 30, 10, 3, 0 } },
+        { "host=a keepalives_idle=0 keepalives_interval=0 keepalives_count=0", { true, 0, 0, 0, 0 } },
+        { "host=a keepalives_idle=32767 keepalives_interval=32767 keepalives_count=127",
+          { true, 32767, 32767, 127, 0 } },
+        { "host=a keepalives_idle=''", { true, 30, 10, 3, 0 } },
+        { "host=a tcp_user_timeout=0", { true, 30, 10, 3, 0 } },
+        { "host=a tcp_user_timeout=2147483647", { true, 30, 10, 3, 2147483647 } },
+        { "postgresql://a/b?keepalives_idle=60&tcp_user_timeout=9000", { true, 60, 10, 3, 9000 } },
+        { "host=/tmp keepalives_count=5", { true, 30, 10, 5, 0 } },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct config *c = config_with(rows[i].upstream);
+        const struct tcp_options *got = &c->databases[0].tcp, *want = &rows[i].want;
+        cr_expect_eq(got->keepalives, want->keepalives, "%s", rows[i].upstream);
+        cr_expect_eq(got->idle_s, want->idle_s, "%s", rows[i].upstream);
+        cr_expect_eq(got->interval_s, want->interval_s, "%s", rows[i].upstream);
+        cr_expect_eq(got->count, want->count, "%s", rows[i].upstream);
+        cr_expect_eq(got->user_timeout_ms, want->user_timeout_ms, "%s", rows[i].upstream);
+        config_release(c);
+    }
+}
+
 #define PASSTHROUGH "with auth method passthrough"
 
 /* Each is the connection string of a database on line 2. */
@@ -128,7 +158,17 @@ static const struct {
     { "host=a passfile=x", "passfile= is not supported by this version" },
     { "host=a connect_timeout=0", "expected seconds, from 1 to 86400, in connect_timeout=" },
     { "host=a connect_timeout=1s", "expected seconds, from 1 to 86400, in connect_timeout=" },
+    { "host=a connect_timeout=-1", "expected seconds, from 1 to 86400, in connect_timeout=" },
     { "host=a connect_timeout=3\" connect_timeout = \"5s", "connect_timeout= is not what the database block says" },
+    { "host=a keepalives=on", "keepalives= cannot be \"on\"" },
+    { "host=a keepalives=-1", "keepalives= cannot be \"-1\"" },
+    { "host=a keepalives_idle=-1", "expected seconds, from 0 to 32767, in keepalives_idle=" },
+    { "host=a keepalives_idle=32768", "expected seconds, from 0 to 32767, in keepalives_idle=" },
+    { "host=a keepalives_idle=18446744073709551617", "expected seconds, from 0 to 32767, in keepalives_idle=" },
+    { "host=a keepalives_interval=1s", "expected seconds, from 0 to 32767, in keepalives_interval=" },
+    { "host=a keepalives_count=128", "expected probes, from 0 to 127, in keepalives_count=" },
+    { "host=a tcp_user_timeout=2147483648", "expected milliseconds, from 0 to 2147483647, in tcp_user_timeout=" },
+    { "host=a tcp_user_timeout=' 5'", "expected milliseconds, from 0 to 2147483647, in tcp_user_timeout=" },
     { "host=a sslnegotiation", "missing \"=\" after \"sslnegotiation\" in connection info string" },
     { "host=a sslnegotiation='direct", "sslnegotiation= cannot be \"'direct\"" },
     { "host=a password=***", "*** stands for a secret that was not printed" },
@@ -167,7 +207,8 @@ Test(upstream, P10_passthrough_has_tls_on_one_leg_at_most)
 Test(upstream, what_is_printed_reads_back_as_the_same)
 {
     struct config *c =
-        config_with("postgresql://a,b/shop?sslnegotiation=direct&sslmode=verify-full&load_balance_hosts=random");
+        config_with("postgresql://a,b/shop?sslnegotiation=direct&sslmode=verify-full&load_balance_hosts=random"
+                    "&keepalives_count=5&tcp_user_timeout=9000");
     char *once = printed(c);
     struct config *again = config_of(once);
     char *twice = printed(again);
@@ -176,6 +217,8 @@ Test(upstream, what_is_printed_reads_back_as_the_same)
     cr_expect(again->databases[0].direct_tls);
     cr_expect(again->databases[0].shuffles_hosts);
     cr_expect_eq(again->databases[0].tls.mode, TLS_VERIFY_FULL);
+    cr_expect_eq(again->databases[0].tcp.count, 5);
+    cr_expect_eq(again->databases[0].tcp.user_timeout_ms, 9000);
     free(once);
     free(twice);
     config_release(c);
