@@ -105,6 +105,8 @@ static void refuse_late(struct pool *p)
     buffer_free(&words);
 }
 
+static void watch_time(struct pool *p);
+
 static void on_time(void *context)
 {
     struct pool *p = context;
@@ -117,7 +119,7 @@ static void on_time(void *context)
     }
     if (p->first_wait != NULL)
         pool_serve(p);
-    pool_watch_time(p);
+    watch_time(p);
     pool_let_go(p->shared);
 }
 
@@ -134,8 +136,8 @@ static uint64_t next_time(struct pool *p)
     return late_us;
 }
 
-/* The timer is not moved for each client that comes and goes: it rings, and sees who is late. */
-void pool_watch_time(struct pool *p)
+/* Sees to it that who waits is told in time. The timer is not moved for each client that comes and goes: it rings, and sees who is late. */
+static void watch_time(struct pool *p)
 {
     if (p->first_wait == NULL || p->closed)
         return;
@@ -311,7 +313,7 @@ void pool_serve_called(struct pool *p)
         return;
     pool_sweep(p, loop_now_us(&p->worker->loop));
     pool_serve(p);
-    pool_watch_time(p);
+    watch_time(p);
 }
 
 /* --- waiting ------------------------------------------------------------------------------------------- */
@@ -340,7 +342,15 @@ void pool_wait(struct pool *p, struct pool_wait *wait, pool_wait_ended *ended, v
     if (need_of(p) > p->connecting_count)
         call_others(p, first);
     if (p->timer == NULL || !timer_is_running(p->timer) || is_hopeless(p))
-        pool_watch_time(p);
+        watch_time(p);
+}
+
+/* Those who wait may be another worker's, which was not called while a server was on its way here. It may have one idle, or the room now. */
+void pool_after_failure(struct pool *p)
+{
+    if (pool_is_wanted(p))
+        call_others(p, true);
+    watch_time(p);
 }
 
 /* --- ticks ----------------------------------------------------------------------------------------------- */

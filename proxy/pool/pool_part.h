@@ -213,11 +213,11 @@ void pool_sweep(struct pool *p, uint64_t now_us);
 void pool_server_ready(struct pool_server *s);
 /* A server could not be connected; it still counts. */
 void pool_connect_failed(struct pool *p, const char *sqlstate, const char *message);
+/* It does not count any more: who waits is told, or served otherwise. */
+void pool_after_failure(struct pool *p);
 /* One server less: another one may be connected. */
 void pool_on_room(struct pool *p);
 void pool_serve_called(struct pool *p);
-/* Sees to it that who waits is told in time. */
-void pool_watch_time(struct pool *p);
 /* Idle times, lifetimes, min_size. */
 void pool_tick(struct pool *p, uint64_t now_us);
 

@@ -171,7 +171,7 @@ static void fail_to_connect(struct pool_server *s, const char *sqlstate, const c
     pool_hold(p->shared);
     pool_connect_failed(p, sqlstate, message);
     pool_server_close(s);
-    pool_watch_time(p);
+    pool_after_failure(p);
     pool_let_go(p->shared);
 }
 
@@ -493,11 +493,11 @@ static void sweep_one(struct pool_server *s, uint64_t now_us)
             pool_server_close(s);
         return;
     }
-    if (!s->retired && (is_too_old(p, s, now_us) || is_one_too_many(p))) {
+    if (!s->retired && (pool_is_paused(p) || is_too_old(p, s, now_us) || is_one_too_many(p))) {
         s->retired = true;
         atomic_fetch_add(&p->shared->retired, 1);
     }
-    bool goes = s->retired || p->closed || pool_is_paused(p) || is_idle_for_too_long(p, s, now_us);
+    bool goes = s->retired || p->closed || is_idle_for_too_long(p, s, now_us);
     if (s->idle_link != NULL && goes)
         retire(s);
 }

@@ -358,6 +358,20 @@ def P12_pause_waits_for_transactions_and_resume_goes_on(server):
         assert fetch(proxy, "/readyz")[0] == 200
 
 
+def P12_a_server_that_is_in_use_when_a_pause_begins_goes_as_soon_as_it_comes_back(server):
+    with PoolConsole(server, workers=2) as proxy, proxy.log_in() as busy:
+        busy.ask("BEGIN")
+        process_id = busy.value("SELECT pg_backend_pid()")
+        with subprocess.Popen(["psql", "-XAt", proxy.conninfo(), "-c", "PAUSE"], stdout=subprocess.PIPE, universal_newlines=True) as pausing:
+            wait_until(lambda: proxy.pool()["paused"] == "yes", "the pause to be in force")
+            assert proxy.pool()["sv_active"] == 1  # every worker has heard of the pause by the time that it answers once more
+            assert proxy.do("RESUME") == "RESUME"
+            assert pausing.communicate(timeout=30)[0] == "PAUSE\n"
+        assert busy.value("SELECT pg_backend_pid()") == process_id
+        busy.ask("COMMIT")
+        assert busy.value("SELECT pg_backend_pid()") != process_id
+
+
 def P12_pause_gives_up_after_drain_timeout_and_then_nothing_is_paused(server):
     with PoolConsole(server, workers=2) as proxy, proxy.log_in() as busy:
         proxy.reload("drain_timeout = 300ms\n" + proxy.blocks)

@@ -240,6 +240,30 @@ def P8_a_login_error_of_the_upstream_reaches_all_who_wait_with_its_sqlstate(serv
         assert len(upstream.connections) < 8, "one connection for each who waited"
 
 
+def P11_a_server_that_cannot_be_connected_leaves_nobody_waiting_on_another_worker(server):
+    """The only server that there may be is one worker's to connect, and fails while others wait: a tick later their queue_timeout is over."""
+    all_wait = threading.Event()
+
+    def behave(wire):
+        read_startup(wire)
+        all_wait.wait(30)
+        wire.send(message(b"E", b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0"))
+
+    def work(proxy):
+        with proxy.connect() as client:
+            client.send(startup(user="postgres", database="postgres"))
+            error = client.fatal()
+        assert error["M"] == "sorry, too many clients already", error
+
+    with Upstream(behave) as upstream:
+        for_one = {"pool_size": 1, "queue_timeout": "1500ms"}
+        with pooled(f"host=127.0.0.1 port={upstream.port} sslmode=disable", workers=2, **for_one) as proxy:
+            waiting = threading.Thread(target=lambda: (proxy.wait_for_log(count=4, msg="client state", detail="login"), all_wait.set()))
+            waiting.start()
+            in_threads(4, lambda _: work(proxy))
+            waiting.join()
+
+
 # --- waiting ------------------------------------------------------------------------------------------------------
 
 
