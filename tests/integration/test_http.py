@@ -1,5 +1,6 @@
 """HTTP: metrics, health, the newest events, what the live page is fed with."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -60,10 +61,19 @@ def value(found, name, **labels):
     return values[0]
 
 
+def descriptors_of(proxy):
+    """What is open, but for what is closed while one looks."""
+    directory = f"/proc/{proxy.process.pid}/fd"
+    found = []
+    for fd in os.listdir(directory):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(os.path.join(directory, fd)))
+    return found
+
+
 def shell_http_is_off_unless_it_is_asked_for(server):
     with Proxy(server) as proxy:
-        sockets = [os.readlink(f"/proc/{proxy.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{proxy.process.pid}/fd")]
-        inodes = {name[8:-1] for name in sockets if name.startswith("socket:[")}
+        inodes = {name[8:-1] for name in descriptors_of(proxy) if name.startswith("socket:[")}
         with open("/proc/net/tcp") as table:
             listening = [line.split() for line in table if line.split()[3] == "0A"]
         assert [int(line[1].split(":")[1], 16) for line in listening if line[9] in inodes] == [proxy.port]
