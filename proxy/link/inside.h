@@ -4,6 +4,7 @@
  *     requests.c    the client's messages on their way to the server
  *     targets.c     what has to be on the server for them
  *     replies.c     the server's messages on their way back
+ *     failures.c    what an error undoes, and how the client hears of it
  *     sql_names.c   PREPARE, EXECUTE and DEALLOCATE as SQL
  *     traces.c      what statements leave behind: settings, pins
  *     listens.c     LISTEN and UNLISTEN
@@ -187,6 +188,17 @@ void requests_resume(struct link *l, struct actions *out);
 
 /* The replies of the link's own at the head of what is owed, into link->own. */
 void replies_give_own(struct link *l);
+
+/* What becomes of a message. */
+enum verdict { SHOW, HIDE, REPLACE /* by what is in link->own */ };
+
+/* --- failures.c ----------------------------------------------------------------------------------------- */
+
+/* An ErrorResponse: what failed with it is undone, and what comes behind it up to a Sync, too. */
+enum verdict failures_on_error(struct link *l, const struct frame *f, struct actions *out);
+/* What `entry` was to make true does not become so. `later`: the place among what is owed of what came behind it. `skipped`: the server
+ * has not even read it. */
+void failures_undo(struct link *l, struct owed *entry, size_t later, bool skipped);
 
 /* --- targets.c ------------------------------------------------------------------------------------------ */
 
