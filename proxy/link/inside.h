@@ -2,6 +2,7 @@
  *
  *     link.c        the doors, the end, what is said to the server on the link's own account
  *     requests.c    the client's messages on their way to the server
+ *     prepared.c    those of them that name a prepared statement
  *     targets.c     what has to be on the server for them
  *     replies.c     the server's messages on their way back
  *     failures.c    what an error undoes, and how the client hears of it
@@ -174,15 +175,26 @@ void change_free(struct link *l, struct change *c); /* with those behind it; NUL
 
 /* --- requests.c ---------------------------------------------------------------------------------------- */
 
+/* The server says next whether that holds up the client any longer: a ReadyForQuery has come. */
+void requests_on_ready(struct link *l, struct actions *out);
+/* Nothing holds up any more what the client has sent. */
+void requests_resume(struct link *l, struct actions *out);
+
+/* --- prepared.c ----------------------------------------------------------------------------------------- */
+
 struct change *change_new(struct span name);
 /* `name` stands for `take` from now on (NULL: for nothing), unless its message fails. */
 struct change *change_handle(struct link *l, struct span name, struct shared_statement *take);
 /* The client is told this in place of the server's words about a name that it does not have, or has. */
 struct change *change_refused(struct span name, const char *sqlstate, const char *words);
-/* The server says next whether that holds up the client any longer: a ReadyForQuery has come. */
-void requests_on_ready(struct link *l, struct actions *out);
-/* Nothing holds up any more what the client has sent. */
-void requests_resume(struct link *l, struct actions *out);
+
+/* Each of these, true: it goes to the server as it is; false: it was replaced, was answered here, or waits. */
+bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *out);
+bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out);
+bool prepared_on_describe(struct link *l, const struct frame *f, struct actions *out);
+bool prepared_on_close(struct link *l, const struct frame *f);
+/* A Query destroys the unnamed statement. */
+void prepared_forget_unnamed(struct link *l);
 
 /* --- replies.c ------------------------------------------------------------------------------------------ */
 

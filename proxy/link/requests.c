@@ -1,11 +1,9 @@
 /* The client's messages on their way to the server.
  *
- * Those that the server can have as they are leave as they came, a run of them in one piece. Prepared statements get the
- * names that they have on servers; what a server lacks is prepared there first; and what it need not hear is answered here. */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "protocol/memory.h"
+ * Those that the server can have as they are leave as they came, a run of them in one piece. A message with the name of a prepared
+ * statement may leave as another one, with something put in front of it, or not at all (prepared.c); so may a text that sets something or
+ * names statements (sql_names.c, traces.c, listens.c). What has to wait for the server's word on what is under way is kept until that has
+ * come. */
 #include "protocol/message.h"
 #include "protocol/statement_state.h"
 #include "proxy/link/inside.h"
@@ -13,60 +11,11 @@
 /* No message of the session is longer; the shell has seen to its limits. */
 enum { LENGTH_MAX = 0x7fffffff };
 
-/* The longest statement of which the text is kept, to be prepared again. */
-enum { KEPT_TEXT_MAX = 16 * 1024 * 1024 };
-
-/* --- changes ----------------------------------------------------------------------------------------------- */
-
-struct change *change_new(struct span name)
-{
-    struct change *c = or_abort(calloc(1, sizeof *c + name.size + 1));
-    if (name.size > 0)
-        memcpy(c->name, name.data, name.size);
-    return c;
-}
-
-struct change *change_handle(struct link *l, struct span name, struct shared_statement *take)
-{
-    struct change *c = change_new(name);
-    c->sets = true;
-    l->renamings++;
-    c->after = take;
-    c->before = handles_set(&l->handles, name, take);
-    return c;
-}
-
-struct change *change_refused(struct span name, const char *sqlstate, const char *words)
-{
-    struct change *c = change_new((struct span){ 0 });
-    struct buffer text = { 0 };
-    if (name.size == 0)
-        buffer_format(&text, "unnamed prepared statement %s", words);
-    else
-        buffer_format(&text, "prepared statement \"%.*s\" %s", (int)name.size, name.data, words);
-    c->refusal = memory_copy_span(buffer_span(&text));
-    c->sqlstate = sqlstate;
-    buffer_free(&text);
-    return c;
-}
-
 /* --- the simple protocol --------------------------------------------------------------------------------------- */
 
 static struct span query_text(struct span body)
 {
     return span_make(body.data, body.size - (body.size > 0)); /* without its NUL */
-}
-
-static void forget_unnamed(struct link *l)
-{
-    if (l->has_unnamed)
-        buffer_free(&l->unnamed);
-    l->has_unnamed = l->unnamed_leaves_state = false;
-    if (l->prepares_unnamed && l->handles.count > 0) {
-        struct shared_statement *before = handles_set(&l->handles, (struct span){ 0 }, NULL);
-        if (before != NULL)
-            statements_release(l->statements, before);
-    }
 }
 
 static void say_query(const struct buffer *sql, struct actions *out)
@@ -80,7 +29,7 @@ static struct owed *owe_query(struct link *l)
 {
     l->server->unnamed_owner = 0;
     if (l->has_unnamed || l->prepares_unnamed)
-        forget_unnamed(l);
+        prepared_forget_unnamed(l);
     l->unsynced = 0;
     return owed_push(&l->owed, OWED_QUERY, FOR_CLIENT);
 }
@@ -115,224 +64,13 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
     return !replaced;
 }
 
-/* --- Parse ----------------------------------------------------------------------------------------------------- */
-
-static void answer_here(struct link *l, char reply, struct change *change)
-{
-    struct owed *entry = owed_push(&l->owed, OWED_OWN, FOR_CLIENT);
-    entry->reply = reply;
-    entry->change = change;
-    l->unsynced++;
-}
-
-/* A Parse that the server is sure to refuse, so that the pipeline fails there. */
-static void refuse_parse(struct link *l, struct span name, const char *sqlstate, const char *words, struct actions *out)
-{
-    struct buffer made = { 0 };
-    message_add_describe(&made, 'S', span_of("pgatomic_none"));
-    link_say(out, &made);
-    owed_push(&l->owed, OWED_PARSE, FOR_CLIENT)->change = change_refused(name, sqlstate, words);
-    l->unsynced++;
-}
-
-/* A Parse under a name in use: the server is asked for the same under a name of our own, and finds what is wrong with it; if that is
- * nothing, the name is. */
-static void parse_again(struct link *l, struct span name, struct span body, struct actions *out)
-{
-    struct span scratch = span_of("pgatomic_prepare");
-    struct buffer made = { 0 };
-    message_add_close(&made, 'S', scratch);
-    say_own(l, &made, OWED_CLOSE, out);
-    say_parse(scratch, body, out);
-    owed_push(&l->owed, OWED_PARSE, FOR_NOTHING);
-    refuse_parse(l, name, "42P05", "already exists", out);
-}
-
-/* The same Parse with what its text says of prepared statements in the servers' names. False: it says nothing of them. */
-static bool rewrite_parse(struct link *l, struct span body, struct buffer *made, struct change **changes,
-                          struct actions *out)
-{
-    struct span text = span_of(body.data);
-    if (!sql_names_rewrite(l, text, made, changes, out))
-        return false;
-    buffer_append(made, body.data + text.size, body.size - text.size); /* its NUL, and the types */
-    return true;
-}
-
-/* In a failed transaction, and in one that may fail before this unit comes, the server has the word. */
-static bool may_answer(const struct link *l)
-{
-    const struct owed *head = owed_head(&l->owed);
-    return l->status != 'E' && (head == NULL || head->unit == l->owed.unit);
-}
-
-/* A Parse under a name that lasts. */
-static void parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
-{
-    struct buffer made = { 0 };
-    struct change *changes = NULL;
-    bool replaced = statement_may_leave_state(span_of(body.data)) && rewrite_parse(l, body, &made, &changes, out);
-    struct shared_statement *s = statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql);
-    buffer_free(&made);
-    enum holding holding = server_touch(l->server, s->id, l->owed.unit);
-    struct change **last = &changes; /* undone from the end, as they were made */
-    while (*last != NULL)
-        last = &(*last)->next;
-    *last = change_handle(l, name, s);
-    if (holding == HOLDS && may_answer(l))
-        answer_here(l, '1', changes);
-    else
-        prepare_there(l, s, FOR_CLIENT, out)->change = changes;
-}
-
-/* When `entry` is answered, the server has the unnamed statement of `owner`. */
-static void replace_unnamed(struct link *l, struct owed *entry, uint64_t owner)
-{
-    entry->unnamed = true;
-    entry->replaces = l->server->unnamed_owner == l->serial;
-    l->server->unnamed_owner = owner;
-    l->has_unnamed = l->has_unnamed && owner != 0;
-}
-
-static void keep_unnamed(struct link *l, struct span body)
-{
-    buffer_clear(&l->unnamed);
-    l->has_unnamed = body.size <= KEPT_TEXT_MAX;
-    if (l->has_unnamed)
-        buffer_append_span(&l->unnamed, body);
-}
-
-/* False: it was replaced. */
-static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
-{
-    struct buffer made = { 0 };
-    struct change *changes = NULL;
-    bool leaves_state = statement_may_leave_state(span_of(body.data));
-    if (leaves_state && listens_hold(l, span_of(body.data)))
-        return false;
-    bool replaced = leaves_state && rewrite_parse(l, body, &made, &changes, out);
-    l->unnamed_leaves_state = leaves_state;
-    if (leaves_state)
-        traces_note(l, span_of(body.data));
-    keep_unnamed(l, replaced ? buffer_span(&made) : body);
-    if (replaced)
-        say_parse((struct span){ 0 }, buffer_span(&made), out);
-    buffer_free(&made);
-    struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_CLIENT);
-    replace_unnamed(l, entry, l->serial);
-    entry->change = changes;
-    l->unsynced++;
-    return !replaced;
-}
-
-/* False: it was replaced, or answered. */
-static bool on_parse(struct link *l, const struct frame *f, struct actions *out)
-{
-    struct message_parse m;
-    struct span all = frame_body(f);
-    if (!message_read_parse(all, &m)) { /* the server shall say so; it ends the connection */
-        owed_push(&l->owed, OWED_PARSE, FOR_CLIENT);
-        l->unsynced++;
-        return true;
-    }
-    struct span body = span_make(all.data + m.name.size + 1, all.size - m.name.size - 1);
-    if (m.name.size == 0 && !l->prepares_unnamed)
-        return parse_unnamed(l, body, out);
-    if (m.name.size > 0 && handles_find(&l->handles, m.name) != NULL)
-        parse_again(l, m.name, body, out);
-    else if (l->handles.count >= HANDLES_MAX)
-        refuse_parse(l, m.name, "54000", "is one more than a client may have", out);
-    else if (body.size > KEPT_TEXT_MAX)
-        refuse_parse(l, m.name, "54000", "is too long", out);
-    else
-        parse_shared(l, m.name, body, out);
-    return false;
-}
-
-/* --- Bind, Describe, Execute, Close ------------------------------------------------------------------------------ */
-
-/* With another statement's name, and all else as it came, also what has not come yet. */
-static void say_bind(const struct frame *f, const struct message_bind *m, struct span name, struct actions *out)
-{
-    size_t length = wire_get_u32(f->bytes.data + 1) - m->statement.size + name.size;
-    size_t portal_end = FRAME_HEADER_SIZE + m->portal.size + 1, size = portal_end + name.size + 1;
-    char *made = actions_room(out, size);
-    made[0] = 'B';
-    wire_put_u32(made + 1, (uint32_t)length);
-    memcpy(made + FRAME_HEADER_SIZE, m->portal.data, m->portal.size + 1);
-    memcpy(made + portal_end, name.data, name.size);
-    made[size - 1] = '\0';
-    actions_to_server(out, span_make(made, size));
-    const char *rest = m->statement.data + m->statement.size + 1;
-    actions_to_server(out, span_make(rest, (size_t)(f->bytes.data + f->bytes.size - rest)));
-}
-
-/* False: it was replaced. */
-static bool on_bind(struct link *l, const struct frame *f, struct actions *out)
-{
-    struct message_bind m = { 0 };
-    struct target t = { 0 };
-    bool readable = message_read_bind(frame_body(f), &m);
-    if (readable)
-        t = find_target(l, m.statement, out);
-    if (listens_are_awaited(l))
-        return false;
-    struct owed *entry = owed_push(&l->owed, OWED_BIND, FOR_CLIENT);
-    entry->statement = t.id;
-    entry->change = t.refusal;
-    l->unsynced++;
-    if (!readable || (t.id == 0 && t.refusal == NULL))
-        return true;
-    say_bind(f, &m, t.name, out);
-    return false;
-}
-
-/* False: it was replaced. */
-static bool on_describe(struct link *l, const struct frame *f, struct actions *out)
-{
-    struct message_named m;
-    struct target t = { 0 };
-    if (message_read_named(frame_body(f), &m) && m.kind == 'S')
-        t = find_target(l, m.name, out);
-    if (listens_are_awaited(l))
-        return false;
-    struct owed *entry = owed_push(&l->owed, OWED_DESCRIBE, FOR_CLIENT);
-    entry->statement = t.id;
-    entry->change = t.refusal;
-    l->unsynced++;
-    if (t.id == 0 && t.refusal == NULL)
-        return true;
-    struct buffer made = { 0 };
-    message_add_describe(&made, 'S', t.name);
-    link_say(out, &made);
-    return false;
-}
-
-/* False: it was answered here. A statement stays on the server, for who comes next. */
-static bool on_close(struct link *l, const struct frame *f)
-{
-    struct message_named m = { 0 };
-    bool readable = message_read_named(frame_body(f), &m);
-    bool ours = !l->pinned || handles_find(&l->handles, m.name) != NULL; /* else it may come from PREPARE */
-    if (readable && m.kind == 'S' && ours && (m.name.size > 0 || l->prepares_unnamed)) {
-        struct change *c = change_handle(l, m.name, NULL);
-        answer_here(l, '3', c);
-        return false;
-    }
-    struct owed *entry = owed_push(&l->owed, OWED_CLOSE, FOR_CLIENT);
-    if (readable && m.kind == 'S' && m.name.size == 0)
-        replace_unnamed(l, entry, 0);
-    l->unsynced++;
-    return true;
-}
+/* --- Execute, Sync, COPY ------------------------------------------------------------------------------------------- */
 
 static void on_execute(struct link *l)
 {
     owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT);
     l->unsynced++;
 }
-
-/* --- Sync, COPY ---------------------------------------------------------------------------------------------------- */
 
 static void on_sync(struct link *l)
 {
@@ -394,16 +132,16 @@ static bool take_message(struct link *l, const struct frame *f, struct actions *
     case 'Q':
         return on_query(l, f, out);
     case 'P':
-        return on_parse(l, f, out);
+        return prepared_on_parse(l, f, out);
     case 'B':
-        return on_bind(l, f, out);
+        return prepared_on_bind(l, f, out);
     case 'D':
-        return on_describe(l, f, out);
+        return prepared_on_describe(l, f, out);
     case 'E':
         on_execute(l);
         return true;
     case 'C':
-        return on_close(l, f);
+        return prepared_on_close(l, f);
     case 'S':
         on_sync(l);
         return true;
