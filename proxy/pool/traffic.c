@@ -4,244 +4,23 @@
  *
  * Ordinary messages take the session's short way: a run of them is accounted for at once and sent on as it came. Data in bulk has a
  * shorter way still (bulk.c). Anything else is cut into frames, the session is asked about each, and what it wants done is performed
- * when all that one recv has brought has been seen: one send for each side. The bytes stay where recv has put them; only what does not
- * end in this batch (a part of a message, or one that the session will not take yet) is kept by its connection.
+ * when all that one recv has brought has been seen (traffic_actions.c): one send for each side. The bytes stay where recv has put
+ * them; only what does not end in this batch (a part of a message, or one that the session will not take yet) is kept by its
+ * connection.
  *
  * Nothing here decides anything about SQL, and nothing waits: a side that does not take its bytes makes the other one unread
  * (client_settle). */
 #include "proxy/pool/traffic.h"
 
 #include "protocol/message.h"
-#include "proxy/events/dispatch.h"
-#include "proxy/events/tally.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/bulk.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/pooled.h"
+#include "proxy/pool/traffic_part.h"
 #include "proxy/session/session.h"
 
-enum { CANCEL_CONNECT_MS = 5000 };
-
-/* --- performing ------------------------------------------------------------------------------------ */
-
-enum { PARTS_MAX = 32 };
-
-/* Bytes for one side, gathered for one system call. */
-struct gather {
-    struct conn *conn; /* NULL: dropped */
-    int count;
-    struct iovec parts[PARTS_MAX];
-};
-
-/* The parts stay as they are: clearing them would cost more than the rest of a batch. */
-static inline void gather_begin(struct gather *g, struct conn *conn)
-{
-    g->conn = conn;
-    g->count = 0;
-}
-
-static void gather_send(struct gather *g)
-{
-    if (g->count == 1 && g->conn != NULL)
-        conn_send_span(g->conn, span_make(g->parts[0].iov_base, g->parts[0].iov_len));
-    else if (g->count > 1 && g->conn != NULL)
-        conn_send(g->conn, g->parts, g->count);
-    g->count = 0;
-}
-
-static inline void gather_add(struct gather *g, struct span bytes)
-{
-    if (g->count == PARTS_MAX)
-        gather_send(g);
-    g->parts[g->count++] = (struct iovec){ (void *)(uintptr_t)bytes.data, bytes.size };
-}
-
-static void on_cancel_closed(void *context, const char *error);
-
-/* False: nothing is on its way that had to be waited for. */
-static bool cancel_query(struct client *c)
-{
-    struct cancel_target target;
-    if (c->pooled != NULL)
-        return pooled_cancel(c, on_cancel_closed);
-    if (c->server->key == NULL) /* the upstream gave none */
-        return false;
-    cancel_key_target(c->server->key, &target);
-    c->cancel = cancel_send(&c->worker->cancels, &target, CANCEL_CONNECT_MS, on_cancel_closed, c);
-    return true;
-}
-
-struct aftermath {
-    bool cancel, close;
-};
-
-static void on_outcome(void *context, enum session_outcome outcome);
-
-/* The upstream may have several hosts, and another one than ours may answer. */
-static void ask_outcome(struct client *c, const struct action *action)
-{
-    const struct database *database = config_database(action->request->config, action->request->database);
-    c->question =
-        control_ask(&c->worker->controls, database, action->bytes, action->has_row ? action->row : NULL, on_outcome, c);
-}
-
-static void tell_held(const struct notification *e)
-{
-    log_event_held(e);
-    tally_add(&tally_channel(e->channel->pattern)->held, 1);
-}
-
-static void tell_discarded(const struct action *action, uint64_t now_us)
-{
-    for (const struct notification *e = action->events; e != NULL; e = e->next) {
-        log_event_discarded(e, action->discard, now_us);
-        tally_add(&tally_channel(e->channel->pattern)->discarded, 1);
-    }
-}
-
-static void tell_committed(struct client *c, const struct request *r, uint64_t now_us)
-{
-    log_request_committed(r, now_us);
-    counts_request(&c->worker->counts, r, REQUEST_COMMITTED, now_us);
-}
-
-static void tell_rolled_back(struct client *c, const struct action *action, uint64_t now_us)
-{
-    log_request_rolled_back(action->request, action->discard, now_us);
-    counts_request(&c->worker->counts, action->request, request_outcome_of(action->discard), now_us);
-}
-
-/* Everything but bytes. */
-static void perform_other(struct client *c, struct action *action, struct aftermath *after)
-{
-    uint64_t now_us = loop_now_us(&c->worker->loop);
-    switch (action->kind) {
-    case ACTION_TO_SERVER:
-    case ACTION_TO_CLIENT:
-        return;
-    case ACTION_CANCEL_SERVER:
-        after->cancel = true;
-        return;
-    case ACTION_SET_TIMER:
-        client_set_deadline(c, action->deadline_us);
-        return;
-    case ACTION_CLOSE:
-        after->close = true;
-        return;
-    case ACTION_ASK_OUTCOME:
-        ask_outcome(c, action);
-        return;
-    case ACTION_PUBLISH:
-        dispatch_publish(action->events, now_us);
-        action->events = NULL;
-        return;
-    case ACTION_EVENT_HELD:
-        tell_held(action->event);
-        return;
-    case ACTION_EVENTS_DISCARDED:
-        tell_discarded(action, now_us); /* actions_clear() frees them */
-        return;
-    case ACTION_REQUEST_BEGUN:
-        log_request_begun(action->request);
-        return;
-    case ACTION_REQUEST_COMMITTED:
-        tell_committed(c, action->request, now_us);
-        return;
-    case ACTION_REQUEST_ROLLED_BACK:
-        tell_rolled_back(c, action, now_us);
-        return;
-    case ACTION_COMMIT_FAILED:
-        log_commit_failed(action->request, action->bytes, now_us);
-        return;
-    case ACTION_COMMIT_UNKNOWN:
-        log_commit_unknown(action->request, action->bytes, now_us);
-        return;
-    }
-}
-
-/* With a link in between the bytes go there. */
-static inline void add_to_server(struct client *c, struct gather *to_server, struct span bytes)
-{
-    if (c->pooled == NULL)
-        gather_add(to_server, bytes);
-    else
-        pooled_to_server(c, bytes);
-}
-
-static void perform_one(struct client *c, const struct action *action)
-{
-    if (action->kind == ACTION_TO_CLIENT) {
-        conn_send_span(&c->conn, action->bytes);
-    } else if (c->pooled == NULL) {
-        conn_send_span(&c->server->conn, action->bytes);
-    } else {
-        pooled_to_server(c, action->bytes);
-        pooled_flush(c);
-    }
-}
-
-void traffic_send_to_server(struct client *c, const struct actions *a)
-{
-    if (a->count == 1) {
-        conn_send_span(&c->server->conn, a->list[0].bytes);
-        return;
-    }
-    struct gather to_server;
-    gather_begin(&to_server, &c->server->conn);
-    for (size_t i = 0; i < a->count; i++)
-        gather_add(&to_server, a->list[i].bytes);
-    gather_send(&to_server);
-}
-
-static void perform_list(struct client *c, struct aftermath *after)
-{
-    struct actions *a = &c->worker->actions;
-    if (a->count == 1 && !a->has_other) { /* almost always */
-        perform_one(c, &a->list[0]);
-        actions_clear(a);
-        return;
-    }
-    struct gather to_server, to_client;
-    gather_begin(&to_server, c->server != NULL ? &c->server->conn : NULL);
-    gather_begin(&to_client, &c->conn);
-    for (size_t i = 0; i < a->count; i++) {
-        struct action *action = &a->list[i];
-        if (action->kind == ACTION_TO_SERVER)
-            add_to_server(c, &to_server, action->bytes);
-        else if (action->kind == ACTION_TO_CLIENT)
-            gather_add(&to_client, action->bytes);
-        else
-            perform_other(c, action, after);
-    }
-    if (c->pooled == NULL)
-        gather_send(&to_server);
-    else
-        pooled_flush(c);
-    gather_send(&to_client);
-    actions_clear(a);
-}
-
-/* The aftermath of an action may have actions of its own. */
-void traffic_perform(struct client *c)
-{
-    struct aftermath after = { false, false };
-    perform_list(c, &after);
-    if (after.cancel && !cancel_query(c)) {
-        session_on_cancelled(c->session, &c->worker->actions);
-        perform_list(c, &after);
-    }
-    if (c->lost)
-        conn_end_output(&c->conn);
-    if (after.close)
-        client_close(c, !c->terminated);
-}
-
 /* --- feeding the session ---------------------------------------------------------------------------- */
-
-static void set_time(struct client *c)
-{
-    session_set_time(c->session, loop_now_us(&c->worker->loop));
-}
 
 /* What pgatomic has to say itself cannot stand inside a message: when the client has got a part of one, it gets no more. */
 static void end_inside_message(struct client *c)
@@ -431,7 +210,7 @@ void traffic_resume(struct client *c)
     defer_inside_message(c);
     if (was_held) {
         c->held = false;
-        set_time(c);
+        traffic_set_time(c);
         used = feed_client(c, kept);
     }
     traffic_perform(c);
@@ -464,7 +243,7 @@ static void on_client_bytes(struct client *c, struct span input)
         conn_keep(&c->conn, input, used);
         return;
     }
-    set_time(c);
+    traffic_set_time(c);
     actions_to_server(&c->worker->actions, span_make(input.data, used));
     used += feed_client(c, span_make(input.data + used, input.size - used));
     traffic_perform(c);
@@ -482,7 +261,7 @@ size_t traffic_hear(struct client *c, struct span bytes, bool last)
     actions_to_client(&c->worker->actions, span_make(bytes.data, taken));
     if (taken == bytes.size)
         return taken;
-    set_time(c);
+    traffic_set_time(c);
     return taken + feed_server(c, span_make(bytes.data + taken, bytes.size - taken));
 }
 
@@ -494,7 +273,7 @@ void traffic_end_hearing(struct client *c)
 
 void traffic_hear_replies(struct client *c, struct span bytes)
 {
-    set_time(c);
+    traffic_set_time(c);
     feed_server(c, bytes);
     traffic_resume(c);
 }
@@ -511,7 +290,7 @@ static void on_server_bytes(struct client *c, struct span input)
     size_t used = c->replies.left == 0 && !c->held ? session_pass_server(c->session, input) : 0;
     if (send_if_all_passed(input, used, &s->conn, &c->conn))
         return;
-    set_time(c);
+    traffic_set_time(c);
     actions_to_client(&c->worker->actions, span_make(input.data, used));
     used += feed_server(c, span_make(input.data + used, input.size - used));
     traffic_resume(c);
@@ -543,7 +322,7 @@ void traffic_on_client_input(struct client *c)
         return;
     case CONN_LOST:
         conn_close(&c->conn);
-        set_time(c);
+        traffic_set_time(c);
         lose_client(c);
         traffic_perform(c);
         if (c->state == CLIENT_SESSION && c->pooled != NULL && pooled_is_waiting(c->pooled))
@@ -555,7 +334,7 @@ void traffic_on_client_input(struct client *c)
 static void on_server_gone(struct client *c)
 {
     char words[SERVER_LOSS_SIZE];
-    set_time(c);
+    traffic_set_time(c);
     traffic_lose_server(c, server_loss(c->server, "server closed the connection unexpectedly", words));
     traffic_perform(c);
 }
@@ -575,30 +354,6 @@ void traffic_on_server_input(struct client *c)
     }
 }
 
-static void on_cancel_closed(void *context, const char *error)
-{
-    struct client *c = context;
-    c->cancel = NULL;
-    if (error != NULL)
-        client_log(c, LOG_WARN, "a running query could not be cancelled", error);
-    set_time(c);
-    if (c->pooled != NULL)
-        pooled_on_cancelled(c);
-    session_on_cancelled(c->session, &c->worker->actions);
-    traffic_resume(c);
-    client_settle(c);
-}
-
-static void on_outcome(void *context, enum session_outcome outcome)
-{
-    struct client *c = context;
-    c->question = NULL;
-    set_time(c);
-    session_on_outcome(c->session, outcome, &c->worker->actions);
-    traffic_resume(c);
-    client_settle(c);
-}
-
 /* The timer may be a little early by the loop's clock, which the session must not see. */
 void traffic_on_deadline(struct client *c, uint64_t deadline_us)
 {
@@ -613,14 +368,14 @@ void traffic_shut_down(struct client *c)
     c->deaf = true;
     c->held = false;
     end_inside_message(c);
-    set_time(c);
+    traffic_set_time(c);
     session_shut_down(c->session, &c->worker->actions);
     traffic_perform(c);
 }
 
 void traffic_cut(struct client *c)
 {
-    set_time(c);
+    traffic_set_time(c);
     if (c->server != NULL && server_is_open(c->server))
         traffic_lose_server(c, "the process ends");
     session_on_outcome(c->session, OUTCOME_UNKNOWN, &c->worker->actions);
@@ -675,7 +430,7 @@ void traffic_begin(struct client *c, struct span input, size_t used)
         traffic_perform(c);
         conn_keep(&c->conn, conn_kept(&c->conn), conn_kept(&c->conn).size);
     } else {
-        set_time(c);
+        traffic_set_time(c);
         used += feed_server(c, rest);
         c->held = conn_kept(&c->conn).size > 0; /* sent early, and not looked at yet */
         traffic_resume(c);
