@@ -3,61 +3,23 @@
  *     message --> statement --> done at once ----------------+--> reply
  *                     +------> asked of the workers, busy ---+
  *
- * There are no transactions: BEGIN and the like are answered for drivers that cannot help it. Prepared statements and portals are kept as
- * text, a few of each. */
+ * There are no transactions: BEGIN and the like are answered for drivers that cannot help it. The messages of the extended protocol are
+ * in admin_extended.c. */
 #include "proxy/ops/admin.h"
 
-#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "protocol/memory.h"
 #include "protocol/message.h"
-#include "protocol/wire.h"
-#include "proxy/ops/admin_order.h"
-#include "proxy/ops/census.h"
+#include "proxy/ops/admin_part.h"
 #include "proxy/ops/log.h"
-#include "proxy/ops/uuid.h"
 #include "proxy/pool/client.h"
 #include "proxy/pool/login.h"
 #include "proxy/pool/pool.h"
 #include "proxy/version.h"
 
-enum { MESSAGE_MOST = 64 * 1024, NAMES_MOST = 100 };
-
-/* A prepared statement, or a portal. */
-struct named {
-    struct named *next;
-    char kind; /* 'S' or 'P' */
-    char *name, *text;
-    uint64_t binary;    /* of a portal: bit n: column n is wanted in binary */
-    struct buffer rows; /* of a portal: what an Execute with a limit has left over, from `rows_at` on */
-    size_t rows_at;
-    bool suspended;
-};
-
-struct admin {
-    struct client *client;
-    char *user;
-    struct named *names;
-    size_t name_count;
-    struct buffer out;
-
-    struct admin_command command; /* of the statement under way */
-    uint64_t binary;              /* how its columns are wanted */
-    bool describes;               /* simple protocol: its rows come with their description */
-    struct named *portal;         /* extended protocol: that is executed */
-    uint32_t max_rows;            /* of it; 0: all */
-    struct snapshot_question *question;
-    struct census *census;
-    struct admin_order *order;
-    bool pausing;
-    bool busy;
-
-    char *query; /* simple protocol: the string under way; NULL: none */
-    size_t query_at;
-    bool query_empty;
-    bool skipping; /* extended protocol: to the next Sync, after an error */
-};
+enum { MESSAGE_MOST = 64 * 1024 };
 
 bool admin_is_console(const struct config *c, const char *database)
 {
@@ -97,21 +59,21 @@ static void fail_with(struct admin *a, const char *sqlstate, const char *message
         a->skipping = true;
 }
 
-static void fail(struct admin *a, const char *sqlstate, const char *message)
+void admin_fail(struct admin *a, const char *sqlstate, const char *message)
 {
     fail_with(a, sqlstate, message, "");
 }
 
 /* It cannot be done, whatever the state of things. */
-static void fail_as_read(struct admin *a, const struct admin_command *c)
+void admin_fail_as_read(struct admin *a, const struct admin_command *c)
 {
     if (c->verb == ADMIN_UNKNOWN)
         fail_with(a, "0A000", "the console of pgatomic does not have this command of PgBouncer's", c->name);
     else
-        fail(a, "42601", c->name);
+        admin_fail(a, "42601", c->name);
 }
 
-static void complete(struct admin *a, const char *tag)
+void admin_complete(struct admin *a, const char *tag)
 {
     message_add_command_complete(&a->out, span_of(tag));
 }
@@ -119,24 +81,6 @@ static void complete(struct admin *a, const char *tag)
 /* --- statements ------------------------------------------------------------------------------------------ */
 
 static void go_on(struct admin *a);
-
-/* As many rows as are wanted, of those that are kept: DataRow messages. */
-static void send_rows(struct admin *a, struct named *portal)
-{
-    uint32_t sent = 0;
-    while (sent < a->max_rows && portal->rows_at < portal->rows.size) {
-        const char *row = portal->rows.data + portal->rows_at;
-        size_t size = 1 + wire_get_u32(row + 1);
-        buffer_append(&a->out, row, size);
-        portal->rows_at += size;
-        sent++;
-    }
-    portal->suspended = sent == a->max_rows;
-    if (portal->suspended)
-        message_add_empty(&a->out, 's');
-    else
-        complete(a, "SHOW");
-}
 
 static void on_snapshot(void *context, const struct snapshot *s)
 {
@@ -151,9 +95,9 @@ static void on_snapshot(void *context, const struct snapshot *s)
         rows_describe(&a->out, table->columns, a->binary);
     table->fill(&rows, s, a->client->worker->config);
     if (limited)
-        send_rows(a, a->portal);
+        admin_send_rows(a, a->portal);
     else
-        complete(a, a->command.tag);
+        admin_complete(a, a->command.tag);
     go_on(a);
 }
 
@@ -162,9 +106,9 @@ static void on_order_done(void *context, const struct admin_fault *fault)
     struct admin *a = context;
     a->order = NULL;
     if (fault->message != NULL)
-        fail(a, fault->sqlstate, fault->message);
+        admin_fail(a, fault->sqlstate, fault->message);
     else
-        complete(a, a->command.tag);
+        admin_complete(a, a->command.tag);
     go_on(a);
 }
 
@@ -186,7 +130,7 @@ static void ask(struct admin *a)
     a->question = snapshot_ask(&a->client->worker->loop, a->command.table->scope, on_snapshot, a);
     a->busy = a->question != NULL;
     if (!a->busy)
-        fail(a, "57P01", "the process is about to end");
+        admin_fail(a, "57P01", "the process is about to end");
 }
 
 static void log_order(const struct admin *a)
@@ -201,7 +145,7 @@ static void give_order(struct admin *a)
     a->order = admin_order_give(a->client->worker, &a->command, on_order_done, a);
     a->busy = a->order != NULL;
     if (!a->busy)
-        fail(a, "57P01", "the process is about to end");
+        admin_fail(a, "57P01", "the process is about to end");
 }
 
 /* The answer goes ahead, for the order ends this connection too. */
@@ -213,7 +157,7 @@ static void shut_down(struct admin *a)
     admin_order_forget(a->order);
     a->order = NULL;
     a->busy = false;
-    complete(a, a->command.tag);
+    admin_complete(a, a->command.tag);
 }
 
 /* NULL: all of them. */
@@ -226,7 +170,7 @@ static bool knows_database(struct admin *a)
 {
     if (database_of(a) == NULL || config_database(a->client->worker->config, a->command.name) != NULL)
         return true;
-    fail(a, "3D000", "no database block matches that name");
+    admin_fail(a, "3D000", "no database block matches that name");
     return false;
 }
 
@@ -235,7 +179,7 @@ static void on_paused(void *context, bool in_time)
     struct admin *a = context;
     a->pausing = false;
     if (in_time) {
-        complete(a, a->command.tag);
+        admin_complete(a, a->command.tag);
     } else {
         pool_resume(database_of(a));
         fail_with(a, "55006", "there are still servers in use after drain_timeout: nothing is paused",
@@ -253,7 +197,7 @@ static bool has_pool(struct admin *a)
         if (d->pool != POOL_DEDICATED && (database_of(a) == NULL || d == config_database(c, a->command.name)))
             return true;
     }
-    fail(a, "55000", "there is no pool: every client has a server of its own (pool = dedicated)");
+    admin_fail(a, "55000", "there is no pool: every client has a server of its own (pool = dedicated)");
     return false;
 }
 
@@ -271,17 +215,17 @@ static void order_pools(struct admin *a)
         pool_resume(database_of(a));
     else
         pool_reconnect(database_of(a));
-    complete(a, a->command.tag);
+    admin_complete(a, a->command.tag);
 }
 
-static void execute(struct admin *a)
+void admin_execute(struct admin *a)
 {
     switch (a->command.verb) {
     case ADMIN_EMPTY:
         message_add_empty(&a->out, 'I');
         return;
     case ADMIN_POLITE:
-        complete(a, a->command.tag);
+        admin_complete(a, a->command.tag);
         return;
     case ADMIN_SHOW:
         ask(a);
@@ -302,7 +246,7 @@ static void execute(struct admin *a)
         return;
     case ADMIN_UNKNOWN:
     case ADMIN_WRONG:
-        fail_as_read(a, &a->command);
+        admin_fail_as_read(a, &a->command);
         return;
     }
 }
@@ -317,7 +261,7 @@ static void run_query(struct admin *a)
     a->binary = 0;
     while (!a->busy && admin_command_next(span_of(a->query), &a->query_at, &a->command)) {
         a->query_empty = false;
-        execute(a);
+        admin_execute(a);
     }
     if (a->busy)
         return;
@@ -341,167 +285,6 @@ static bool on_query(struct admin *a, struct span body)
     return true;
 }
 
-/* --- the extended protocol -------------------------------------------------------------------------------- */
-
-static struct named **find(struct admin *a, char kind, struct span name)
-{
-    struct named **link = &a->names;
-    while (*link != NULL && ((*link)->kind != kind || !span_is(name, (*link)->name)))
-        link = &(*link)->next;
-    return link;
-}
-
-static void forget(struct admin *a, struct named **link)
-{
-    struct named *n = *link;
-    if (n == NULL)
-        return;
-    *link = n->next;
-    a->name_count--;
-    free(n->name);
-    free(n->text);
-    buffer_free(&n->rows);
-    free(n);
-}
-
-/* False: there are too many, which the client has been told. */
-static bool remember(struct admin *a, char kind, struct span name, struct span text, uint64_t binary)
-{
-    forget(a, find(a, kind, name));
-    if (a->name_count >= NAMES_MOST) {
-        fail(a, "54000", "too many prepared statements and portals for the console");
-        return false;
-    }
-    struct named *n = or_abort(malloc(sizeof *n));
-    *n = (struct named){
-        .next = a->names, .kind = kind, .name = memory_copy_span(name), .text = memory_copy_span(text), .binary = binary
-    };
-    a->names = n;
-    a->name_count++;
-    return true;
-}
-
-/* Its one statement. */
-static void read_statement(const char *text, struct admin_command *out)
-{
-    struct admin_command second;
-    size_t at = 0;
-    admin_command_next(span_of(text), &at, out);
-    if (admin_command_next(span_of(text), &at, &second)) {
-        out->verb = ADMIN_WRONG;
-        snprintf(out->name, sizeof out->name, "cannot insert multiple commands into a prepared statement");
-    }
-}
-
-static bool on_parse(struct admin *a, struct span body)
-{
-    struct message_parse m;
-    struct admin_command command;
-    if (!message_read_parse(body, &m))
-        return false;
-    if (!remember(a, 'S', m.name, m.text, 0))
-        return true;
-    read_statement(a->names->text, &command);
-    if (command.verb == ADMIN_WRONG || command.verb == ADMIN_UNKNOWN)
-        fail_as_read(a, &command);
-    else
-        message_add_empty(&a->out, '1');
-    return true;
-}
-
-/* Which of the columns are wanted in binary: one format for all, or one for each. */
-static bool read_formats(struct span rest, uint64_t *binary)
-{
-    struct wire w = wire_open(rest);
-    for (unsigned count = wire_u16(&w); count > 0; count--)
-        wire_u16(&w);
-    unsigned parameters = wire_u16(&w), formats = wire_u16(&w);
-    *binary = 0;
-    for (unsigned i = 0; i < formats && i < ADMIN_COLUMNS_MOST; i++)
-        *binary |= (uint64_t)(wire_u16(&w) == 1) << i;
-    if (formats == 1 && *binary == 1)
-        *binary = UINT64_MAX;
-    return parameters == 0 && !w.failed;
-}
-
-static bool on_bind(struct admin *a, struct span body)
-{
-    struct message_bind m;
-    uint64_t binary;
-    if (!message_read_bind(body, &m))
-        return false;
-    const struct named *statement = *find(a, 'S', m.statement);
-    if (statement == NULL)
-        fail(a, "26000", "there is no prepared statement of that name");
-    else if (!read_formats(m.rest, &binary))
-        fail(a, "08P01", "statements of the console have no parameters");
-    else if (remember(a, 'P', m.portal, span_of(statement->text), binary))
-        message_add_empty(&a->out, '2');
-    return true;
-}
-
-static bool on_describe(struct admin *a, struct span body)
-{
-    struct message_named m;
-    struct admin_command command;
-    if (!message_read_named(body, &m))
-        return false;
-    const struct named *n = *find(a, m.kind, m.name);
-    if (n == NULL) {
-        fail(a, m.kind == 'S' ? "26000" : "34000", "there is no prepared statement or portal of that name");
-        return true;
-    }
-    if (m.kind == 'S')
-        message_add_parameter_description(&a->out, NULL, 0);
-    read_statement(n->text, &command);
-    if (command.verb == ADMIN_SHOW)
-        rows_describe(&a->out, command.table->columns, n->binary);
-    else
-        message_add_empty(&a->out, 'n');
-    return true;
-}
-
-/* No limit: the rest. */
-static void continue_portal(struct admin *a, struct named *portal)
-{
-    if (a->max_rows == 0)
-        a->max_rows = UINT32_MAX;
-    send_rows(a, portal);
-}
-
-static bool on_execute(struct admin *a, struct span body)
-{
-    struct message_execute m;
-    if (!message_read_execute(body, &m))
-        return false;
-    struct named *portal = *find(a, 'P', m.portal);
-    if (portal == NULL) {
-        fail(a, "34000", "there is no portal of that name");
-        return true;
-    }
-    a->max_rows = m.max_rows;
-    if (portal->suspended) {
-        continue_portal(a, portal);
-        return true;
-    }
-    a->describes = false;
-    a->portal = portal;
-    a->binary = portal->binary;
-    read_statement(portal->text, &a->command);
-    execute(a);
-    return true;
-}
-
-static bool on_close(struct admin *a, struct span body)
-{
-    struct message_named m;
-    if (!message_read_named(body, &m))
-        return false;
-    forget(a, find(a, m.kind, m.name));
-    message_add_empty(&a->out, '3');
-    return true;
-}
-
 /* --- messages ------------------------------------------------------------------------------------------- */
 
 /* False: it is malformed, or has no place here. */
@@ -519,15 +302,15 @@ static bool take_message(struct admin *a, const struct frame *f)
         return true;
     switch (f->type) {
     case 'P':
-        return on_parse(a, body);
+        return admin_on_parse(a, body);
     case 'B':
-        return on_bind(a, body);
+        return admin_on_bind(a, body);
     case 'D':
-        return on_describe(a, body);
+        return admin_on_describe(a, body);
     case 'E':
-        return on_execute(a, body);
+        return admin_on_execute(a, body);
     case 'C':
-        return on_close(a, body);
+        return admin_on_close(a, body);
     case 'H':
         return true;
     default:
@@ -659,8 +442,7 @@ void admin_free(struct admin *a)
     admin_order_forget(a->order);
     if (a->pausing)
         pool_pause_forget(a->client->worker, a);
-    while (a->names != NULL)
-        forget(a, &a->names);
+    admin_forget_names(a);
     buffer_free(&a->out);
     free(a->query);
     free(a->user);
