@@ -84,10 +84,12 @@ bool admin_on_parse(struct admin *a, struct span body)
     if (!remember(a, 'S', m.name, m.text, 0))
         return true;
     read_statement(a->names->text, &command);
-    if (command.verb == ADMIN_WRONG || command.verb == ADMIN_UNKNOWN)
+    if (command.verb == ADMIN_WRONG || command.verb == ADMIN_UNKNOWN) {
+        forget(a, &a->names);
         admin_fail_as_read(a, &command);
-    else
+    } else {
         message_add_empty(&a->out, '1');
+    }
     return true;
 }
 
@@ -157,10 +159,13 @@ void admin_send_rows(struct admin *a, struct admin_named *portal)
         sent++;
     }
     portal->suspended = sent == a->max_rows;
-    if (portal->suspended)
+    if (portal->suspended) {
         message_add_empty(&a->out, 's');
-    else
-        admin_complete(a, "SHOW");
+        return;
+    }
+    buffer_free(&portal->rows);
+    portal->rows_at = 0;
+    admin_complete(a, "SHOW");
 }
 
 /* No limit: the rest. */

@@ -545,6 +545,33 @@ def shell_an_execute_with_a_limit_of_rows_gets_so_many(server):
         assert execute(5) == [(b"C", b"SHOW\0")], "as in PostgreSQL, which does not look for a row behind the last"
 
 
+def shell_a_portal_that_is_run_again_and_again_keeps_the_rows_of_one_run(server):
+    with Console(server, workers=1) as proxy, proxy.connect_console() as client:
+        def run(times):
+            client.send((message(b"E", b"p\0" + struct.pack("!I", 10000))) * times + SYNC)
+            return [body for kind, body in client.read_until(b"Z") if kind == b"D"]
+
+        client.send(message(b"P", b"s\0SHOW HELP\0\0\0") + message(b"B", b"p\0s\0" + struct.pack("!HHH", 0, 0, 0)))
+        once = run(1)
+        assert run(20) == once * 20
+        before = proxy.memory_kb()
+        for _ in range(200):
+            assert len(run(20)) == len(once) * 20
+        kept_kb = 200 * 20 * sum(map(len, once)) // 1024
+        assert proxy.memory_kb() - before < kept_kb / 2, (before, proxy.memory_kb(), kept_kb)
+
+
+def shell_a_statement_that_was_refused_is_not_prepared(server):
+    with Console(server) as proxy, proxy.connect_console() as client:
+        for text, sqlstate in ((b"SHOW NOTHING", "42601"), (b"SUSPEND", "0A000")):
+            client.send(message(b"P", b"s\0" + text + b"\0\0\0") + SYNC)
+            parsed = client.read_until(b"Z")
+            client.send(message(b"B", b"p\0s\0" + struct.pack("!HHH", 0, 0, 0)) + SYNC)
+            bound = client.read_until(b"Z")
+            states = [fields(body)["C"] for kind, body in parsed + bound if kind == b"E"]
+            assert states == [sqlstate, "26000"], (text, states)
+
+
 # --- settings of the upstream ------------------------------------------------------------------------------------
 
 
