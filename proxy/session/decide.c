@@ -89,12 +89,17 @@ static void open_wrapper(struct decision *d)
     decision_begin(d, "BEGIN", isolation, route_access(st->route), false, EFFECT_REQUEST_OPEN);
 }
 
+static bool has_unit_to_release(const struct state *st)
+{
+    return st->unit == UNIT_DONE || st->unit == UNIT_DONE_EXEMPT;
+}
+
 static void open_unit(struct decision *d)
 {
     struct state *st = &d->st;
     bool inside = st->client == CLIENT_OPEN || st->client == CLIENT_JOINED;
-    if (st->unit == UNIT_DONE && !inside) { /* not while what began within it is open */
-        st->unit = UNIT_NONE;
+    if (has_unit_to_release(st) && !inside) { /* not while what began within it is open */
+        st->unit = st->unit == UNIT_DONE ? UNIT_NONE : UNIT_EXEMPT;
         decision_name(d, decision_hidden(d, "RELEASE SAVEPOINT " SAVEPOINT_UNIT, EFFECT_RELEASE),
                       span_of(SAVEPOINT_UNIT));
     }
@@ -191,7 +196,8 @@ bool state_needs_prelude(const struct session *s, const struct state *st)
         return st->client == CLIENT_LAZY;
     return st->stale_begin || st->client == CLIENT_LAZY || (st->mode == MODE_SANDBOX ? !st->outer : false) ||
            ((st->mode == MODE_ATOMIC || st->marked) && !st->wrapper) ||
-           (st->client == CLIENT_NONE && (st->unit == UNIT_DONE || (session_wants_units(st) && st->unit == UNIT_NONE)));
+           (st->client == CLIENT_NONE &&
+            (has_unit_to_release(st) || (session_wants_units(st) && st->unit == UNIT_NONE)));
 }
 
 /* --- session commands and the rest ------------------------------------------------------------- */

@@ -345,6 +345,8 @@ static void give_up_unit(struct decision *d)
                       span_of(SAVEPOINT_UNIT));
     } else if (d->st.unit == UNIT_NONE) {
         d->st.unit = UNIT_EXEMPT;
+    } else if (d->st.unit == UNIT_DONE && d->st.client != CLIENT_NONE) {
+        d->st.unit = UNIT_DONE_EXEMPT;
     }
 }
 

@@ -28,8 +28,9 @@ enum client_transaction {
 enum unit_savepoint {
     UNIT_NONE,
     UNIT_SET,
-    UNIT_DONE,  /* its unit succeeded; the RELEASE rides with the next write */
-    UNIT_EXEMPT /* the unit handles savepoints of its own */
+    UNIT_DONE,       /* its unit succeeded; the RELEASE rides with the next write */
+    UNIT_EXEMPT,     /* the unit handles savepoints of its own */
+    UNIT_DONE_EXEMPT /* so it does, and that of an earlier one still stands beneath the client's transaction */
 };
 
 /* Where a session stands between statements. Small, plain, copied freely. */

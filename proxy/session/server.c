@@ -237,6 +237,8 @@ static void unit_is_over(struct session *s)
         s->now.unit = UNIT_DONE;
     else if (s->now.unit == UNIT_EXEMPT)
         s->now.unit = UNIT_NONE;
+    else if (s->now.unit == UNIT_DONE_EXEMPT)
+        s->now.unit = UNIT_DONE;
     if (s->now.unit == UNIT_DONE)
         request_end_unit(s);
     if (session_client_status(s) == 'I' || s->close_cursors)
