@@ -3,12 +3,12 @@
 SUITES += test-transcripts test-model test-simulation
 
 PURE       = $(filter $B/protocol/% $B/config/% $B/proxy/session/% $B/proxy/events/event.o,$(OBJECTS))
-LINK       = $(filter $B/proxy/link/%,$(OBJECTS))
+LINK       = $(filter $B/proxy/link/% $B/proxy/pool/stream.o,$(OBJECTS))
 MODEL     := $(patsubst %,$B/tests/simulation/%.o,sql store execute backend block)
 NOTATION  := $(patsubst %,$B/tests/transcripts/%.o,notation notation_wire)
 SCRIPTS   := $(wildcard tests/transcripts/*.transcript)
 
-$B/transcripts: $B/tests/transcripts/run.o $B/tests/transcripts/script.o $B/tests/simulation/shell.o $(NOTATION) $(MODEL) $(PURE)
+$B/transcripts: $B/tests/transcripts/run.o $B/tests/transcripts/script.o $B/tests/simulation/shell.o $(NOTATION) $(MODEL) $(PURE) $(LINK)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $B/test-model: $B/tests/simulation/test_model.o $B/tests/simulation/client.o $(NOTATION) $(MODEL) $(filter $B/protocol/%,$(OBJECTS))

@@ -9,50 +9,34 @@
 
 #include "proxy/pool/pooled.h"
 #include "proxy/pool/traffic.h"
-#include "proxy/session/session.h"
 
-/* Between messages, or in the middle of one that goes on. */
-static bool is_going_on(const struct stream *s)
+/* None is in between for a client with a server of its own. */
+static struct link *link_of(const struct client *c)
 {
-    return !s->whole && (s->left == 0 || s->rest == REST_FORWARD);
+    return c->pooled != NULL ? c->pooled->link : NULL;
 }
 
-/* Sends the first `size` bytes on; `left` more of the last message follow them. */
-static void pass_on(struct stream *s, struct conn *from, struct conn *to, struct span input, size_t size, size_t left)
+static bool pass_on(struct conn *from, struct conn *to, struct span input, size_t size)
 {
-    *s = (struct stream){ .left = left, .rest = REST_FORWARD };
+    if (size == 0)
+        return false;
     conn_send_span(to, span_make(input.data, size));
     conn_keep(from, input, size);
+    return true;
 }
 
 bool bulk_pass_to_server(struct client *c, struct span input)
 {
-    size_t left = c->stream.left;
-    if (c->server == NULL || c->held || c->deferred.size > 0 || !is_going_on(&c->stream))
+    if (c->server == NULL || c->held || c->deferred.size > 0)
         return false;
-    if (!session_passes_copy_data(c->session))
-        return false;
-    size_t size = frame_data_size(frontend_messages, input, 'd', c->message_limit, &left);
-    if (size == 0 || (c->pooled != NULL && !link_pass_copy_data(c->pooled->link, c->stream.left, left)))
-        return false;
-    pass_on(&c->stream, &c->conn, &c->server->conn, input, size, left);
-    return true;
-}
-
-/* Of what begins behind the message under way. A result has only one of the two. */
-static char row_type(struct span input, size_t left)
-{
-    return left < input.size && input.data[left] == 'd' ? 'd' : 'D';
+    size_t size = stream_pass_copy_data(&c->stream, c->session, link_of(c), input, c->message_limit);
+    return pass_on(&c->conn, &c->server->conn, input, size);
 }
 
 bool bulk_pass_to_client(struct client *c, struct span input)
 {
-    size_t left = c->replies.left;
-    if (c->held || !is_going_on(&c->replies) || !session_passes_rows(c->session))
+    if (c->held)
         return false;
-    size_t size = frame_data_size(backend_messages, input, row_type(input, left), TRAFFIC_SERVER_LIMIT, &left);
-    if (size == 0 || (c->pooled != NULL && !link_pass_rows(c->pooled->link, c->replies.left, left)))
-        return false;
-    pass_on(&c->replies, &c->server->conn, &c->conn, input, size, left);
-    return true;
+    size_t size = stream_pass_rows(&c->replies, c->session, link_of(c), input, TRAFFIC_SERVER_LIMIT);
+    return pass_on(&c->server->conn, &c->conn, input, size);
 }

@@ -26,4 +26,14 @@ static inline bool stream_is_inside_message(const struct stream *s)
     return s->left > 0 && s->rest == REST_FORWARD;
 }
 
+struct session;
+struct link;
+
+/* A batch that is nothing but data: CopyData of the client's for a COPY that reads it; or rows, or CopyData, of the server's. How many bytes of
+ * it may go on as they came (all, but for a header that was cut), past the session and past the link (NULL: none is in between), who know of it
+ * then. 0, and no change: something else is among it, or somebody has to look at it. */
+size_t stream_pass_copy_data(struct stream *s, struct session *session, struct link *link, struct span input,
+                             size_t limit);
+size_t stream_pass_rows(struct stream *s, struct session *session, struct link *link, struct span input, size_t limit);
+
 #endif

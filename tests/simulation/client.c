@@ -157,7 +157,7 @@ static void write_work(struct client *c, struct text *t)
                  chance_below(&c->chance, 12));
         break;
     case 5:
-        snprintf(t->s, sizeof t->s, "SELECT generate_series(1, %u)", chance_below(&c->chance, 4));
+        snprintf(t->s, sizeof t->s, "SELECT generate_series(1, %u)", chance_below(&c->chance, c->habits.bulk ? 30 : 4));
         break;
     case 6:
         snprintf(t->s, sizeof t->s, "SELECT %s",
@@ -289,7 +289,7 @@ static void send_query(struct client *c, struct buffer *out)
 
 static void send_copy_data(struct client *c, struct buffer *out)
 {
-    unsigned rows = chance_below(&c->chance, 4);
+    unsigned rows = chance_below(&c->chance, c->habits.bulk ? 12 : 4);
     for (unsigned i = 0; i < rows; i++) {
         char line[24];
         int size = snprintf(line, sizeof line, "%u\n", ++c->next_row);
@@ -299,6 +299,9 @@ static void send_copy_data(struct client *c, struct buffer *out)
         buffer_append_u32(out, (uint32_t)(4 + size));
         buffer_append(out, line, (size_t)size);
     }
+    c->unfinished = c->habits.bulk && !c->pipelining && chance_percent(&c->chance, 50);
+    if (c->unfinished)
+        return;
     if (chance_percent(&c->chance, 85))
         message_add_empty(out, 'c');
     else
@@ -439,6 +442,7 @@ static void send_mark(struct client *c, struct buffer *out)
 void client_turn(struct client *c, struct buffer *out)
 {
     const struct client_habits *h = &c->habits;
+    c->unfinished = false;
     if (c->copying)
         send_copy_data(c, out);
     else if (c->open_ended || chance_percent(&c->chance, h->extended))

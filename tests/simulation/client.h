@@ -22,6 +22,7 @@ struct client_habits {
     unsigned modes;           /* percent of BEGINs with an isolation or access mode */
     unsigned resets;          /* percent of turns that are DISCARD ALL or RESET ALL */
     bool controls_in_strings; /* BEGIN, COMMIT, … among the statements of a string */
+    bool bulk;                /* long results, and long COPYs, which take several turns */
     bool read_only;           /* asks whether transactions are, and makes them */
     bool listens;             /* LISTEN among the session commands */
     bool lonely_controls;     /* BEGIN, COMMIT, … not together with others in a pipeline */
@@ -39,6 +40,8 @@ struct client {
     bool copying; /* the server waits for COPY data */
     bool
         pipelining; /* writes a pipeline, where PostgreSQL knows of statements that a proxy answered, and its own VACUUM does not */
+    bool
+        unfinished; /* the last turn ended within the data of a COPY: it waits, for the next thing it hears may be that it has failed */
     bool open_ended; /* the last turn ended in Flush, not Sync */
 };
 

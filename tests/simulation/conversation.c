@@ -25,6 +25,7 @@ struct conversation {
     struct backend *oracle, *model;  /* pooled: that of the last server */
     struct pooled pooled;
     size_t link_given;        /* of what the session has for its server */
+    bool bulk;                /* data may go the shortest way */
     struct buffer to_session; /* from the client, on its way */
     size_t model_given, model_taken;
     size_t checked, matched;                   /* of shell.to_client; of oracle->output: compared, and equal */
@@ -320,20 +321,49 @@ static void check_at_rest(struct conversation *v)
 
 /* --- moving bytes -------------------------------------------------------------------------------- */
 
-/* Mostly all of it, sometimes a piece. */
-static size_t piece(struct conversation *v, size_t size)
+/* Up to what looks like the beginning of a row, or of data of a COPY; all of it when there is none. */
+static size_t up_to_data(struct span bytes)
 {
-    if (size < 2 || chance_percent(&v->network, 60))
-        return size;
-    return 1 + chance_below(&v->network, (unsigned)size);
+    for (size_t at = 1; at + 2 < bytes.size; at++)
+        if ((bytes.data[at] | 0x20) == 'd' && bytes.data[at + 1] == 0 && bytes.data[at + 2] == 0)
+            return at;
+    return bytes.size;
+}
+
+/* Mostly all of it, sometimes a piece; more often where it matters what a batch begins with. */
+static size_t piece(struct conversation *v, struct span bytes)
+{
+    if (bytes.size < 2 || chance_percent(&v->network, v->bulk ? 25 : 60))
+        return bytes.size;
+    if (v->bulk && chance_percent(&v->network, 50))
+        return up_to_data(bytes);
+    return 1 + chance_below(&v->network, (unsigned)bytes.size);
+}
+
+/* Whether data may go the shortest way next: not if others are on the long one still. */
+static void toss_for_bulk(struct conversation *v, bool others)
+{
+    v->shell.bulk = v->bulk && !others && chance_percent(&v->network, 70);
+    v->shell.link = v->scenario->pooled ? v->pooled.link : NULL;
+}
+
+/* What has gone past the session has gone past the link, too. */
+static void skip_link(struct conversation *v)
+{
+    const struct buffer *out = &v->shell.to_server;
+    buffer_append(&v->pooled.to_model, out->data + v->link_given, out->size - v->link_given);
+    v->link_given = out->size;
 }
 
 static bool move_from_client(struct conversation *v)
 {
     if (v->to_session.size == 0 || v->shell.closed)
         return false;
-    size_t size = piece(v, v->to_session.size);
-    shell_client_sends(&v->shell, span_make(v->to_session.data, size));
+    size_t size = piece(v, buffer_span(&v->to_session));
+    toss_for_bulk(v, v->scenario->pooled && (v->pooled.at == NULL || v->link_given < v->shell.to_server.size));
+    bool passed = shell_client_sends(&v->shell, span_make(v->to_session.data, size));
+    if (passed && v->scenario->pooled)
+        skip_link(v);
     buffer_consume(&v->to_session, size);
     return true;
 }
@@ -344,7 +374,7 @@ static bool move_to_link(struct conversation *v)
     const struct buffer *out = &v->shell.to_server;
     if (!v->scenario->pooled || v->link_given == out->size || v->server_gone)
         return false;
-    size_t size = piece(v, out->size - v->link_given);
+    size_t size = piece(v, span_make(out->data + v->link_given, out->size - v->link_given));
     bool attached = pooled_client_sends(&v->pooled, span_make(out->data + v->link_given, size));
     v->link_given += size;
     if (attached) {
@@ -363,7 +393,7 @@ static bool move_to_model(struct conversation *v)
     const struct buffer *out = v->scenario->pooled ? &v->pooled.to_model : &v->shell.to_server;
     if (v->model_given == out->size || v->server_gone)
         return false;
-    size_t size = piece(v, out->size - v->model_given);
+    size_t size = piece(v, span_make(out->data + v->model_given, out->size - v->model_given));
     struct span bytes = span_make(out->data + v->model_given, size);
     v->model_given += size;
     tell_more(v, "    server>  ", FROM_CLIENT, out, v->model_given, &v->told_to_server);
@@ -376,7 +406,8 @@ static bool move_from_model(struct conversation *v)
     const struct buffer *out = &v->model->output;
     if (v->model_taken == out->size || v->shell.closed || v->server_gone)
         return false;
-    size_t size = piece(v, out->size - v->model_taken);
+    size_t size = piece(v, span_make(out->data + v->model_taken, out->size - v->model_taken));
+    toss_for_bulk(v, false);
     struct span bytes = span_make(out->data + v->model_taken, size);
     v->model_taken += size;
     tell_more(v, "    server<  ", FROM_SERVER, out, v->model_taken, &v->told_from_server);
@@ -491,6 +522,7 @@ static void start(struct conversation *v, uint64_t seed)
     shell_open(&v->shell, &session, START_US);
     v->shell.quick = chance_percent(&v->network, 50);
     v->shell.sleepy = seed % 2 == 0;
+    v->bulk = chance_percent(&v->network, 50);
     v->oracle = oracle_new(&v->promised, v->scenario->config, &attributes);
     if (v->scenario->pooled)
         pooled_know_settings(v->oracle);
@@ -524,7 +556,8 @@ struct verdict converse(uint64_t seed, uint32_t without, FILE *story)
     for (unsigned i = 0; i < turns && v.verdict.ok && !v.shell.closed; i++) {
         send_turn(&v, without >> i & 1);
         v.verdict.turns = i + 1;
-        if (!v.scenario->patient && chance_percent(&v.network, 15) && v.oracle->wait == WAIT_NOTHING)
+        if (!v.scenario->patient && !v.client.unfinished && chance_percent(&v.network, 15) &&
+            v.oracle->wait == WAIT_NOTHING)
             continue; /* without waiting for the answer */
         settle(&v);
         wake(&v);

@@ -147,6 +147,8 @@ void pooled_server_sends(struct pooled *p, struct span bytes, struct shell *shel
     struct link_piece piece;
     bool more = true;
     buffer_append_span(&p->input, bytes);
+    if (shell_rows_pass(shell, &p->input))
+        return;
     while (more) {
         more = link_on_server(p->link, buffer_span(&p->input), &piece, &p->actions);
         buffer_consume(&p->input, piece.skip);

@@ -15,6 +15,7 @@ static const char common[] =
     "route \"auto\" { match = \"/auto/\" mode = autocommit }\n"
     "route \"connection\" { %s }\n%s";
 
+#define BULK .failing = 3, .events = 10, .sessions = 5, .copies = 45, .blocks = 15, .savepoints = 40, .bulk = true
 #define USUAL .failing = 8, .events = 20, .sessions = 12, .copies = 4, .blocks = 25, .savepoints = 40
 
 static struct scenario scenarios[] = {
@@ -108,6 +109,28 @@ static struct scenario scenarios[] = {
       .rules = "mode = autocommit",
       .habits = { USUAL, .marks = 30 },
       .patient = true,
+      .pooled = true },
+    { .name = "bulk, autocommit",
+      .rules = "mode = autocommit",
+      .habits = { BULK, .extended = 40, .strings = 30, .controls_in_strings = true, .flushes = true, .resets = 2 } },
+    { .name = "bulk, rollback_statement",
+      .rules = "mode = atomic end = commit on_error = rollback_statement",
+      .habits = { BULK, .extended = 40, .strings = 20 } },
+    { .name = "bulk, durable, atomic",
+      .rules = "mode = atomic end = commit",
+      .habits = { BULK, .extended = 40, .strings = 20 },
+      .durable = true },
+    { .name = "bulk, sandbox",
+      .rules = "mode = sandbox",
+      .habits = { BULK, .extended = 40, .strings = 20, .lonely_controls = true, .enclosed = true },
+      .sandbox = true },
+    { .name = "bulk, pooled, autocommit",
+      .rules = "mode = autocommit",
+      .habits = { BULK, .extended = 50, .strings = 20, .listens = true, .flushes = true, .resets = 3 },
+      .pooled = true },
+    { .name = "bulk, pooled, atomic",
+      .rules = "mode = atomic end = commit",
+      .habits = { BULK, .extended = 50, .strings = 20 },
       .pooled = true },
     { .name = "marked", .rules = "mode = autocommit", .habits = { USUAL, .marks = 30 }, .patient = true },
 };

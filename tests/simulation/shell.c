@@ -149,8 +149,7 @@ static void perform(struct shell *s, struct action *a)
         fault(s, "something follows the close");
     switch (a->kind) {
     case ACTION_TO_SERVER:
-        buffer_append_span(s->client_left > 0 && s->client_rest == REST_FORWARD ? &s->deferred : &s->to_server,
-                           a->bytes);
+        buffer_append_span(stream_is_inside_message(&s->client_stream) ? &s->deferred : &s->to_server, a->bytes);
         break;
     case ACTION_TO_CLIENT:
         buffer_append_span(&s->to_client, a->bytes);
@@ -207,22 +206,21 @@ static bool cut(struct shell *s, const struct message_spec *specs, struct buffer
 }
 
 /* Bytes of a streamed message whose head was taken go on, or are dropped, without a look. */
-static void pass_rest(struct buffer *from, size_t *left, enum frame_rest rest, struct buffer *to, size_t *total)
+static void pass_rest(struct buffer *from, struct stream *stream, struct buffer *to, size_t *total)
 {
-    size_t size = from->size < *left ? from->size : *left;
-    if (rest == REST_FORWARD) {
+    size_t size = stream_take(stream, buffer_span(from));
+    if (stream->rest == REST_FORWARD) {
         buffer_append(to, from->data, size);
         if (total)
             *total += size;
     }
-    *left -= size;
     buffer_consume(from, size);
 }
 
 /* What the session had for the server in the middle of a client's message. */
 static void send_deferred(struct shell *s)
 {
-    if (s->client_left > 0 || s->deferred.size == 0)
+    if (s->client_stream.left > 0 || s->deferred.size == 0)
         return;
     buffer_append_span(&s->to_server, buffer_span(&s->deferred));
     buffer_clear(&s->deferred);
@@ -231,7 +229,7 @@ static void send_deferred(struct shell *s)
 /* The short way for ordinary messages, at the front of what has arrived. */
 static void pass_client(struct shell *s)
 {
-    if (!s->quick || s->closed || s->client_left > 0 || s->client_whole)
+    if (!s->quick || s->closed || s->client_stream.left > 0 || s->client_stream.whole)
         return;
     size_t passed = session_pass_client(s->session, buffer_span(&s->from_client));
     buffer_append(&s->to_server, s->from_client.data, passed);
@@ -243,21 +241,21 @@ static void pump_client(struct shell *s)
     s->held = false;
     pass_client(s);
     while (!s->closed && !s->fault[0] && s->from_client.size > 0) {
-        if (s->client_left > 0) {
-            pass_rest(&s->from_client, &s->client_left, s->client_rest, &s->to_server, NULL);
+        if (s->client_stream.left > 0) {
+            pass_rest(&s->from_client, &s->client_stream, &s->to_server, NULL);
             send_deferred(s);
             continue;
         }
         struct frame f;
-        if (!cut(s, frontend_messages, &s->from_client, s->client_whole, &f))
+        if (!cut(s, frontend_messages, &s->from_client, s->client_stream.whole, &f))
             return;
         enum session_result r = session_on_client(s->session, &f, &s->actions);
-        s->client_rest = s->actions.rest;
+        s->client_stream.rest = s->actions.rest;
         perform_all(s);
         switch (r) {
         case SESSION_TAKEN:
-            s->client_whole = false;
-            s->client_left = f.left;
+            s->client_stream.whole = false;
+            s->client_stream.left = f.left;
             buffer_consume(&s->from_client, f.bytes.size);
             break;
         case SESSION_HOLD:
@@ -266,7 +264,7 @@ static void pump_client(struct shell *s)
         case SESSION_WHOLE:
             if (f.left == 0)
                 fault(s, "the session asks for the whole of a whole message");
-            s->client_whole = true;
+            s->client_stream.whole = true;
             break;
         case SESSION_BAD:
             if (!s->closed)
@@ -278,7 +276,7 @@ static void pump_client(struct shell *s)
 
 static void pass_server(struct shell *s)
 {
-    if (!s->quick || s->closed || s->server_left > 0)
+    if (!s->quick || s->closed || s->server_stream.left > 0)
         return;
     size_t passed = session_pass_server(s->session, buffer_span(&s->from_server));
     buffer_append(&s->to_client, s->from_server.data, passed);
@@ -292,21 +290,45 @@ static void pump_server(struct shell *s)
 {
     pass_server(s);
     while (!s->closed && !s->fault[0] && s->from_server.size > 0) {
-        if (s->server_left > 0) {
-            pass_rest(&s->from_server, &s->server_left, s->server_rest, &s->to_client, &s->client_bytes);
+        if (s->server_stream.left > 0) {
+            pass_rest(&s->from_server, &s->server_stream, &s->to_client, &s->client_bytes);
             continue;
         }
         struct frame f;
         if (!cut(s, backend_messages, &s->from_server, session_wants_whole_row(s->session), &f))
             return;
         session_on_server(s->session, &f, &s->actions);
-        s->server_rest = s->actions.rest;
+        s->server_stream.rest = s->actions.rest;
         perform_all(s);
-        s->server_left = f.left;
+        s->server_stream.left = f.left;
         buffer_consume(&s->from_server, f.bytes.size);
         if (s->held)
             pump_client(s);
     }
+}
+
+/* --- data in bulk -------------------------------------------------------------------------------- */
+
+static bool copy_data_passes(struct shell *s)
+{
+    if (!s->bulk || s->closed || s->held || s->deferred.size > 0)
+        return false;
+    size_t size = stream_pass_copy_data(&s->client_stream, s->session, s->link, buffer_span(&s->from_client), s->limit);
+    buffer_append(&s->to_server, s->from_client.data, size);
+    buffer_consume(&s->from_client, size);
+    return size > 0;
+}
+
+bool shell_rows_pass(struct shell *s, struct buffer *arrived)
+{
+    bool first = arrived == &s->from_server || s->from_server.size == 0;
+    if (!s->bulk || s->closed || s->held || !first)
+        return false;
+    size_t size = stream_pass_rows(&s->server_stream, s->session, s->link, buffer_span(arrived), s->limit);
+    buffer_append(&s->to_client, arrived->data, size);
+    s->client_bytes += size;
+    buffer_consume(arrived, size);
+    return size > 0;
 }
 
 /* --- the outside world --------------------------------------------------------------------------- */
@@ -321,18 +343,22 @@ static void sleep_and_wake(struct shell *s)
     session_set_time(s->session, s->now_us);
 }
 
-void shell_client_sends(struct shell *s, struct span bytes)
+bool shell_client_sends(struct shell *s, struct span bytes)
 {
     buffer_append_span(&s->from_client, bytes);
+    if (copy_data_passes(s))
+        return true;
     if (!s->held)
         pump_client(s);
     sleep_and_wake(s);
+    return false;
 }
 
 void shell_server_sends(struct shell *s, struct span bytes)
 {
     buffer_append_span(&s->from_server, bytes);
-    pump_server(s);
+    if (s->link != NULL || !shell_rows_pass(s, &s->from_server))
+        pump_server(s);
     sleep_and_wake(s);
 }
 

@@ -8,6 +8,7 @@
 #define TESTS_SIMULATION_SHELL_H
 
 #include "protocol/buffer.h"
+#include "proxy/pool/stream.h"
 #include "proxy/session/session.h"
 
 /* One thing that the session told: an event's step, a request's step, or a failed COMMIT. */
@@ -24,15 +25,16 @@ struct shell {
     struct session *session;
     bool quick;                   /* take the session's short way for what it lets pass */
     bool sleepy;                  /* the session sleeps, and wakes up, whenever it may */
+    bool bulk;                    /* data in bulk goes past the session when it may, */
+    struct link *link;            /* and past this one, if one stands between the session and its server */
     size_t limit;                 /* of one message */
     uint64_t now_us, deadline_us; /* deadline 0: none */
 
     struct buffer from_client, from_server; /* arrived, not taken */
     struct buffer to_server, to_client;     /* sent, not looked at */
     struct buffer deferred;                 /* for the server, behind the client's message that is under way */
-    size_t client_left, server_left;        /* bytes of a streamed message still to arrive */
-    enum frame_rest client_rest, server_rest;
-    bool client_whole, server_whole, held;
+    struct stream client_stream, server_stream;
+    bool held;
     size_t client_bytes; /* all that was ever sent to the client */
 
     bool closed;
@@ -52,7 +54,10 @@ void shell_open(struct shell *s, struct session_start *start, uint64_t now_us);
 /* Frees everything. */
 void shell_close(struct shell *s);
 
-void shell_client_sends(struct shell *s, struct span bytes);
+/* True: data in bulk that went past session and link. */
+bool shell_client_sends(struct shell *s, struct span bytes);
+/* What has arrived from the server, at the link or else here, goes past both. False, and no change: it has to be handed in. */
+bool shell_rows_pass(struct shell *s, struct buffer *arrived);
 void shell_server_sends(struct shell *s, struct span bytes);
 void shell_client_lost(struct shell *s);
 void shell_server_lost(struct shell *s, struct span message);
