@@ -10,6 +10,7 @@ raw_syscalls tracepoint, also a long run minus a short one, in each round).
 """
 
 import collections
+import math
 import os
 import re
 import statistics
@@ -50,7 +51,7 @@ def pgbench(port, cell, *length, log=None, environment=None):
     if log:
         command += ["--log", f"--log-prefix={log}"]
     done = subprocess.run([*command, "postgres"], capture_output=True, text=True, env={**os.environ, **(environment or {})})
-    if done.returncode != 0 or "number of failed transactions: 0 " not in done.stdout:
+    if done.returncode != 0 or "number of failed transactions: 0 " not in done.stdout or "tps = " not in done.stdout:
         sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     return (int(re.search(r"transactions actually processed: (\d+)", done.stdout)[1]),
             float(re.search(r"tps = (\S+)", done.stdout)[1]))
@@ -111,10 +112,10 @@ class Selects:
         pid = proxy.process.pid if proxy else None
         if proxy:
             harness.forget_peak_memory(pid)
-        start = self.cpu_seconds(pid)
+        start, began = self.cpu_seconds(pid), harness.now()
         logins_done, _ = self.pgbench(proxy, cell, "-t", 1)
         middle = self.cpu_seconds(pid)
-        seconds = run.seconds + cell.clients // 50  # pgbench's clock runs while its clients log in
+        seconds = math.ceil(run.seconds + 2 * (harness.now() - began))  # pgbench's clock runs while its clients log in
         done, tps = self.pgbench(proxy, cell, "-T", seconds, log=log)
         end = self.cpu_seconds(pid)
         own, postgres = (((c - b) - (b - a)) / (done - logins_done) * 1e6 for a, b, c in zip(start, middle, end))
