@@ -202,6 +202,13 @@ static enum verdict tell_error(struct link *l, const struct owed *head, const st
     return put_names_back(l, error, f);
 }
 
+/* Nobody can tell whether a COPY that has failed had read what was sent behind it, or had failed before: then that is answered, too. */
+static void leave_copy(struct link *l)
+{
+    l->server->out_of_step |= l->copying && l->read_past;
+    l->copying = l->copy_in = false;
+}
+
 /* --- an error ------------------------------------------------------------------------------------------------------------ */
 
 enum verdict failures_on_error(struct link *l, const struct frame *f, struct actions *out)
@@ -218,7 +225,7 @@ enum verdict failures_on_error(struct link *l, const struct frame *f, struct act
     if (head->purpose == FOR_ANSWER)
         traces_give_up(l, is_sqlstate(&error, "57014"));
     l->listens.undone = true;
-    l->copying = l->copy_in = false;
+    leave_copy(l);
     heal(l, head, &error);
     if (head->kind == OWED_QUERY)
         undo_changes(l, head, 1, false);

@@ -32,6 +32,7 @@ struct link_server {
     struct held *held;           /* statements; NULL: none */
     uint64_t unnamed_owner;      /* the link whose unnamed statement it has; 0: nobody's that matters */
     bool needs_reset;
+    bool out_of_step; /* it may answer what nobody waits for: it cannot be anybody else's any more */
     bool has_unknown; /* statements of ours may stand there that are not in `held` */
 };
 
@@ -121,6 +122,7 @@ struct link {
     char status;      /* of the last ReadyForQuery */
     bool skipping;    /* to the client's next Sync, after an error */
     bool copying, copy_in;
+    bool read_past;     /* the COPY was sent something behind it that is none of its data */
     bool flushed;       /* a Flush asked for what is due */
     bool settle_cancel; /* a cancel request has been there: one more reply has to come before the server goes */
     bool pinned;

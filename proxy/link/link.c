@@ -218,7 +218,9 @@ void link_detach(struct link *l)
 
 static void go_on_ending(struct link *l, struct actions *out)
 {
-    if (l->status != 'I' && l->rolled_back) {
+    if (l->server->out_of_step) {
+        link_fail(l, "08P01", "the server may answer what nobody waits for");
+    } else if (l->status != 'I' && l->rolled_back) {
         link_fail(l, "08006", "the server could not be rolled back");
     } else if (l->status != 'I') {
         say_query(l, "ROLLBACK", FOR_NOTHING, out);

@@ -36,6 +36,8 @@ void link_server_on_parameter(struct link_server *s, struct span name, struct sp
 void link_server_on_reset(struct link_server *s);
 /* It was told or has done things that cannot follow a client: DISCARD ALL is due before anybody else gets it. */
 bool link_server_needs_reset(const struct link_server *s);
+/* More replies may come than messages were sent, and be taken for those to another client: it has to be closed. */
+bool link_server_is_out_of_step(const struct link_server *s);
 /* Appends a ParameterStatus message for each value that it reports now. */
 void link_server_append_parameters(const struct link_server *s, struct buffer *out);
 /* NULL: it does not report that. */

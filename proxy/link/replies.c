@@ -189,6 +189,7 @@ static bool on_copy_in(struct link *l)
 {
     struct owed_queue *q = &l->owed;
     l->copying = l->copy_in = true;
+    l->read_past = false;
     if (q->count == 0)
         return true;
     bool extended = owed_head(q)->kind == OWED_EXECUTE, last_is_lost = false;
@@ -202,6 +203,7 @@ static bool on_copy_in(struct link *l)
             *owed_at(q, kept++) = entry;
             continue;
         }
+        l->read_past = true;
         l->copy_in = entry.kind == OWED_SYNC;
         l->server->needs_reset |= !l->copy_in; /* what came behind it counted on what was lost */
         if (entry.kind == OWED_SYNC && extended)

@@ -75,8 +75,10 @@ static void on_execute(struct link *l)
 static void on_sync(struct link *l)
 {
     l->skipping = false;
-    if (l->copy_in) /* COPY reads past it */
+    if (l->copy_in) { /* COPY reads past it */
+        l->read_past = true;
         return;
+    }
     owed_push(&l->owed, OWED_SYNC, FOR_CLIENT);
     l->unsynced = 0;
     l->flushed = false;
@@ -117,6 +119,7 @@ static bool take_message(struct link *l, const struct frame *f, struct actions *
 {
     if (l->copy_in && !is_of_copy(f->type)) {
         l->copy_in = false;
+        l->read_past = true;
         l->server->needs_reset = true; /* what comes behind it counts on it */
         return true;
     }

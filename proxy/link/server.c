@@ -71,7 +71,12 @@ void link_server_on_reset(struct link_server *s)
 
 bool link_server_needs_reset(const struct link_server *s)
 {
-    return s->needs_reset;
+    return s->needs_reset || s->out_of_step;
+}
+
+bool link_server_is_out_of_step(const struct link_server *s)
+{
+    return s->out_of_step;
 }
 
 void link_server_append_parameters(const struct link_server *s, struct buffer *out)

@@ -424,7 +424,7 @@ static void on_guard_clear(void *owner)
 void pool_server_clean(struct pool_server *s)
 {
     struct pool *p = s->pool;
-    if (s->retired || p->closed || pool_is_paused(p)) {
+    if (s->retired || p->closed || pool_is_paused(p) || link_server_is_out_of_step(s->record)) {
         retire(s);
         return;
     }

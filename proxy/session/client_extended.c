@@ -499,10 +499,8 @@ static void close_portals_of_unit(struct session *s)
 
 enum session_result client_on_sync(struct session *s, const struct frame *f)
 {
-    if (s->copy_in) { /* COPY reads past it */
-        send_to_server(s, f->bytes);
-        return client_taken(s, REST_FORWARD);
-    }
+    if (s->copy_in) /* COPY reads past it; and so do we, for it may have failed, of which we do not know yet */
+        return client_taken(s, REST_DROP);
     bool local = s->unsynced_sent == 0 && s->pending.count == 0;
     if (s->unsynced == 0 && client_must_wait(s)) /* a unit of its own, if an empty one */
         return client_hold(s);

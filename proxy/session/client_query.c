@@ -337,9 +337,9 @@ enum session_result client_on_query(struct session *s, const struct frame *f)
     bool several;
     if (!message_read_query(frame_body(f), &text))
         return client_bad(s, "malformed Query message");
-    if (s->copy_in) { /* breaks the COPY, as it would without us */
-        send_to_server(s, f->bytes);
-        return client_taken(s, REST_FORWARD);
+    if (s->copy_in) { /* it would break the COPY; or run, if the COPY has failed, of which we may not know yet */
+        session_break_copy(s, "a message came that is no part of it");
+        return client_taken(s, REST_DROP);
     }
     if (client_must_wait(s) || ends_request_first(s, text))
         return client_hold(s);

@@ -1,7 +1,9 @@
 """COPY, which is passed on without a look at its data: also where pgatomic has something of its own to say to the server."""
 
+import struct
+
 from proxy import Proxy
-from wire import TERMINATE, fields, message, query
+from wire import SYNC, TERMINATE, fields, message, query
 
 ROUTE = 'route "all" { mode = atomic  end = commit  on_error = rollback_statement }\n'
 
@@ -78,6 +80,31 @@ def P4_what_is_sent_behind_a_copy_that_has_failed_reaches_nobody(server):
             client.send(late[9:] + message(b"c") + query("SELECT 'mine'"))
             assert (b"D", b"\0\1\0\0\0\4mine") in client.read_until(b"Z") + client.read_until(b"Z")
             assert neighbour.value("SELECT count(*) FROM copied_failed") == "0"
+
+
+def P3_what_is_sent_into_a_copy_that_has_failed_is_answered_to_no_neighbour(server):
+    """Whether the COPY reads it, or has failed before and it is run, is not to be known when it is sent."""
+    begin, bad = query("COPY copied_over FROM STDIN"), message(b"d", b"no number\n")
+    slow = query("SELECT 'mine' FROM pg_sleep(0.1)")
+    extended = message(b"P", b"\0COPY copied_over FROM STDIN\0\0\0") + message(b"B", b"\0" * 8) + message(b"E", b"\0" * 5)
+    function = message(b"F", struct.pack("!IHHH", 1598, 0, 0, 0))
+    behind = (slow, query("DISCARD ALL"), SYNC, SYNC + message(b"c") + SYNC, function, message(b"H") + slow)
+    server.sql("DROP TABLE IF EXISTS copied_over; CREATE TABLE copied_over (n int)")
+    options = POOLED % (server.directory, server.port)
+    for first in (begin, extended):
+        for rest in behind:
+            for waits in (True, False):
+                with Proxy(server, options, database=False) as proxy, proxy.log_in() as client, proxy.log_in() as neighbour:
+                    client.send(first if waits else first + bad + rest)
+                    if waits:
+                        client.read_until(b"G")
+                        client.send(bad + rest)
+                    client.read_until(b"E")
+                    if first == extended:
+                        client.send(SYNC)
+                    client.read_until(b"Z")
+                    for number in range(4):
+                        assert neighbour.value(f"SELECT 'neighbours {number}'") == f"neighbours {number}", (first, rest, waits)
 
 
 def P2_a_message_of_a_copy_that_is_over_the_limit_ends_the_client(server):
