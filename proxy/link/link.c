@@ -218,16 +218,14 @@ void link_detach(struct link *l)
 
 static void go_on_ending(struct link *l, struct actions *out)
 {
-    if (l->server->out_of_step) {
-        link_fail(l, "08P01", "the server may answer what nobody waits for");
-    } else if (l->status != 'I' && l->rolled_back) {
+    if (l->status != 'I' && l->rolled_back) {
         link_fail(l, "08006", "the server could not be rolled back");
     } else if (l->status != 'I') {
         say_query(l, "ROLLBACK", FOR_NOTHING, out);
         l->rolled_back = true;
-    } else if (l->server->needs_reset) {
+    } else if (l->server->needs_reset && !l->server->out_of_step) {
         say_query(l, "DISCARD ALL", FOR_RESET, out);
-    } else {
+    } else { /* or it is closed as it is */
         l->clean = true;
     }
 }

@@ -88,7 +88,7 @@ void world_lose_server(struct world *w, struct side *s)
 /* Nothing of a client's is there, but for the settings that the link knows of. */
 static void check_released(const struct world *w, struct upstream *u)
 {
-    if (w->lied)
+    if (w->lied || link_server_is_out_of_step(u->record))
         return;
     small_postgres_answer(
         &u->v, (struct span){ 0 }); /* what gets no reply may be under way: a Flush, the data of a failed COPY */
@@ -106,7 +106,10 @@ static void give_back(struct side *s)
 {
     struct upstream *u = s->upstream;
     detach(s);
-    if (link_server_needs_reset(u->record)) {
+    if (link_server_is_out_of_step(u->record)) {
+        close_upstream(u);
+        open_upstream(u);
+    } else if (link_server_needs_reset(u->record)) {
         small_postgres_discard(&u->v);
         link_server_on_reset(u->record);
     }
