@@ -34,7 +34,7 @@ void link_server_free(struct link_server *s);
 void link_server_on_parameter(struct link_server *s, struct span name, struct span value);
 /* DISCARD ALL has been answered: nothing that a client did is left there. */
 void link_server_on_reset(struct link_server *s);
-/* It was told or has done things that cannot follow a client: DISCARD ALL is due before anybody else gets it. */
+/* It was told or has done things that cannot follow a client: DISCARD ALL is due before anybody else gets it, if anybody may. */
 bool link_server_needs_reset(const struct link_server *s);
 /* More replies may come than messages were sent, and be taken for those to another client: it has to be closed. */
 bool link_server_is_out_of_step(const struct link_server *s);

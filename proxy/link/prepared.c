@@ -223,20 +223,25 @@ static void say_bind(const struct frame *f, const struct message_bind *m, struct
     actions_to_server(out, span_make(rest, (size_t)(f->bytes.data + f->bytes.size - rest)));
 }
 
+/* A reply is owed to what goes to this statement; or, when there is none, to what goes as it came: true. */
+static bool owe_reply(struct link *l, enum owed_kind kind, const struct target *t)
+{
+    struct owed *entry = owed_push(&l->owed, kind, FOR_CLIENT);
+    entry->statement = t->id;
+    entry->change = t->refusal;
+    l->unsynced++;
+    return t->id == 0 && t->refusal == NULL;
+}
+
 bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out)
 {
     struct message_bind m = { 0 };
     struct target t = { 0 };
-    bool readable = message_read_bind(frame_body(f), &m);
-    if (readable)
+    if (message_read_bind(frame_body(f), &m))
         t = find_target(l, m.statement, out);
     if (listens_are_awaited(l))
         return false;
-    struct owed *entry = owed_push(&l->owed, OWED_BIND, FOR_CLIENT);
-    entry->statement = t.id;
-    entry->change = t.refusal;
-    l->unsynced++;
-    if (!readable || (t.id == 0 && t.refusal == NULL))
+    if (owe_reply(l, OWED_BIND, &t)) /* also one that cannot be read */
         return true;
     say_bind(f, &m, t.name, out);
     return false;
@@ -250,11 +255,7 @@ bool prepared_on_describe(struct link *l, const struct frame *f, struct actions 
         t = find_target(l, m.name, out);
     if (listens_are_awaited(l))
         return false;
-    struct owed *entry = owed_push(&l->owed, OWED_DESCRIBE, FOR_CLIENT);
-    entry->statement = t.id;
-    entry->change = t.refusal;
-    l->unsynced++;
-    if (t.id == 0 && t.refusal == NULL)
+    if (owe_reply(l, OWED_DESCRIBE, &t))
         return true;
     struct buffer made = { 0 };
     message_add_describe(&made, 'S', t.name);
