@@ -101,9 +101,11 @@ unit-asan: ## run the unit tests under AddressSanitizer and UndefinedBehaviorSan
 # What a pure machine has no business calling.
 IMPURE := socket|connect|accept4?|bind|listen|shutdown|(send|recv)(to|from|msg|mmsg)?|p?read|p?write|readv|writev|open(at)?(64)?|fopen(64)?|p?poll|p?select|epoll_.*|clock_gettime|gettimeofday|time|localtime(_r)?|gmtime(_r)?|nanosleep|usleep|sleep|getrandom|rand(om)?|getenv|pthread_.*|(evutil|evconnlistener|bufferevent|evbuffer|evtimer|event_base)_.*|event_(add|del|active|assign)
 
-pure: ## prove that protocol/ and proxy/session/ need no socket, clock or libevent
-	@$(MAKE) $(filter $B/protocol/% $B/proxy/session/%,$(OBJECTS)) >/dev/null
-	@! nm -uA $(filter $B/protocol/% $B/proxy/session/%,$(OBJECTS)) | sed 's/@.*//' | grep -E ' ($(IMPURE))$$'
+PURE_OBJECTS := $(filter $B/protocol/% $B/proxy/session/% $B/proxy/link/%,$(OBJECTS))
+
+pure: ## prove that protocol/, proxy/session/ and proxy/link/ need no socket, clock or libevent
+	@$(MAKE) $(PURE_OBJECTS) >/dev/null
+	@! nm -uA $(PURE_OBJECTS) | sed 's/@.*//' | grep -E ' ($(IMPURE))$$'
 
 format: ## lay out all C files as .clang-format says
 	clang-format -i $(C_FILES)

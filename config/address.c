@@ -74,3 +74,26 @@ bool address_parse_listen(const char *text, struct listen_address *address, stru
         address->host = "127.0.0.1";
     return is_family(AF_INET, address->host);
 }
+
+/* As the kernel takes it: 0.0.0.0 and [::] are zeros. */
+static bool parse_ip(const char *host, int *family, struct in6_addr *ip)
+{
+    *ip = (struct in6_addr){ 0 };
+    *family = strchr(host, ':') != NULL ? AF_INET6 : AF_INET;
+    return inet_pton(*family, host, ip) == 1;
+}
+
+bool address_listens_clash(const struct listen_address *one, const struct listen_address *other)
+{
+    struct in6_addr a, b, zeros = { 0 };
+    int family, other_family;
+
+    if (one->is_unix != other->is_unix || one->port != other->port || one->host == NULL || other->host == NULL)
+        return false;
+    if (one->is_unix)
+        return strcmp(one->host, other->host) == 0;
+    if (one->port == 0 || !parse_ip(one->host, &family, &a) || !parse_ip(other->host, &other_family, &b))
+        return false; /* port 0 is another one each time */
+    return family == other_family &&
+           (memcmp(&a, &b, sizeof a) == 0 || memcmp(&a, &zeros, sizeof a) == 0 || memcmp(&b, &zeros, sizeof b) == 0);
+}

@@ -6,6 +6,7 @@
 #include "config/address.h"
 #include "config/check_delivery.h"
 #include "config/check_login.h"
+#include "config/check_order.h"
 #include "config/check_upstream.h"
 
 static void check_listen(struct config_storage *s, struct tree *file, struct config_errors *errors)
@@ -18,15 +19,37 @@ static void check_listen(struct config_storage *s, struct tree *file, struct con
         errors_add(errors, tree_line(file, "listen"), "listen: %s, but found nothing", address_listen_expected);
     struct listen_address *list = memory_take(&s->memory, count * sizeof *list);
     for (size_t i = 0; i < count; i++) {
-        if (!address_parse_listen(s->listen[i], &list[i], &s->memory))
+        bool is_one = address_parse_listen(s->listen[i], &list[i], &s->memory);
+        if (!is_one)
             errors_add(errors, tree_line(file, "listen"), "listen: %s, but found \"%.100s\"", address_listen_expected,
                        s->listen[i]);
         for (size_t j = 0; j < i; j++)
             if (strcmp(list[i].text, list[j].text) == 0)
                 errors_add(errors, tree_line(file, "listen"), "listen: %s is said twice", list[i].text);
+            else if (is_one && address_listens_clash(&list[i], &list[j]))
+                errors_add(errors, tree_line(file, "listen"),
+                           "listen: %s and %s cannot both be had: expected one of them", list[j].text, list[i].text);
     }
     s->config.listen = list;
     s->config.listen_count = count;
+}
+
+static void check_log(struct config *c, struct tree *file)
+{
+    if (tree_block_count(file, "log") > 0)
+        c->log.line = tree_line(tree_block(file, "log", 0), "file");
+}
+
+/* A database that nobody could ask for. */
+static void check_title(const struct config *c, const char *name, int line, struct config_errors *errors)
+{
+    if (strchr(name, '*') != NULL && strcmp(name, "*") != 0)
+        errors_add(errors, line,
+                   "database \"%s\": a title is one name and no pattern: expected a block for each, or \"*\" for all "
+                   "that have none",
+                   name);
+    if (config_has_console(c) && strcmp(name, "pgatomic") == 0)
+        errors_add(errors, line, "database \"%s\": with admin_users or stats_users this name is the console's", name);
 }
 
 static void check_databases(struct config_storage *s, struct tree *file, struct config_errors *errors)
@@ -34,6 +57,8 @@ static void check_databases(struct config_storage *s, struct tree *file, struct 
     if (s->config.database_count == 0)
         errors_add(errors, tree_line(file, ""),
                    "there is no database block: expected at least database \"*\" { upstream = \"host=127.0.0.1\" }");
+    for (size_t i = 0; i < s->config.database_count; i++)
+        check_title(&s->config, s->config.databases[i].name, tree_line(tree_block(file, "database", i), ""), errors);
     check_upstreams(s, file, errors);
 }
 
@@ -65,9 +90,11 @@ static void check_limits(const struct config *c, struct tree *file, struct confi
 void check_config(struct config_storage *s, struct tree *file, struct config_errors *errors)
 {
     check_listen(s, file, errors);
+    check_log(&s->config, file);
     check_databases(s, file, errors);
     check_routes(&s->config, file, errors);
     check_delivery(s, file, errors);
     check_login(s, file, errors);
     check_limits(&s->config, file, errors);
+    check_order(&s->config, file, errors);
 }

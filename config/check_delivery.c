@@ -81,18 +81,6 @@ static void check_heard(const struct config *c, const struct channel *channel, s
                    "dbname=… user=…\"");
 }
 
-/* The first block that matches has the channel: one that names it must not come behind a pattern that takes it. */
-static void check_reachable(const struct config *c, const struct channel *channel, struct tree *block,
-                            struct config_errors *errors)
-{
-    const struct channel *first = config_channel(c, channel->pattern, strlen(channel->pattern));
-
-    if (!is_glob(channel->pattern) && first != channel)
-        errors_add(errors, tree_line(block, ""),
-                   "channel \"%s\": channel \"%s\" above takes all of its events: expected them the other way round",
-                   channel->pattern, first->pattern);
-}
-
 static void check_channels(const struct config *c, struct tree *file, struct config_errors *errors)
 {
     for (size_t i = 0; i < c->channel_count; i++) {
@@ -106,7 +94,6 @@ static void check_channels(const struct config *c, struct tree *file, struct con
             check_durable(c, channel, block, errors);
         if (channel->capture == CAPTURE_LISTEN)
             check_heard(c, channel, block, errors);
-        check_reachable(c, channel, block, errors);
         check_sinks_exist(c, channel->sinks, block, "sink", errors);
     }
 }

@@ -20,17 +20,34 @@ static int line_of(struct tree *block, const char *option)
     return block != NULL ? tree_line(block, option) : 0;
 }
 
+static bool needs_secrets(enum auth_method method)
+{
+    return method == AUTH_SCRAM_SHA_256 || method == AUTH_MD5;
+}
+
 static void check_method(const struct config *c, enum auth_method method, int line, struct config_errors *errors)
 {
-    bool needs_secrets = method == AUTH_SCRAM_SHA_256 || method == AUTH_MD5;
-
-    if (needs_secrets && *c->auth_users == '\0' && *c->auth_query == '\0')
+    if (needs_secrets(method) && *c->auth_users == '\0' && *c->auth_query == '\0')
         errors_add(errors, line,
                    "method: there is nothing to compare a password with: expected users = \"users.conf\" or a query");
     if (method == AUTH_CERT && c->client_tls.mode < TLS_VERIFY_CA)
         errors_add(errors, line,
                    "method = cert: expected client_tls { mode = verify-ca } or verify-full, for else nobody shows a "
                    "certificate");
+}
+
+/* Where there is nothing but the query, nobody could log into a database that it is not asked for. Login blocks may know another way. */
+static void check_asked(const struct config *c, struct tree *file, struct config_errors *errors)
+{
+    if (!needs_secrets(c->auth) || *c->auth_query == '\0' || *c->auth_users != '\0' || c->login_count > 0)
+        return;
+    for (size_t i = 0; i < c->database_count; i++)
+        if (c->databases[i].control == NULL)
+            errors_add(
+                errors, tree_line(tree_block(file, "database", i), ""),
+                "database \"%s\": nobody could log in: expected control = \"host=… dbname=… user=…\", on which auth "
+                "{ query } is asked, or a users file",
+                c->databases[i].name);
 }
 
 static void check_auth(const struct config *c, struct tree *file, struct config_errors *errors)
@@ -46,6 +63,8 @@ static void check_auth(const struct config *c, struct tree *file, struct config_
         errors_add(
             errors, line_of(auth, "query"),
             "query: no database block has a connection to ask on: expected control = \"host=… dbname=… user=…\"");
+    else
+        check_asked(c, file, errors);
 }
 
 static const struct network *parse_networks(const struct login_rule *l, int line, struct memory *memory,
@@ -62,6 +81,52 @@ static const struct network *parse_networks(const struct login_rule *l, int line
     return list;
 }
 
+/* What pg_hba.conf has to say in place of a name would be one here, and a rule that was brought along would fit nobody. */
+static bool is_their_word(const char *name, const char *const *words, const char *marks)
+{
+    while (*words != NULL && strcmp(*words, name) != 0)
+        words++;
+    return *words != NULL || (*name != '\0' && strchr(marks, *name) != NULL);
+}
+
+static void refuse_their_word(const char *option, const char *name, int line, struct config_errors *errors)
+{
+    if (strcmp(name, "all") == 0)
+        errors_add(errors, line, "%s: pg_hba.conf's all is \"*\" here", option);
+    else
+        errors_add(errors, line,
+                   "%s: pg_hba.conf's %.100s does not exist here: expected names, or patterns such as \"shop_*\"",
+                   option, name);
+}
+
+static bool has_database_block(const struct config *c, const char *name)
+{
+    const struct database *d = config_database(c, name);
+
+    return d != NULL && strcmp(d->name, name) == 0;
+}
+
+static void check_whom(const struct config *c, const struct login_rule *l, struct tree *block,
+                       struct config_errors *errors)
+{
+    static const char *const databases[] = { "all", "sameuser", "samerole", "samegroup", "replication", NULL };
+    static const char *const users[] = { "all", NULL };
+    int line = tree_line(block, "database");
+
+    if (l->databases[0] == NULL)
+        errors_add(errors, line, "database: expected a name or a pattern, but found nothing");
+    for (const char *const *name = l->databases; *name != NULL; name++)
+        if (is_their_word(*name, databases, "@/") && !has_database_block(c, *name))
+            refuse_their_word("database", *name, line, errors);
+
+    line = tree_line(block, "user");
+    if (l->users[0] == NULL)
+        errors_add(errors, line, "user: expected a name or a pattern, but found nothing");
+    for (const char *const *name = l->users; *name != NULL; name++)
+        if (is_their_word(*name, users, "@/+"))
+            refuse_their_word("user", *name, line, errors);
+}
+
 static void check_logins(struct config *c, struct tree *file, struct memory *memory, struct config_errors *errors)
 {
     /* The list was made by this reader, and nobody else has seen it yet. */
@@ -71,14 +136,21 @@ static void check_logins(struct config *c, struct tree *file, struct memory *mem
         struct tree *block = tree_block(file, "login", i);
 
         check_method(c, list[i].method, tree_line(block, "method"), errors);
+        check_whom(c, &list[i], block, errors);
+        if (list[i].tls == LOGIN_TLS_ON && !config_offers_tls(c))
+            errors_add(
+                errors, tree_line(block, "tls"),
+                "tls = on: nobody comes over TLS: expected client_tls with a certificate and a key, and not mode "
+                "= disable");
         list[i].networks = parse_networks(&list[i], tree_line(block, "address"), memory, errors);
     }
 }
 
-static void check_client_tls(const struct config *c, struct tree *file, struct config_errors *errors)
+static void check_client_tls(struct config *c, struct tree *file, struct config_errors *errors)
 {
     struct tree *tls = find_block(file, "client_tls");
     int line = line_of(tls, "mode");
+    c->client_tls.line = line_of(tls, "certificate");
 
     bool shows_one = *c->client_tls.certificate != '\0', has_key = *c->client_tls.key != '\0';
 
@@ -90,12 +162,20 @@ static void check_client_tls(const struct config *c, struct tree *file, struct c
         errors_add(errors, line, "client_tls: expected the ca that clients' certificates come from");
 }
 
-bool check_login_passes_through(const struct config *c)
+/* What is said in place of a method is a mistake, and no passthrough, as the first of all methods is. */
+static bool passes_through(enum auth_method method, struct tree *block)
 {
-    bool any = c->auth == AUTH_PASSTHROUGH;
+    bool is_said = block != NULL && tree_value_count(block, "method") > 0;
+
+    return method == AUTH_PASSTHROUGH && (!is_said || strcmp(tree_value(block, "method", 0), "passthrough") == 0);
+}
+
+bool check_login_passes_through(const struct config *c, struct tree *file)
+{
+    bool any = passes_through(c->auth, find_block(file, "auth"));
 
     for (size_t i = 0; i < c->login_count; i++)
-        any = any || c->logins[i].method == AUTH_PASSTHROUGH;
+        any = any || passes_through(c->logins[i].method, tree_block(file, "login", i));
     return any;
 }
 
@@ -105,10 +185,10 @@ static void check_pools(const struct config *c, struct tree *file, struct config
         const struct database *d = &c->databases[i];
         struct tree *block = tree_block(file, "database", i);
 
-        if (d->pool != POOL_DEDICATED && check_login_passes_through(c))
+        if (d->pool != POOL_DEDICATED && check_login_passes_through(c, file))
             errors_add(errors, tree_line(block, "pool"),
                        "pool: expected dedicated with auth method passthrough, for a client's login is good for one "
-                       "connection only");
+                       "connection only; or auth { method = scram-sha-256  users = \"users.conf\" }");
         if (d->min_size > d->pool_size)
             errors_add(errors, tree_line(block, "min_size"), "min_size: larger than pool_size");
     }
@@ -121,6 +201,10 @@ static void check_http(struct config *c, struct tree *file, struct memory *memor
     if (*text != '\0' && (!address_parse_listen(text, &c->http, memory) || c->http.is_unix))
         errors_add(errors, tree_line(file, "http"),
                    "http: expected an address such as 127.0.0.1:9632 or [::1]:9632, but found \"%.100s\"", text);
+    for (size_t i = 0; *text != '\0' && i < c->listen_count; i++)
+        if (address_listens_clash(&c->http, &c->listen[i]))
+            errors_add(errors, tree_line(file, "http"), "http: %s cannot be had beside %s in listen", text,
+                       c->listen[i].text);
 }
 
 /* Each error of the users file becomes one of the line that names the file. */

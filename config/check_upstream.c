@@ -45,15 +45,16 @@ static void check_pooled(const struct database *d, int line, struct config_error
         errors_add(errors, line, "upstream: password= is whose? Expected user= with it");
 }
 
-static void check_database(const struct config *c, struct database *d, struct memory *memory, struct tree *block,
-                           struct config_errors *errors)
+static void check_database(struct database *d, bool passes_through, const struct config *c, struct memory *memory,
+                           struct tree *block, struct config_errors *errors)
 {
     int line = tree_line(block, "upstream");
+    d->tls.line = line;
     bool is_said = tree_is_said(block, "connect_timeout");
 
     if (!upstream_parse(d, is_said ? d->connect_timeout_ms : 0, memory, line, errors))
         return;
-    if (check_login_passes_through(c))
+    if (passes_through)
         check_passthrough(c, d, line, errors);
     else if (d->pool == POOL_DEDICATED)
         check_dedicated(d, line, errors);
@@ -66,7 +67,9 @@ void check_upstreams(struct config_storage *s, struct tree *file, struct config_
     /* The list was made by this reader, and nobody else has seen it yet. */
     struct database *list = (struct database *)s->config.databases;
 
+    bool passes_through = check_login_passes_through(&s->config, file);
+
     for (size_t i = 0; i < s->config.database_count; i++)
         if (list[i].upstream != NULL)
-            check_database(&s->config, &list[i], &s->memory, tree_block(file, "database", i), errors);
+            check_database(&list[i], passes_through, &s->config, &s->memory, tree_block(file, "database", i), errors);
 }

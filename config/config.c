@@ -50,6 +50,8 @@ struct config *config_with_route_mode(struct config *c, const char *route, enum 
     const struct route *found = config_route_named(c, route);
     if (found == NULL)
         return NULL;
+    struct config *whole = storage_of(c)->base; /* not `c`, if that has one: modes are set as often as anybody likes */
+    struct config *base = whole != NULL ? whole : c;
     struct config_storage *s = config_storage_new();
     struct route *routes = memory_take(&s->memory, c->route_count * sizeof *routes);
     memcpy(routes, c->routes, c->route_count * sizeof *routes);
@@ -58,7 +60,7 @@ struct config *config_with_route_mode(struct config *c, const char *route, enum 
     s->config.routes = routes;
     s->variables = storage_of(c)->variables;
     s->listen = storage_of(c)->listen;
-    s->base = config_retain(c);
+    s->base = config_retain(base);
     return &s->config;
 }
 
@@ -116,6 +118,13 @@ const struct route *config_route(const struct config *c, const struct request_at
     return NULL;
 }
 
+static bool one_matches(const char *const *patterns, const char *text)
+{
+    while (*patterns != NULL && !matches(*patterns, text))
+        patterns++;
+    return *patterns != NULL;
+}
+
 static bool comes_from(const struct login_rule *l, const struct sockaddr *peer)
 {
     size_t i = 0;
@@ -131,7 +140,7 @@ enum auth_method config_login(const struct config *c, const struct login_attribu
         const struct login_rule *l = &c->logins[i];
         if (l->tls != LOGIN_TLS_ANY && (l->tls == LOGIN_TLS_ON) != a->tls)
             continue;
-        if (matches(l->database, a->database) && matches(l->user, a->user) && comes_from(l, a->peer))
+        if (one_matches(l->databases, a->database) && one_matches(l->users, a->user) && comes_from(l, a->peer))
             return l->method;
     }
     return c->auth;
@@ -161,9 +170,52 @@ const struct database *config_database(const struct config *c, const char *name)
     return any;
 }
 
+const char *config_dbname(const struct database *d, const char *name)
+{
+    return d->dbname != NULL ? d->dbname : name;
+}
+
 bool config_offers_tls(const struct config *c)
 {
     return c->client_tls.mode != TLS_DISABLE && *c->client_tls.certificate != '\0';
+}
+
+bool config_has_console(const struct config *c)
+{
+    return c->admin_users[0] != NULL || c->stats_users[0] != NULL;
+}
+
+static bool is_listed(const char *const *users, const char *user)
+{
+    while (*users != NULL && strcmp(*users, user) != 0)
+        users++;
+    return *users != NULL;
+}
+
+bool config_is_admin(const struct config *c, const char *user)
+{
+    return is_listed(c->admin_users, user);
+}
+
+bool config_is_watcher(const struct config *c, const char *user)
+{
+    return is_listed(c->stats_users, user);
+}
+
+bool config_has_pool(const struct config *c, const char *database)
+{
+    for (const struct database *d = c->databases; d < c->databases + c->database_count; d++)
+        if (d->pool != POOL_DEDICATED && (database == NULL || d == config_database(c, database)))
+            return true;
+    return false;
+}
+
+bool config_names_control(const struct config *c, const char *conninfo)
+{
+    for (size_t i = 0; i < c->database_count; i++)
+        if (c->databases[i].control != NULL && strcmp(c->databases[i].control, conninfo) == 0)
+            return true;
+    return false;
 }
 
 bool config_has_control(const struct config *c)

@@ -117,8 +117,8 @@ struct network;
 /* Who may log in from where, and how. */
 struct login_rule {
     const char *name;
-    const char *database; /* globs; "*" when not said */
-    const char *user;
+    const char *const *databases; /* globs, NULL-terminated, of which one has to fit; "*" when not said */
+    const char *const *users;
     const char *const *addresses;   /* as written, NULL-terminated; none: from anywhere */
     const struct network *networks; /* one an address */
     enum login_tls tls;
@@ -128,6 +128,7 @@ struct login_rule {
 struct tls_options {
     enum tls_mode mode;
     const char *certificate, *key, *ca; /* files, as they can be opened; "" when they are not said */
+    int line;                           /* in the config, for messages */
 };
 
 enum channel_binding { CHANNEL_BINDING_PREFER, CHANNEL_BINDING_DISABLE, CHANNEL_BINDING_REQUIRE };
@@ -206,6 +207,7 @@ struct config {
         enum log_format format;
         enum log_level level;
         const char *file; /* "": standard output */
+        int line;         /* in the config, for messages */
         enum log_payloads payloads;
     } log;
 
@@ -225,6 +227,7 @@ struct config {
     struct tls_options client_tls;
     struct listen_address http;     /* `text` is "" when it is off */
     const char *const *admin_users; /* NULL-terminated */
+    const char *const *stats_users; /* likewise: they may look at what the console shows, and no more */
 
     const struct database *databases;
     size_t database_count;
@@ -278,10 +281,22 @@ const struct route *config_route(const struct config *c, const struct request_at
 const struct channel *config_channel(const struct config *c, const char *name, size_t size);
 /* The database block for the name that a client asked for; NULL: none. */
 const struct database *config_database(const struct config *c, const char *name);
+/* What the upstream calls the database of who asked for `name`. */
+const char *config_dbname(const struct database *d, const char *name);
 /* Clients may use TLS: there is a certificate to show. Without one, `prefer` is nothing. */
 bool config_offers_tls(const struct config *c);
+/* There is somebody to use the console. */
+bool config_has_console(const struct config *c);
+/* One of admin_users. */
+bool config_is_admin(const struct config *c, const char *user);
+/* One of stats_users. */
+bool config_is_watcher(const struct config *c, const char *user);
+/* The one that this name is for has a pool; NULL: any has. */
+bool config_has_pool(const struct config *c, const char *database);
 /* Some database has connections of pgatomic's own. */
 bool config_has_control(const struct config *c);
+/* It is the control connection of one of them. */
+bool config_names_control(const struct config *c, const char *conninfo);
 /* NULL: there is no route block of that name. */
 const struct route *config_route_named(const struct config *c, const char *name);
 const struct sink *config_sink(const struct config *c, const char *name);

@@ -148,9 +148,12 @@ static void describe_words(const struct option *o, FILE *out)
 
 static void describe_numbers(const struct option *o, const char *kind, FILE *out)
 {
-    fprintf(out, "expected %s from ", kind);
-    option_print(o, o->least, out);
-    fputs(" to ", out);
+    fprintf(out, "expected %s%s", is_off_when_zero(o) ? "off, or " : "", kind);
+    if (!is_off_when_zero(o)) {
+        fputs(" from ", out);
+        option_print(o, o->least, out);
+    }
+    fputs(is_off_when_zero(o) ? " up to " : " to ", out);
     option_print(o, o->most, out);
 }
 
@@ -172,10 +175,10 @@ char *option_expectation(const struct option *o)
         describe_numbers(o, "a number", out);
         break;
     case OPTION_DURATION:
-        describe_numbers(o, "a duration such as 250ms, 30s, 5min or 1h", out);
+        describe_numbers(o, "a number with its unit such as 250ms, 30s, 5min or 1h,", out);
         break;
     case OPTION_SIZE:
-        describe_numbers(o, "a size such as 64kB or 16MB", out);
+        describe_numbers(o, "a number with its unit such as 64kB or 16MB,", out);
         break;
     case OPTION_TEXT:
     case OPTION_FILE:

@@ -4,6 +4,7 @@
 
 #include "config/schema.h"
 #include "config/source.h"
+#include "config/users.h"
 
 static const void *load_pointer(const struct option *o, const void *from)
 {
@@ -114,10 +115,35 @@ static void print_channel_remarks(const struct database *d, const struct config 
         fputs("    # no control: here nothing is heard on channels with capture = listen\n", out);
 }
 
+static void print_login_remarks(const struct database *d, const struct config *c, FILE *out)
+{
+    if (*c->auth_query != '\0' && d->control == NULL)
+        fputs("    # no control: here nobody logs in whom only the query of auth knows\n", out);
+}
+
+/* Not refused: they may come in by a login block, or be for the upstream. */
+static void print_md5_remark(const struct config *c, FILE *out)
+{
+    size_t count = 0, first = 0;
+
+    for (size_t i = users_count(c->users); i > 0; i--)
+        if (users_password_is_md5(users_password(c->users, users_name(c->users, i - 1)))) {
+            count++;
+            first = i - 1;
+        }
+    if (count == 0)
+        return;
+    fprintf(out, "    # %zu with an md5 secret, with which nobody logs in by scram-sha-256; the first is ", count);
+    source_print_string(users_name(c->users, first), out);
+    putc('\n', out);
+}
+
 static void print_remarks(const struct block *b, const void *item, const struct config *c, FILE *out)
 {
-    if (strcmp(b->name, "database") == 0)
-        print_channel_remarks(item, c, out);
+    if (strcmp(b->name, "database") != 0)
+        return;
+    print_channel_remarks(item, c, out);
+    print_login_remarks(item, c, out);
 }
 
 static void print_titled_blocks(const struct block *b, const struct config *c, FILE *out)
@@ -144,6 +170,8 @@ static void print_block(const struct block *b, const struct config *c, FILE *out
     switch (b->kind) {
     case BLOCK_PLAIN:
         fprintf(out, "\n%s {\n", b->name);
+        if (strcmp(b->name, "auth") == 0 && c->auth == AUTH_SCRAM_SHA_256 && c->users != NULL)
+            print_md5_remark(c, out);
         print_options(b->options, c, "    ", c, out);
         fputs("}\n", out);
         return;

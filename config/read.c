@@ -179,6 +179,25 @@ static char *list_options(const struct option *options, unsigned types)
     return text;
 }
 
+/* "type = redis or celery": the types that take `o`. */
+static char *list_types(const struct option *o, const struct option *selector)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert(out != NULL);
+
+    const char *between = " = ";
+    fputs(selector->name, out);
+    for (size_t i = 0; selector->words[i] != NULL; i++)
+        if (option_is_for(o, 1u << i)) {
+            fprintf(out, "%s%s", between, selector->words[i]);
+            between = " or ";
+        }
+    fclose(out);
+    return text;
+}
+
 /* An option of another type: `queue` on a webhook. */
 static void refuse_option(struct reader *r, const struct option *o, const struct option *options, struct tree *said,
                           const void *into)
@@ -189,11 +208,12 @@ static void refuse_option(struct reader *r, const struct option *o, const struct
     if (!is_said)
         return;
     const char *type = options[0].words[option_load(&options[0], into)];
-    char *known = list_options(options, option_types(options, into));
+    char *known = list_options(options, option_types(options, into)), *types = list_types(o, &options[0]);
     errors_add(r->errors, nested != NULL ? tree_line(nested, "") : tree_line(said, o->name),
-               "%s is not an option with %s = %s, which takes %s", o->name, options[0].name, type,
-               *known != '\0' ? known : "no other");
+               "%s has no effect with %s = %s, which takes %s: expected %s", o->name, options[0].name, type,
+               *known != '\0' ? known : "no other", types);
     free(known);
+    free(types);
 }
 
 static void fall_back(struct reader *r, const struct option *o, void *into)

@@ -51,6 +51,7 @@ static const struct option file_options[] = {
     { "drain_timeout", OPTION_DURATION, INTO(struct config, drain_timeout_ms), .fallback = "30s", .most = LONGEST },
     { "http", OPTION_TEXT, INTO(struct config, http.text), .fallback = "" },
     { "admin_users", OPTION_LIST, INTO(struct config, admin_users) },
+    { "stats_users", OPTION_LIST, INTO(struct config, stats_users) },
     { .name = NULL },
 };
 
@@ -92,29 +93,36 @@ static const char *const login_methods[] = { "passthrough", "trust", "scram-sha-
 static const char *const login_tls[] = { "any", "on", "off", NULL };
 
 static const struct option login_options[] = {
-    { "database", OPTION_TEXT, INTO(struct login_rule, database), .fallback = "*" },
-    { "user", OPTION_TEXT, INTO(struct login_rule, user), .fallback = "*" },
+    { "database", OPTION_LIST, INTO(struct login_rule, databases), .fallback = "*" },
+    { "user", OPTION_LIST, INTO(struct login_rule, users), .fallback = "*" },
     { "address", OPTION_LIST, INTO(struct login_rule, addresses) },
     { "tls", OPTION_WORD, INTO(struct login_rule, tls), .fallback = "any", .words = login_tls },
     { "method", OPTION_WORD, INTO(struct login_rule, method), .required = true, .words = login_methods },
     { .name = NULL },
 };
 
+/* Which types of pool take an option. */
+#define FOR_SHARED (1u << POOL_SESSION | 1u << POOL_TRANSACTION)
+
 static const struct option database_options[] = {
+    { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .selects = true, .words = pools },
     { "upstream", OPTION_UPSTREAM, INTO(struct database, upstream), .required = true },
-    { "pool", OPTION_WORD, INTO(struct database, pool), .fallback = "dedicated", .words = pools },
     { "connect_timeout", OPTION_DURATION, INTO(struct database, connect_timeout_ms), .fallback = "5s", .least = 1,
       .most = LONGEST },
     { "control", OPTION_CONNINFO, INTO(struct database, control) },
-    { "pool_size", OPTION_COUNT, INTO(struct database, pool_size), .fallback = "20", .least = 1, .most = 100000 },
-    { "min_size", OPTION_COUNT, INTO(struct database, min_size), .fallback = "0", .most = 100000 },
-    { "queue_timeout", OPTION_DURATION, INTO(struct database, queue_timeout_ms), .fallback = "30s", .most = LONGEST },
+    { "pool_size", OPTION_COUNT, INTO(struct database, pool_size), .fallback = "20", .least = 1, .most = 100000,
+      .types = FOR_SHARED },
+    { "min_size", OPTION_COUNT, INTO(struct database, min_size), .fallback = "0", .most = 100000, .types = FOR_SHARED },
+    { "queue_timeout", OPTION_DURATION, INTO(struct database, queue_timeout_ms), .fallback = "30s", .most = LONGEST,
+      .types = FOR_SHARED },
     { "server_idle_timeout", OPTION_DURATION, INTO(struct database, server_idle_timeout_ms), .fallback = "10min",
-      .most = LONGEST },
-    { "server_lifetime", OPTION_DURATION, INTO(struct database, server_lifetime_ms), .fallback = "1h",
-      .most = LONGEST },
-    { "server_reset", OPTION_WORD, INTO(struct database, server_reset), .fallback = "auto", .words = resets },
-    { "prepare_unnamed", OPTION_SWITCH, INTO(struct database, prepare_unnamed), .fallback = "off" },
+      .most = LONGEST, .types = FOR_SHARED },
+    { "server_lifetime", OPTION_DURATION, INTO(struct database, server_lifetime_ms), .fallback = "1h", .most = LONGEST,
+      .types = FOR_SHARED },
+    { "server_reset", OPTION_WORD, INTO(struct database, server_reset), .fallback = "auto", .words = resets,
+      .types = FOR_SHARED },
+    { "prepare_unnamed", OPTION_SWITCH, INTO(struct database, prepare_unnamed), .fallback = "off",
+      .types = FOR_SHARED },
     { .name = NULL },
 };
 
@@ -203,4 +211,4 @@ static const struct block blocks[] = {
     { .name = NULL },
 };
 
-const struct schema schema_config = { file_options, blocks };
+const struct schema schema_config = { file_options, blocks, NULL };

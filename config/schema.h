@@ -28,6 +28,7 @@ struct block {
 struct schema {
     const struct option *options; /* what is said outside of blocks */
     const struct block *blocks;   /* the last has a NULL name */
+    const char *example; /* what stands in such a file, for those who write something else; NULL: too much to show */
 };
 
 /* Of config files, read into a struct config_storage. */

@@ -77,14 +77,25 @@ static bool skip_block_comment(struct source *s)
     return true;
 }
 
-static bool is_variable_name(const char *name, size_t size)
+/* How much of a text is the name of a variable. */
+static size_t variable_name_size(const char *text)
 {
-    if (size == 0 || isdigit((unsigned char)name[0]))
-        return false;
-    for (size_t i = 0; i < size; i++)
-        if (!isalnum((unsigned char)name[i]) && name[i] != '_')
-            return false;
-    return true;
+    size_t size = 0;
+    while (isalnum((unsigned char)text[size]) || text[size] == '_')
+        size++;
+    return isdigit((unsigned char)text[0]) ? 0 : size;
+}
+
+/* What follows the name may be a password with a slip ahead of it, and is not repeated. */
+static void refuse_variable(struct source *s, char *key)
+{
+    key[variable_name_size(key)] = '\0';
+    if (*key == '\0') {
+        errors_add(s->errors, s->line, "${ is followed by no name of a variable; expected ${VAR} or ${VAR:-default}");
+        return;
+    }
+    errors_add(s->errors, s->line, "${%s is followed by neither } nor :-; expected ${VAR} or ${VAR:-default}",
+               errors_word(s->errors, key));
 }
 
 /* The inside of a string in double quotes. A line break is written as \n, for it must not count as a line. */
@@ -140,12 +151,11 @@ static bool replace_variable(struct source *s)
     const char *fallback = memmem(name, (size_t)(close - name), ":-", 2);
     char *key = strndup(name, (size_t)((fallback != NULL ? fallback : close) - name));
     assert(key != NULL);
-    bool is_name = is_variable_name(key, strlen(key));
+    bool is_name = *key != '\0' && key[variable_name_size(key)] == '\0';
     const char *value = is_name ? getenv(key) : NULL, *word = errors_word(s->errors, key);
 
     if (!is_name)
-        errors_add(s->errors, s->line,
-                   "\"%s\" is not the name of an environment variable: expected ${VAR} or ${VAR:-default}", word);
+        refuse_variable(s, key);
     else if (value != NULL)
         keep_value(s, key, value);
     else if (fallback != NULL)
@@ -173,6 +183,22 @@ static bool keep_escape(struct source *s)
     return true;
 }
 
+static bool is_word_character(char c)
+{
+    return isalnum((unsigned char)c) || strchr("_-.:", c) != NULL;
+}
+
+/* A quote that was meant to be inside has ended the string: what follows may be the rest of a password, and is not repeated. */
+static bool end_string(struct source *s)
+{
+    keep(s);
+    if (s->at == s->end || !(is_word_character(*s->at) || *s->at == '"' || *s->at == '\''))
+        return true;
+    errors_add(s->errors, s->line,
+               "a string ends and something else begins at once: a quote inside of a string is written with a \\");
+    return false;
+}
+
 static bool keep_double_quoted(struct source *s)
 {
     int begun = s->line;
@@ -195,8 +221,7 @@ static bool keep_double_quoted(struct source *s)
         errors_add(s->errors, begun, "this string has no end: expected \"");
         return false;
     }
-    keep(s);
-    return true;
+    return end_string(s);
 }
 
 static bool keep_single_quoted(struct source *s)
@@ -213,8 +238,7 @@ static bool keep_single_quoted(struct source *s)
         errors_add(s->errors, begun, "this string has no end: expected '");
         return false;
     }
-    keep(s);
-    return true;
+    return end_string(s);
 }
 
 static bool keep_brace(struct source *s)
@@ -234,11 +258,6 @@ static bool keep_brace(struct source *s)
     }
     keep(s);
     return true;
-}
-
-static bool is_word_character(char c)
-{
-    return isalnum((unsigned char)c) || strchr("_-.:", c) != NULL;
 }
 
 static bool keep_word(struct source *s)

@@ -14,7 +14,7 @@ struct config_storage {
     struct memory memory;
     struct variables variables; /* what came from the environment */
     struct users *users;        /* its own; NULL: none */
-    struct config *base;        /* a reference to the one whose parts this one shares; NULL: it is whole */
+    struct config *base;        /* a reference to the whole one whose parts this one shares; NULL: it is whole */
     atomic_uint references;
 };
 

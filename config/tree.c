@@ -21,7 +21,9 @@ static const char opened[] = "(opened)";
 enum { MOST_BLOCKS = 5000 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct config_errors *parse_errors; /* of the parse under way, by the holder of the lock */
+/* Of the parse under way, by the holder of the lock. */
+static struct config_errors *parse_errors;
+static const struct schema *parse_schema;
 
 static void report_unknown(cfg_t *block, const char *name);
 
@@ -52,23 +54,58 @@ static int on_value(cfg_t *block, cfg_opt_t *option, const char *value, void *re
     return 0;
 }
 
-static void report_unknown(cfg_t *block, const char *name)
+static bool has_option(const struct option *options, const char *name)
 {
-    char *known = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&known, &size);
-    assert(out != NULL);
+    while (options->name != NULL && strcmp(options->name, name) != 0)
+        options++;
+    return options->name != NULL;
+}
 
-    const char *between = "";
+/* The blocks in which it is known, and the file itself. */
+static void print_homes(const char *name, FILE *out)
+{
+    const char *between = "it belongs in ";
+
+    if (has_option(parse_schema->options, name)) {
+        fprintf(out, "%sthe file itself, outside of blocks", between);
+        between = ", ";
+    }
+    for (const struct block *b = parse_schema->blocks; b->name != NULL; b++)
+        if (has_option(b->options, name)) {
+            fprintf(out, "%s%s { }", between, b->name);
+            between = ", ";
+        }
+    if (*between == ',')
+        fputs("; ", out);
+}
+
+static void print_known(const cfg_t *block, FILE *out)
+{
+    const char *between = "expected one of ";
+
     for (const cfg_opt_t *o = block->opts; o->name != NULL; o++)
         if (strcmp(o->name, opened) != 0) {
             fprintf(out, "%s%s", between, o->name);
             between = ", ";
         }
+}
+
+static void report_unknown(cfg_t *block, const char *name)
+{
+    char *words = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&words, &size);
+    assert(out != NULL);
+
+    if (parse_schema->example != NULL) {
+        fprintf(out, "expected %s", parse_schema->example);
+    } else {
+        print_homes(name, out);
+        print_known(block, out);
+    }
     fclose(out);
-    errors_add(parse_errors, block->line, "unknown name \"%s\": expected one of %s", errors_word(parse_errors, name),
-               known);
-    free(known);
+    errors_add(parse_errors, block->line, "unknown name \"%s\": %s", errors_word(parse_errors, name), words);
+    free(words);
 }
 
 /* Its complaints, and what we say instead: also what was expected. Each takes at most the one string that its own takes. */
@@ -173,6 +210,7 @@ struct tree *tree_parse(const char *text, const struct schema *schema, struct co
 
     pthread_mutex_lock(&lock);
     parse_errors = errors;
+    parse_schema = schema;
     cfg_t *file = cfg_init(take_file_options(&memory, schema), CFGF_NONE);
     assert(file != NULL);
     cfg_set_error_function(file, on_error);
@@ -184,6 +222,7 @@ struct tree *tree_parse(const char *text, const struct schema *schema, struct co
         file = NULL;
     }
     parse_errors = NULL;
+    parse_schema = NULL;
     pthread_mutex_unlock(&lock);
     memory_free(&memory);
     return (struct tree *)file;

@@ -12,9 +12,9 @@
 #include "config/secret.h"
 #include "config/source.h"
 
-enum { LONGEST_NAME = 63, LONGEST_PASSWORD = 1000, KEY_DIGITS = 43, MOST_ITERATION_DIGITS = 9 };
+enum { LONGEST_NAME = 63, LONGEST_PASSWORD = 1000, KEY_DIGITS = 43, MOST_ITERATION_DIGITS = 9, MD5_DIGITS = 32 };
 
-static const char scram[] = "SCRAM-SHA-256$";
+static const char scram[] = "SCRAM-SHA-256$", md5[] = "md5";
 
 struct user {
     const char *name;
@@ -40,7 +40,7 @@ static const struct block blocks[] = {
       .count_offset = offsetof(struct users, count) },
     { .name = NULL },
 };
-static const struct schema schema = { no_options, blocks };
+static const struct schema schema = { no_options, blocks, "user \"NAME\" { password = \"…\" }" };
 
 /* Past `least` or more digits of base64, and their padding; NULL when they are not there. */
 static const char *skip_base64(const char *text, size_t least)
@@ -75,6 +75,26 @@ static bool is_verifier(const char *text)
     return text != NULL && *text == '\0';
 }
 
+/* How many of them stand behind "md5", if there is nothing else; 0: there is. */
+static size_t count_md5_digits(const char *text, const char *digits)
+{
+    if (strncmp(text, md5, strlen(md5)) != 0)
+        return 0;
+    size_t count = strspn(text + strlen(md5), digits);
+    return text[strlen(md5) + count] == '\0' ? count : 0;
+}
+
+bool users_password_is_md5(const char *password)
+{
+    return count_md5_digits(password, "0123456789abcdef") == MD5_DIGITS;
+}
+
+/* So many digits and nothing else are no word that somebody has thought of. */
+static bool is_damaged_md5(const char *password)
+{
+    return count_md5_digits(password, "0123456789abcdefABCDEF") >= MD5_DIGITS / 2 && !users_password_is_md5(password);
+}
+
 static void check_user(const struct user *user, struct tree *block, struct config_errors *errors)
 {
     int line = tree_line(block, "password");
@@ -88,6 +108,8 @@ static void check_user(const struct user *user, struct tree *block, struct confi
     if (strncmp(user->password, scram, strlen(scram)) == 0 && !is_verifier(user->password + strlen(scram)))
         errors_add(errors, line,
                    "password: this verifier is damaged: expected SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey");
+    if (is_damaged_md5(user->password))
+        errors_add(errors, line, "password: this verifier is damaged: expected md5 and 32 hex digits in lower case");
 }
 
 static void check_users(const struct users *u, struct tree *file, struct config_errors *errors)

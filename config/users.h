@@ -18,6 +18,8 @@ struct users *users_read(const char *file, FILE *errors);
 /* What stands for the password of `name`: in plain, or one of the two forms in which PostgreSQL keeps it, "SCRAM-SHA-256$…" and "md5…".
  * NULL: nobody of that name. Secret; lives as long as `u`. */
 const char *users_password(const struct users *u, const char *name);
+/* It is the form "md5…", with which nobody can log in by SCRAM. */
+bool users_password_is_md5(const char *password);
 /* All of them, in the order of their names. */
 size_t users_count(const struct users *u);
 const char *users_name(const struct users *u, size_t index);

@@ -35,6 +35,9 @@ void reader_accept_noise(struct statement_reader *r, const char *word);
 bool reader_accept_name(struct statement_reader *r, struct operand *out);
 /* The name of a parameter: one or more names with dots between them. */
 bool reader_accept_dotted_name(struct statement_reader *r, struct operand *out);
+/* A parameter as SET names it: its name and what is done with it, or one of the forms with words of their own, such as TIME ZONE
+ * (statement_set.c). */
+bool reader_accept_parameter(struct statement_reader *r, struct operand *out);
 /* A string literal. */
 bool reader_accept_string(struct statement_reader *r, struct operand *out);
 /* A string literal, NULL or $n. */

@@ -145,6 +145,11 @@ static bool accept_assigned_name(struct statement_reader *r, struct operand *nam
     return false;
 }
 
+bool reader_accept_parameter(struct statement_reader *r, struct operand *out)
+{
+    return accept_assigned_name(r, out) || accept_parameter_words(r, out);
+}
+
 static enum statement_kind read_rest(struct statement_reader *r, struct statement *s, bool local)
 {
     if (!accept_assigned_name(r, &s->name))

@@ -35,7 +35,7 @@ static bool is_default(const struct statement *s, const struct ending *e)
            (by_words && token_is(e->last, "names") && !token_is(e->before, "names"));
 }
 
-static void on_characteristics(const struct state_walk *w, const struct statement_modes *m)
+static void on_characteristics(struct state_walk *w, const struct statement_modes *m)
 {
     static const struct operand isolation = { .kind = OPERAND_NAME, .raw = { "default_transaction_isolation", 29 } },
                                 access = { .kind = OPERAND_NAME, .raw = { "default_transaction_read_only", 29 } },
@@ -48,7 +48,7 @@ static void on_characteristics(const struct state_walk *w, const struct statemen
         state_walk_setting(w, &deferrable, true, false);
 }
 
-static void on_set(const struct state_walk *w, const struct statement *s)
+static void on_set(struct state_walk *w, const struct statement *s)
 {
     if (s->name.kind == OPERAND_NONE) {
         on_characteristics(w, &s->modes);
@@ -61,21 +61,21 @@ static void on_set(const struct state_walk *w, const struct statement *s)
         state_walk_setting(w, &s->name, true, is_default(s, &e));
 }
 
-static void on_mark(const struct state_walk *w, const char *name)
+static void on_mark(struct state_walk *w, const char *name)
 {
     state_walk_setting(w, &(struct operand){ .kind = OPERAND_NAME, .raw = span_of(name) }, true, false);
 }
 
 /* --- the other heads -------------------------------------------------------------------------- */
 
-static void on_plain(const struct state_walk *w, enum state_kind kind)
+static void on_plain(struct state_walk *w, enum state_kind kind)
 {
     struct statement_state state = { .kind = kind, .statement = w->statement, .index = w->index };
     w->on_state(w->owner, &state);
 }
 
 /* The reader stands behind the first word. */
-static struct statement_reader behind_head(const struct state_walk *w)
+static struct statement_reader behind_head(struct state_walk *w)
 {
     struct statement_reader r;
     reader_init(&r, w->statement, w->options);
@@ -83,7 +83,7 @@ static struct statement_reader behind_head(const struct state_walk *w)
     return r;
 }
 
-static void on_discard(const struct state_walk *w)
+static void on_discard(struct state_walk *w)
 {
     struct statement_reader r = behind_head(w);
     if (reader_sees_word(&r, "plans"))
@@ -105,7 +105,7 @@ static bool accept_table(struct statement_reader *r)
 }
 
 /* CREATE TABLE … AS EXECUTE name, from behind CREATE: the first AS outside of parentheses. */
-static void look_for_execute(const struct state_walk *w, struct statement_reader *r)
+static void look_for_execute(struct state_walk *w, struct statement_reader *r)
 {
     struct operand name;
     if (!accept_table(r))
@@ -118,7 +118,7 @@ static void look_for_execute(const struct state_walk *w, struct statement_reader
         state_walk_named(w, STATE_EXECUTE, &name);
 }
 
-static void on_explain(const struct state_walk *w, struct statement_reader *r)
+static void on_explain(struct state_walk *w, struct statement_reader *r)
 {
     struct operand name;
     if (!reader_sees_symbol(r, "(") || !reader_accept_parentheses(r))
@@ -130,8 +130,18 @@ static void on_explain(const struct state_walk *w, struct statement_reader *r)
         state_walk_named(w, STATE_EXECUTE, &name);
 }
 
+/* Behind SET LOCAL. */
+static void on_set_local(struct state_walk *w, struct statement_reader *r)
+{
+    struct operand name;
+    if (reader_accept_parameter(r, &name))
+        state_walk_local(w, &name);
+    if (state_walk_is_temporary(w))
+        state_walk_pin(w, STATE_TEMPORARY_TABLE); /* as search_path */
+}
+
 /* Statements that are OTHER to statement.h. */
-static void on_other(const struct state_walk *w)
+static void on_other(struct state_walk *w)
 {
     struct statement_reader r;
     reader_init(&r, w->statement, w->options);
@@ -143,11 +153,11 @@ static void on_other(const struct state_walk *w)
         state_walk_pin(w, STATE_LOADED_LIBRARY);
     else if (reader_accept_word(&r, "do"))
         state_walk_do(w);
-    else if (reader_accept_words(&r, "set", "local") && state_walk_is_temporary(w->statement))
-        state_walk_pin(w, STATE_TEMPORARY_TABLE); /* as search_path */
+    else if (reader_accept_words(&r, "set", "local"))
+        on_set_local(w, &r);
 }
 
-static void on_head(const struct state_walk *w, const struct statement *s)
+static void on_head(struct state_walk *w, const struct statement *s)
 {
     switch (s->kind) {
     case STATEMENT_SET:
@@ -225,7 +235,7 @@ void statement_states(struct span text, const struct sql_options *options, state
     struct state_walk w = { .options = options, .on_state = on_state, .owner = owner };
     struct statement s;
     for (size_t at = 0; statement_next(text, &at, options, &s); w.index++) {
-        w.statement = s.text;
+        state_walk_begin(&w, s.text);
         on_head(&w, &s);
         state_walk_inside(&w);
     }
@@ -235,7 +245,7 @@ void statement_state_name(const struct statement_state *state, const struct sql_
 {
     size_t start = out->size;
     operand_decode(&state->name, options, out);
-    if (state->kind == STATE_SETTING)
+    if (state->kind == STATE_SETTING || state->kind == STATE_LOCAL_SETTING)
         for (size_t i = start; i < out->size; i++)
             out->data[i] = sql_lower(out->data[i]);
 }

@@ -10,9 +10,11 @@
 #include "protocol/statement.h"
 
 enum state_kind {
-    /* A setting: name, is_whole, is_default. SET SESSION CHARACTERISTICS is up to three of them, default_transaction_… each. SET LOCAL,
-     * SET TRANSACTION and what else ends with its transaction is none. */
+    /* A setting: name, is_whole, is_default. SET SESSION CHARACTERISTICS is up to three of them, default_transaction_… each. What ends with
+     * its transaction is none. */
     STATE_SETTING,
+    /* One that ends with its transaction: name; of kind NONE, or not to be decoded: it may be any. SET TRANSACTION is none. */
+    STATE_LOCAL_SETTING,
     STATE_RESET_ALL,
 
     STATE_DISCARD_ALL,
@@ -68,7 +70,7 @@ void statement_states(struct span text, const struct sql_options *options, state
 /* The quick look, for every text. False: it leaves nothing behind, whatever the options. True: it may; statement_states knows. */
 bool statement_may_leave_state(struct span text);
 
-/* Appends the name as the server knows it: decoded and, of a setting, in lower case. */
+/* Appends the name as the server knows it: decoded and, of a setting, in lower case. Nothing if it cannot be. */
 void statement_state_name(const struct statement_state *state, const struct sql_options *options, struct buffer *out);
 
 /* For people: "temporary table". */

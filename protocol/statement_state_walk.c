@@ -2,7 +2,10 @@
  *
  * No grammar is kept. A function is a name with a parenthesis behind it, in whatever clause; `create temp` and `into temp x` mean the same
  * wherever they stand; so what is found is found however deep it is nested. The body of a DO block is a string and is walked like a
- * statement, and so are the strings in it, for EXECUTE runs them. */
+ * statement, and so are the strings in it, for EXECUTE runs them.
+ *
+ * What something is may be decided far behind it, and what is looked over for that is walked again. A statement that has been looked over
+ * many times is not any more: its causes are taken as given. So no text costs more than its length. */
 #include "protocol/statement_state_walk.h"
 
 #include <strings.h>
@@ -12,19 +15,19 @@
 
 /* --- saying it -------------------------------------------------------------------------------- */
 
-static struct statement_state state_of(const struct state_walk *w, enum state_kind kind)
+static struct statement_state state_of(struct state_walk *w, enum state_kind kind)
 {
     return (struct statement_state){ .kind = kind, .statement = w->statement, .index = w->index };
 }
 
-void state_walk_pin(const struct state_walk *w, enum state_cause cause)
+void state_walk_pin(struct state_walk *w, enum state_cause cause)
 {
     struct statement_state state = state_of(w, STATE_PIN);
     state.cause = cause;
     w->on_state(w->owner, &state);
 }
 
-void state_walk_named(const struct state_walk *w, enum state_kind kind, const struct operand *name)
+void state_walk_named(struct state_walk *w, enum state_kind kind, const struct operand *name)
 {
     struct statement_state state = state_of(w, kind);
     struct buffer value = { 0 };
@@ -44,8 +47,7 @@ static bool ends_with_transaction(const struct operand *name, const struct sql_o
            operand_is_ignoring_case(name, options, "transaction_deferrable");
 }
 
-/* Whether there is something like pg_temp in it, the schema of temporary things. */
-bool state_walk_is_temporary(struct span text)
+static bool has_temporary_schema(struct span text)
 {
     static const char schema[] = "pg_temp";
     enum { SIZE = sizeof schema - 1 };
@@ -55,14 +57,21 @@ bool state_walk_is_temporary(struct span text)
     return false;
 }
 
-/* With that schema in it everything that is created is temporary, also when it holds for a transaction only. */
-static void look_at_search_path(const struct state_walk *w, const struct operand *name)
+bool state_walk_is_temporary(struct state_walk *w)
 {
-    if (operand_is_ignoring_case(name, w->options, "search_path") && state_walk_is_temporary(w->statement))
+    if (w->temporary == TEMPORARY_UNKNOWN)
+        w->temporary = has_temporary_schema(w->statement) ? TEMPORARY : TEMPORARY_NOT;
+    return w->temporary == TEMPORARY;
+}
+
+/* With that schema in it everything that is created is temporary, also when it holds for a transaction only. */
+static void look_at_search_path(struct state_walk *w, const struct operand *name)
+{
+    if (operand_is_ignoring_case(name, w->options, "search_path") && state_walk_is_temporary(w))
         state_walk_pin(w, STATE_TEMPORARY_TABLE);
 }
 
-void state_walk_setting(const struct state_walk *w, const struct operand *name, bool is_whole, bool is_default)
+void state_walk_setting(struct state_walk *w, const struct operand *name, bool is_whole, bool is_default)
 {
     struct statement_state state = state_of(w, STATE_SETTING);
     struct buffer value = { 0 };
@@ -77,6 +86,28 @@ void state_walk_setting(const struct state_walk *w, const struct operand *name, 
         w->on_state(w->owner, &state);
     look_at_search_path(w, name);
     buffer_free(&value);
+}
+
+void state_walk_local(struct state_walk *w, const struct operand *name)
+{
+    struct statement_state state = state_of(w, STATE_LOCAL_SETTING);
+    state.name = *name;
+    w->on_state(w->owner, &state);
+}
+
+/* --- looking ahead ---------------------------------------------------------------------------- */
+
+/* So many times its length a statement is looked over, and literals so deep in each other. */
+enum { AHEAD_TIMES_MAX = 8, STRINGS_DEPTH_MAX = 8 };
+
+static bool may_look_ahead(const struct state_walk *w)
+{
+    return w->ahead / AHEAD_TIMES_MAX <= w->statement.size;
+}
+
+static void looked_ahead(struct state_walk *w, const struct statement_reader *from, const struct statement_reader *to)
+{
+    w->ahead += to->lexer.at - from->lexer.at;
 }
 
 /* --- calls ------------------------------------------------------------------------------------ */
@@ -98,20 +129,34 @@ static bool pass_argument(struct statement_reader *r)
     return false;
 }
 
+/* set_config(name, value, true) */
+static void look_at_local(struct state_walk *w, const struct operand *name)
+{
+    state_walk_local(w, name);
+    look_at_search_path(w, name);
+}
+
 /* set_config(name, value, is_local), behind its opening parenthesis. */
-static void look_at_set_config(const struct state_walk *w, struct statement_reader r)
+static void look_at_set_config(struct state_walk *w, struct statement_reader r)
 {
     struct statement_reader start = r;
-    struct operand name, is_local;
+    struct operand name = { 0 }, is_local;
+    if (!may_look_ahead(w)) {
+        state_walk_pin(w, STATE_UNKNOWN_SETTING);
+        return;
+    }
     bool known = reader_accept_text_argument(&r, &name) && reader_accept_symbol(&r, ",") && name.kind == OPERAND_TEXT;
-    if (!known)
+    if (!known) {
         r = start;
+        name = (struct operand){ 0 };
+    }
     bool whole = (known || pass_argument(&r)) && pass_argument(&r) && reader_accept_is_local(&r, &is_local) &&
                  reader_sees_symbol(&r, ")") && is_local.kind == OPERAND_WORD;
+    looked_ahead(w, &start, &r);
     if (!whole)
         state_walk_pin(w, STATE_UNKNOWN_SETTING);
     else if (sql_word_is(is_local.raw, "true"))
-        look_at_search_path(w, &name);
+        look_at_local(w, &name);
     else if (known)
         state_walk_setting(w, &name, false, false);
     else
@@ -148,11 +193,17 @@ static struct span inside_of(const struct sql_lexer *l, struct span literal)
     return begin + end <= literal.size ? span_make(literal.data + begin, literal.size - begin - end) : literal;
 }
 
-static void look_at_token(const struct state_walk *w, struct statement_reader *r);
+static void look_at_token(struct state_walk *w, struct statement_reader *r);
 
-/* The literals of the statement from here on, as texts of their own. */
-static void look_into_strings(const struct state_walk *w, struct statement_reader r)
+/* The literals of the text from here on, as texts of their own. */
+static void look_into_strings(struct state_walk *w, struct statement_reader r)
 {
+    if (!may_look_ahead(w) || w->depth == STRINGS_DEPTH_MAX) {
+        state_walk_pin(w, STATE_UNKNOWN_SETTING);
+        return;
+    }
+    w->depth++;
+    w->ahead += r.lexer.text.size - r.lexer.at;
     for (; !reader_at_end(&r); reader_advance(&r)) {
         struct statement_reader inside;
         if (r.token.kind != SQL_STRING)
@@ -160,10 +211,11 @@ static void look_into_strings(const struct state_walk *w, struct statement_reade
         for (reader_init(&inside, inside_of(&r.lexer, r.token.text), w->options); !reader_at_end(&inside);)
             look_at_token(w, &inside);
     }
+    w->depth--;
 }
 
 /* Functions that run the text that they are given, as a query that may not write. */
-static bool runs_text(const struct state_walk *w, const struct operand *name)
+static bool runs_text(struct state_walk *w, const struct operand *name)
 {
     static const char *const functions[] = { "query_to_xml", "query_to_xml_and_xmlschema", "ts_stat" };
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
@@ -173,7 +225,7 @@ static bool runs_text(const struct state_walk *w, const struct operand *name)
 }
 
 /* A call of `name`; the reader stands at the opening parenthesis. */
-static void look_at_call(const struct state_walk *w, struct statement_reader r, const struct operand *name)
+static void look_at_call(struct state_walk *w, struct statement_reader r, const struct operand *name)
 {
     if (operand_is(name, w->options, "set_config")) {
         reader_advance(&r);
@@ -187,16 +239,16 @@ static void look_at_call(const struct state_walk *w, struct statement_reader r, 
             state_walk_pin(w, pinning[i].cause);
 }
 
-static bool is_temporary_schema(const struct state_walk *w, const struct operand *name)
+static bool is_temporary_schema(struct state_walk *w, const struct operand *name)
 {
     struct buffer decoded = { 0 };
-    bool is = !operand_decode(name, w->options, &decoded) || state_walk_is_temporary(buffer_span(&decoded));
+    bool is = !operand_decode(name, w->options, &decoded) || has_temporary_schema(buffer_span(&decoded));
     buffer_free(&decoded);
     return is;
 }
 
 /* A name, of a function or of the temporary schema perhaps. */
-static void look_at_name(const struct state_walk *w, struct statement_reader *r)
+static void look_at_name(struct state_walk *w, struct statement_reader *r)
 {
     struct operand name = { .kind = OPERAND_NAME, .raw = r->token.text };
     if (!reader_accept_name(r, &name))
@@ -219,27 +271,36 @@ static bool accept_temporary(struct statement_reader *r)
 }
 
 /* ON COMMIT DROP, outside of parentheses: the table does not outlive its transaction. */
-static bool is_dropped_at_commit(struct statement_reader r)
+static bool accept_drop_at_commit(struct statement_reader *r)
 {
-    for (; !reader_at_end(&r) && !reader_sees_symbol(&r, ";"); reader_advance(&r)) {
-        while (reader_sees_symbol(&r, "(") && reader_accept_parentheses(&r))
-            ;
-        if (reader_accept_word(&r, "on") && reader_accept_words(&r, "commit", "drop"))
+    for (; !reader_at_end(r) && !reader_sees_symbol(r, ";"); reader_advance(r)) {
+        while (reader_sees_symbol(r, "("))
+            if (!reader_accept_parentheses(r))
+                return false;
+        if (reader_accept_word(r, "on") && reader_accept_words(r, "commit", "drop"))
             return true;
     }
     return false;
 }
 
+static bool is_dropped_at_commit(struct state_walk *w, struct statement_reader r)
+{
+    struct statement_reader start = r;
+    bool is = may_look_ahead(w) && accept_drop_at_commit(&r);
+    looked_ahead(w, &start, &r);
+    return is;
+}
+
 /* [OR REPLACE] [LOCAL|GLOBAL] TEMP … behind CREATE. */
-static void look_at_create(const struct state_walk *w, struct statement_reader r)
+static void look_at_create(struct state_walk *w, struct statement_reader r)
 {
     reader_accept_words(&r, "or", "replace");
-    if (accept_temporary(&r) && !is_dropped_at_commit(r))
+    if (accept_temporary(&r) && !is_dropped_at_commit(w, r))
         state_walk_pin(w, STATE_TEMPORARY_TABLE);
 }
 
 /* [LOCAL|GLOBAL] TEMP [TABLE] name behind the INTO of a SELECT. Without a name, TEMP itself is the table's. */
-static void look_at_into(const struct state_walk *w, struct statement_reader r)
+static void look_at_into(struct state_walk *w, struct statement_reader r)
 {
     struct operand name;
     if (!accept_temporary(&r))
@@ -252,7 +313,7 @@ static void look_at_into(const struct state_walk *w, struct statement_reader r)
 /* --- statements ------------------------------------------------------------------------------- */
 
 /* UPDATE [ONLY] pg_settings, the view whose rule calls set_config. */
-static void look_at_update(const struct state_walk *w, struct statement_reader r)
+static void look_at_update(struct state_walk *w, struct statement_reader r)
 {
     struct operand name;
     reader_accept_word(&r, "only");
@@ -271,7 +332,7 @@ static bool accept_other_into(struct statement_reader *r)
 }
 
 /* One step on, and what begins there. */
-static void look_at_token(const struct state_walk *w, struct statement_reader *r)
+static void look_at_token(struct state_walk *w, struct statement_reader *r)
 {
     if (reader_accept_word(r, "create")) {
         look_at_create(w, *r);
@@ -288,7 +349,7 @@ static void look_at_token(const struct state_walk *w, struct statement_reader *r
     }
 }
 
-void state_walk_inside(const struct state_walk *w)
+void state_walk_inside(struct state_walk *w)
 {
     struct statement_reader r;
     reader_init(&r, w->statement, w->options);
@@ -298,8 +359,6 @@ void state_walk_inside(const struct state_walk *w)
 }
 
 /* --- DO --------------------------------------------------------------------------------------- */
-
-enum { STRINGS_DEPTH_MAX = 8 };
 
 /* A session command, where a statement of the block begins. */
 static bool sees_session_command(const struct statement_reader *r)
@@ -351,7 +410,7 @@ static bool sees_hold(struct statement_reader r)
     return reader_accept_words(&r, "with", "hold");
 }
 
-static void walk_block(const struct state_walk *w, struct span body, unsigned depth)
+static void walk_block(struct state_walk *w, struct span body, unsigned depth)
 {
     struct statement_reader r;
     bool at_beginning = true;
@@ -366,7 +425,7 @@ static void walk_block(const struct state_walk *w, struct span body, unsigned de
     }
 }
 
-void state_walk_do(const struct state_walk *w)
+void state_walk_do(struct state_walk *w)
 {
     struct statement_reader r;
     for (reader_init(&r, w->statement, w->options); !reader_at_end(&r); reader_advance(&r)) {

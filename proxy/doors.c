@@ -163,13 +163,14 @@ void doors_close_unwanted(const struct config *c)
 
 void doors_close(void)
 {
+    bool is_left = handover_is_asked_for();
     while (house.doors != NULL)
-        close_door(&house.doors, listener_close);
+        close_door(&house.doors, is_left ? listener_leave : listener_close);
 }
 
 void doors_end(void)
 {
-    handovers_drop();
+    handovers_end();
     if (house.cancels != NULL)
         listener_close(house.cancels);
     house.cancels = NULL;

@@ -18,6 +18,7 @@ bool doors_leave_none_over(void);
 bool doors_take_place(void (*on_replaced)(void));
 /* Closes those that `c` does not list. */
 void doors_close_unwanted(const struct config *c);
+/* All of them. What another process has asked for stays open in that one, and keeps its socket file. */
 void doors_close(void);
 /* After doors_close(), at the end: also what clients of the process that took our place could still send. */
 void doors_end(void);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "config/config.h"
+#include "proxy/check_files.h"
 #include "proxy/ops/events_command.h"
 #include "proxy/ops/outbox_command.h"
 #include "proxy/run.h"
@@ -23,7 +24,8 @@ static const char usage[] =
 
 static const char help[] =
     "\n"
-    "  run      run the proxy in the foreground (SIGTERM: drain, SIGINT: stop now, SIGHUP: reload)\n"
+    "  run      run the proxy in the foreground (SIGTERM: drain, SIGINT: stop now, SIGHUP: reload,\n"
+    "           SIGUSR1: pause, SIGUSR2: resume)\n"
     "  check    read the config and print it as understood, or all of its errors\n"
     "  events   read the JSON log (or standard input) and show each event's story\n"
     "  outbox   the durable events of a database (pgatomic outbox --help)\n"
@@ -122,9 +124,11 @@ static int check_command(int argc, char **argv)
     struct config *c = config_read(o.config, stderr);
     if (c == NULL)
         return EXIT_BAD_USAGE;
-    config_print(c, stdout);
+    bool is_fine = check_files(c, stderr);
+    if (is_fine)
+        config_print(c, stdout);
     config_release(c);
-    return EXIT_SUCCESS;
+    return is_fine ? EXIT_SUCCESS : EXIT_BAD_USAGE;
 }
 
 int main(int argc, char **argv)

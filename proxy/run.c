@@ -4,20 +4,23 @@
  *     SIGTERM   no new clients; each one goes when it is between requests, all of them after drain_timeout; in what is left of that
  *               time, the events that they have released are delivered
  *     takeover  another process listens in our place: as for SIGTERM, but who has just come is served first (P12)
- *     SIGINT    all of them now, and no more deliveries; a second one does not wait for their last words */
+ *     SIGINT    all of them now, and no more deliveries; a second one does not wait for their last words. SIGQUIT is the same
+ *     SIGUSR1   as the console's PAUSE of all databases; SIGUSR2: as its RESUME */
 #include "proxy/run.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "protocol/memory.h"
 
+#include "proxy/check_files.h"
+#include "proxy/descriptors.h"
 #include "proxy/doors.h"
 #include "proxy/events/dispatch.h"
 #include "proxy/net/dial.h"
@@ -28,6 +31,7 @@
 #include "proxy/ops/recent.h"
 #include "proxy/ops/systemd.h"
 #include "proxy/pool/encryption.h"
+#include "proxy/pool/pool.h"
 #include "proxy/version.h"
 #include "proxy/worker.h"
 
@@ -38,12 +42,17 @@ static struct {
     uint64_t drained_ms; /* on the monotonic clock, when draining is over; 0: nobody asked for it */
 } process;
 
+static bool is_ending(void)
+{
+    return process.stopping || process.drained_ms > 0;
+}
+
 /* Events are kept for whoever may want to see them. False, and it is logged, when the address cannot be had. */
 static bool open_http(struct config *c)
 {
     char error[256];
-    recent_keep(c->http.text[0] != '\0' || c->admin_users[0] != NULL);
-    averages_keep(workers_first_loop(), c->admin_users[0] != NULL);
+    recent_keep(c->http.text[0] != '\0' || config_has_console(c));
+    averages_keep(workers_first_loop(), config_has_console(c));
     if (http_open(workers_first_loop(), c, error, sizeof error))
         return true;
     LOG(LOG_ERROR, "cannot listen for HTTP", log_text("address", c->http.text), log_text("error", error));
@@ -67,38 +76,89 @@ static struct config *read_again(const char *file, char **text)
     size_t size = 0;
     FILE *errors = or_abort(open_memstream(text, &size));
     struct config *c = config_read(file, errors);
+    if (c != NULL && !check_files(c, errors)) {
+        config_release(c);
+        c = NULL;
+    }
     fclose(errors);
     return c;
 }
 
-static void take_config(struct config *c)
+static unsigned worker_count(const struct config *c)
 {
-    if (!log_open(c))
-        LOG(LOG_ERROR, "cannot open the log file, the old one stays", log_text("file", c->log.file),
-            log_text("error", strerror(errno)));
-    if (c->workers != process.config->workers)
-        LOG(LOG_WARN, "a change of workers takes a restart");
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (c->workers > 0)
+        return c->workers;
+    return cores > 0 ? (unsigned)cores : 1;
+}
+
+static void add_missing(struct buffer *missing, const char *what)
+{
+    if (missing->size > 0)
+        buffer_append_text(missing, "; ");
+    buffer_append_text(missing, what);
+}
+
+static void reload_log(const struct config *c, struct buffer *missing)
+{
+    if (log_open(c))
+        return;
+    LOG(LOG_ERROR, "cannot open the log file, the old one stays", log_text("file", c->log.file),
+        log_text("error", strerror(errno)));
+    add_missing(missing, "the log file cannot be opened, the old one stays");
+}
+
+static void reload_workers(const struct config *c, struct buffer *missing)
+{
+    static const char restart[] = "a change of workers takes a restart";
+    if (worker_count(c) == workers_count())
+        return;
+    LOG(LOG_WARN, restart);
+    add_missing(missing, restart);
+}
+
+/* Returns what of it has not come true, to be freed; NULL: nothing. The log has it, and why. */
+static char *take_config(struct config *c)
+{
+    struct buffer missing = { 0 };
+    reload_log(c, &missing);
+    reload_workers(c, &missing);
     doors_close_unwanted(c);
-    doors_open(c, false);
-    open_http(c);
-    encryption_load(c);
+    if (!doors_open(c, false))
+        add_missing(&missing, "not all addresses can be listened on: the log says why");
+    if (!open_http(c))
+        add_missing(&missing, "the address of http cannot be listened on: the log says why");
+    if (!encryption_load(c))
+        add_missing(&missing, "files of TLS cannot be used, the old ones stay: the log says why");
+    descriptors_warn(c);
     workers_reload(c);
     dispatch_reload(c);
     config_release(process.config);
     process.config = c;
     LOG(LOG_INFO, "config reloaded", log_text("file", c->file));
+    if (missing.size > 0)
+        buffer_append_u8(&missing, '\0');
+    return missing.data;
 }
 
-/* NULL, or why not, to be freed. */
-static char *reload(void)
+/* Without a file there is nothing else to read again. NULL, or why not, to be freed. */
+static char *reload_nothing(void)
 {
-    if (process.stopping || process.drained_ms > 0) /* doors that have closed stay closed */
+    struct buffer missing = { 0 };
+    reload_log(process.config, &missing);
+    if (missing.size > 0)
+        buffer_append_u8(&missing, '\0');
+    return missing.data;
+}
+
+/* NULL, or why not, to be freed. `*notice`: what it has not brought about, to be freed; NULL: nothing. */
+static char *reload(char **notice)
+{
+    *notice = NULL;
+    if (is_ending()) /* doors that have closed stay closed */
         return memory_copy_text("the process is about to end");
-    if (process.config->file[0] == '\0') {
-        if (!log_open(process.config))
-            LOG(LOG_ERROR, "cannot open the log file, the old one stays", log_text("error", strerror(errno)));
-        return NULL;
-    }
+    if (process.config->file[0] == '\0')
+        return reload_nothing();
     systemd_reloading();
     char *errors = NULL;
     struct config *c = read_again(process.config->file, &errors);
@@ -108,15 +168,17 @@ static char *reload(void)
         return errors;
     }
     free(errors);
-    take_config(c);
-    systemd_reloaded(NULL);
+    *notice = take_config(c);
+    systemd_reloaded(*notice);
     return NULL;
 }
 
 static void on_hangup(void *context)
 {
     (void)context;
-    free(reload());
+    char *notice; /* the log has it */
+    free(reload(&notice));
+    free(notice);
 }
 
 /* Until the next reload. NULL, or why not, to be freed. */
@@ -131,6 +193,49 @@ static char *set_route_mode(const char *route, enum route_mode mode)
     process.config = c;
     LOG(LOG_INFO, "route set", log_text("route", route), log_text("mode", route_mode_name(mode)));
     return NULL;
+}
+
+/* --- pauses -------------------------------------------------------------------------------------------- */
+
+static void on_paused(void *context, enum pool_pause_end end)
+{
+    (void)context;
+    switch (end) {
+    case POOL_PAUSE_HOLDS:
+        LOG(LOG_INFO, "paused");
+        return;
+    case POOL_PAUSE_LATE:
+        LOG(LOG_WARN, "pause taken back", log_text("error", "there are still servers in use after drain_timeout"));
+        return;
+    case POOL_PAUSE_RESUMED:
+        LOG(LOG_WARN, "pause taken back", log_text("error", "it was resumed before all servers were closed"));
+        return;
+    }
+}
+
+static void on_pause(void *context)
+{
+    (void)context;
+    const char *why_not = NULL;
+    if (is_ending())
+        why_not = "the process is about to end";
+    else if (!config_has_pool(process.config, NULL))
+        why_not = "there is no pool: every client has a server of its own";
+    if (why_not != NULL) {
+        LOG(LOG_WARN, "SIGUSR1 ignored", log_text("error", why_not));
+        return;
+    }
+    LOG(LOG_INFO, "pausing", log_number("timeout_ms", process.config->drain_timeout_ms));
+    pool_pause(NULL, worker_at(0), process.config->drain_timeout_ms, on_paused, NULL);
+}
+
+static void on_resume(void *context)
+{
+    (void)context;
+    if (pool_resume(NULL))
+        LOG(LOG_INFO, "resumed");
+    else
+        LOG(LOG_WARN, "SIGUSR2 ignored", log_text("error", "nothing is paused"));
 }
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
@@ -184,16 +289,23 @@ static void drain(bool replaced)
     workers_drain(process.config->drain_timeout_ms, replaced);
 }
 
+static void drain_by_order(void)
+{
+    if (!is_ending())
+        drain(false);
+}
+
 static void on_terminate(void *context)
 {
     (void)context;
-    if (!process.workers_ended)
-        drain(false);
+    drain_by_order();
 }
 
 static void on_replaced(void)
 {
-    if (!process.stopping && process.drained_ms == 0)
+    if (is_ending())
+        http_close(); /* who has come answers there now */
+    else
         drain(true);
 }
 
@@ -220,13 +332,6 @@ static void on_interrupt(void *context)
     stop();
 }
 
-/* What the console may ask for; the workers have not ended then. */
-static void drain_by_order(void)
-{
-    if (!process.stopping && process.drained_ms == 0)
-        drain(false);
-}
-
 static void stop_by_order(void)
 {
     if (!process.stopping)
@@ -236,24 +341,6 @@ static void stop_by_order(void)
 static const struct process_orders orders = { reload, set_route_mode, drain_by_order, stop_by_order };
 
 /* --- the beginning ---------------------------------------------------------------------------------------- */
-
-/* Two descriptors a client; what the administrator allows is better used than run into. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static unsigned worker_count(const struct config *c)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (c->workers > 0)
-        return c->workers;
-    return cores > 0 ? (unsigned)cores : 1;
-}
 
 struct trial {
     struct loop loop;
@@ -296,21 +383,54 @@ static bool try_upstream(const struct database *d)
 static bool try_upstreams(const struct config *c)
 {
     bool all = true;
+    log_flush(); /* it may take a while */
     for (size_t i = 0; i < c->database_count; i++)
         all = try_upstream(&c->databases[i]) && all;
     return all;
 }
 
-/* Before anybody can know that we are there, for whoever knows may stop us. */
-static void watch_signals(struct signal_watch *watches[3])
+static const struct {
+    int number;
+    void (*act)(void *context);
+} signals[] = {
+    { SIGHUP, on_hangup },     { SIGTERM, on_terminate }, { SIGINT, on_interrupt },
+    { SIGQUIT, on_interrupt }, { SIGUSR1, on_pause },     { SIGUSR2, on_resume },
+};
+
+enum { SIGNAL_COUNT = sizeof signals / sizeof *signals };
+
+/* Until the loop runs it would not act on them: then they wait, and interrupt nothing. */
+static void hold_signals(int how)
 {
-    struct loop *first = workers_first_loop();
+    sigset_t all;
+    sigemptyset(&all);
+    for (size_t i = 0; i < SIGNAL_COUNT; i++)
+        sigaddset(&all, signals[i].number);
+    pthread_sigmask(how, &all, NULL);
+}
+
+/* Who has been told to end while it got ready had better take nobody's place. */
+static bool heeds_waiting_signals(void)
+{
+    sigset_t waiting;
+    sigpending(&waiting);
+    process.stopping =
+        sigismember(&waiting, SIGTERM) || sigismember(&waiting, SIGINT) || sigismember(&waiting, SIGQUIT);
+    if (process.stopping)
+        LOG(LOG_INFO, "stopping");
+    return process.stopping;
+}
+
+/* Before anybody can know that we are there, for whoever knows may stop us. */
+static void watch_signals(struct signal_watch *watches[SIGNAL_COUNT])
+{
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGTERM, SIG_IGN); /* what holds again once nobody watches: a second one must not cut the end short */
-    signal(SIGINT, SIG_IGN);
-    watches[0] = loop_watch_signal(first, SIGHUP, on_hangup, NULL);
-    watches[1] = loop_watch_signal(first, SIGTERM, on_terminate, NULL);
-    watches[2] = loop_watch_signal(first, SIGINT, on_interrupt, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a log that is as large as it may be is like one on a full disk */
+    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+        /* What holds again once nobody watches: a second one must not cut the end short. */
+        signal(signals[i].number, SIG_IGN);
+        watches[i] = loop_watch_signal(workers_first_loop(), signals[i].number, signals[i].act, NULL);
+    }
 }
 
 static void run_workers(void)
@@ -333,7 +453,8 @@ static void run_workers(void)
 static bool can_run(struct config *c, const struct run_options *options)
 {
     return encryption_load(c) && systemd_inherit() && doors_open(c, options->takeover) && open_http(c) &&
-           doors_leave_none_over() && (!options->require_upstream || try_upstreams(c)) && doors_take_place(on_replaced);
+           doors_leave_none_over() && (!options->require_upstream || try_upstreams(c)) &&
+           !(options->takeover && heeds_waiting_signals()) && doors_take_place(on_replaced);
 }
 
 int run_proxy(struct config *config_take, const struct run_options *options)
@@ -344,22 +465,26 @@ int run_proxy(struct config *config_take, const struct run_options *options)
         config_release(config_take);
         return EXIT_FAILURE;
     }
-    raise_descriptor_limit();
+    descriptors_raise();
+    descriptors_warn(config_take);
     workers_init(worker_count(config_take), config_take);
-    struct signal_watch *watches[3];
+    struct signal_watch *watches[SIGNAL_COUNT];
+    hold_signals(SIG_BLOCK);
     watch_signals(watches);
     bool runs = can_run(config_take, options);
-    if (runs)
+    if (runs) {
+        hold_signals(SIG_UNBLOCK);
         run_workers();
+    }
     http_close();
     doors_close();
     doors_end();
     systemd_end();
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < SIGNAL_COUNT; i++)
         loop_unwatch_signal(watches[i]);
     workers_free();
     encryption_free();
     config_release(process.config);
     log_end_thread();
-    return runs ? EXIT_SUCCESS : EXIT_FAILURE;
+    return runs || process.stopping ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -47,6 +47,7 @@ static void worker_init(struct worker *w, struct config *config)
     w->secrets.loop = &w->loop;
     w->secrets.resolver = w->resolver;
     w->last_awake = &w->first_awake;
+    strangers_init(&w->strangers);
     w->statements = statements_new();
     w->number = (unsigned)(w - workers.list);
 }
@@ -212,10 +213,12 @@ static void obey_reload(void *context)
     struct worker *w = o->worker;
     config_release(w->config);
     w->config = o->config; /* the order's reference */
+    pools_reload(w);
     for (struct client *c = w->clients; c != NULL; c = client_next(c))
         client_reload(c);
-    pools_reload(w);
     verifiers_forget(&w->verifiers);
+    secrets_reload(&w->secrets, w->config);
+    controls_reload(&w->controls, w->config);
     if (w == &workers.list[0])
         controls_learn(&w->controls, w->config);
     free(o);
@@ -265,7 +268,7 @@ void workers_adopt_peer(int fd, const struct address *peer)
         return;
     }
     atomic_fetch_add_explicit(&first->client_count, 1, memory_order_relaxed);
-    client_new(first, fd, peer)->from_peer = true;
+    client_know_peer(client_new(first, fd, peer));
 }
 
 void workers_reload(struct config *config)

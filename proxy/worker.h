@@ -17,6 +17,7 @@
 #include "proxy/pool/cancel.h"
 #include "proxy/pool/control.h"
 #include "proxy/pool/pool_part.h"
+#include "proxy/pool/strangers.h"
 #include "proxy/session/actions.h"
 #include "proxy/session/attributes.h"
 
@@ -47,6 +48,7 @@ struct worker {
     struct secrets secrets;
     struct verifiers verifiers;
     struct client *clients;                   /* a list */
+    struct strangers strangers;               /* of the clients */
     struct pooled *first_awake, **last_awake; /* of those clients of pools that are awake, a queue */
     size_t awake_count;
     struct actions actions;      /* of the callback that runs */

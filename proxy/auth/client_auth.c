@@ -127,10 +127,8 @@ static enum auth_state let_in(struct client_auth *a)
 /* With what is kept, for it was not the password that let the client in. */
 static enum auth_state let_in_with_secret(struct client_auth *a)
 {
-    if (a->kind == SECRET_PLAIN)
-        credentials_set_text(&a->credentials, CREDENTIALS_PASSWORD, span_of(a->secret));
-    else if (a->kind == SECRET_MD5)
-        credentials_set_text(&a->credentials, CREDENTIALS_MD5, span_of(a->secret));
+    if (a->secret != NULL)
+        credentials_set_secret(&a->credentials, span_of(a->secret));
     return let_in(a);
 }
 

@@ -5,12 +5,19 @@
 
 #include "protocol/memory.h"
 #include "protocol/password.h"
+#include "protocol/scram.h"
 
 void credentials_set_text(struct credentials *to, enum credentials_kind kind, struct span text)
 {
     assert(to->kind == CREDENTIALS_NONE && (kind == CREDENTIALS_PASSWORD || kind == CREDENTIALS_MD5));
     to->kind = kind;
     to->text = memory_copy_span(text);
+}
+
+void credentials_set_secret(struct credentials *to, struct span secret)
+{
+    if (secret.size > 0 && !scram_is_verifier(secret))
+        credentials_set_text(to, password_is_md5(secret) ? CREDENTIALS_MD5 : CREDENTIALS_PASSWORD, secret);
 }
 
 void credentials_set_keys(struct credentials *to, const struct scram_keys *keys)

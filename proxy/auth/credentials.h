@@ -22,6 +22,8 @@ struct credentials {
 
 /* The password, or the md5 form of one. `to` held nothing. */
 void credentials_set_text(struct credentials *to, enum credentials_kind kind, struct span text);
+/* What is kept of a user: the password, or the md5 form of one; of a SCRAM verifier there is nothing to log in with. `to` held nothing. */
+void credentials_set_secret(struct credentials *to, struct span secret);
 void credentials_set_keys(struct credentials *to, const struct scram_keys *keys);
 /* `to` held nothing. */
 void credentials_copy(struct credentials *to, const struct credentials *from);

@@ -60,6 +60,19 @@ static void kept_free(struct secret_kept *k)
     free(k);
 }
 
+static void forget_kept_of(struct secrets *s, const struct secrets_source *source)
+{
+    for (struct secret_kept **link = &s->newest; *link != NULL;) {
+        struct secret_kept *k = *link;
+        if (k->source != source) {
+            link = &k->next;
+            continue;
+        }
+        *link = k->next;
+        kept_free(k);
+    }
+}
+
 /* Forgets what is too old, and the oldest of what is too many. */
 static void purge(struct secrets *s)
 {
@@ -162,6 +175,7 @@ static struct secrets_source *open_source(struct secrets *s, const struct databa
                                   .conninfo = database->control,
                                   .connect_timeout_ms = SECRETS_TIMEOUT_MS,
                                   .answer_timeout_ms = SECRETS_TIMEOUT_MS,
+                                  .ends_statements = true,
                                   .on_connected = on_connected,
                                   .context = source };
     source->pq = pq_connection_open(&options);
@@ -189,21 +203,41 @@ void secrets_drop(struct secret_question *q)
         q->dropped = true;
 }
 
+/* Closes the one that `link` points to. */
+static void close_source(struct secrets *s, struct secrets_source **link)
+{
+    struct secrets_source *source = *link;
+    *link = source->next;
+    pq_connection_close(source->pq);
+    while (source->questions != NULL)
+        question_free(source->questions);
+    forget_kept_of(s, source);
+    free(source->conninfo);
+    free(source);
+}
+
 void secrets_free(struct secrets *s)
 {
-    while (s->sources != NULL) {
-        struct secrets_source *source = s->sources;
-        s->sources = source->next;
-        pq_connection_close(source->pq);
-        while (source->questions != NULL)
-            question_free(source->questions);
-        free(source->conninfo);
-        free(source);
-    }
-    while (s->newest != NULL) {
-        struct secret_kept *k = s->newest;
-        s->newest = k->next;
-        kept_free(k);
+    while (s->sources != NULL)
+        close_source(s, &s->sources);
+}
+
+static bool is_awaited(const struct secrets_source *source)
+{
+    for (const struct secret_question *q = source->questions; q != NULL; q = q->next)
+        if (!q->dropped)
+            return true;
+    return false;
+}
+
+void secrets_reload(struct secrets *s, const struct config *config)
+{
+    for (struct secrets_source **link = &s->sources; *link != NULL;) {
+        bool is_named = *config->auth_query != '\0' && config_names_control(config, (*link)->conninfo);
+        if (is_named || is_awaited(*link))
+            link = &(*link)->next;
+        else
+            close_source(s, link);
     }
 }
 

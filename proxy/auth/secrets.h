@@ -44,6 +44,9 @@ struct secrets {
 
 void secrets_free(struct secrets *s); /* nobody waits for an answer any more */
 
+/* Closes the connections that `config` has no use for; one that somebody waits for stays until the next reload. */
+void secrets_reload(struct secrets *s, const struct config *config);
+
 /* `database`: NULL when nobody can be asked. `found` is called once: before this returns, which is then NULL, or later, unless the question is dropped. What it is given is borrowed
  * for the call. */
 struct secret_question *secrets_find(struct secrets *s, const struct config *config, const struct database *database,

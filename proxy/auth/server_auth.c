@@ -25,6 +25,7 @@ struct server_auth {
     struct span certificate_hash;
     char hash[SCRAM_BINDING_MOST];
     bool binding_required;
+    const char *why_nothing;
     struct auth_random random;
     struct scram_client scram;
     struct auth_fault fault;
@@ -34,6 +35,7 @@ struct server_auth *server_auth_new(const struct server_auth_start *start)
 {
     struct server_auth *a = or_abort(calloc(1, sizeof *a));
     a->user = memory_copy_span(start->user);
+    a->why_nothing = start->why_nothing != NULL ? start->why_nothing : "";
     a->random = start->random;
     a->binding_required = start->binding_required;
     credentials_copy(&a->credentials, start->credentials);
@@ -78,8 +80,8 @@ static enum auth_state lack(struct server_auth *a, const char *wanted)
         [CREDENTIALS_MD5] = "an md5 secret",
         [CREDENTIALS_SCRAM] = "the SCRAM keys of a login",
     };
-    auth_fault_say(&a->fault, "28000", "the upstream asks for %s, but %s is known of user \"%s\"", wanted,
-                   known[a->credentials.kind], a->user);
+    auth_fault_say(&a->fault, "28000", "the upstream asks for %s, but %s is known of user \"%s\"%s", wanted,
+                   known[a->credentials.kind], a->user, a->credentials.kind == CREDENTIALS_NONE ? a->why_nothing : "");
     return AUTH_FAILED;
 }
 

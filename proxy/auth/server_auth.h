@@ -13,6 +13,7 @@ struct server_auth_start {
     const struct credentials *credentials;
     struct span certificate_hash; /* of the server's (tls-server-end-point); empty: there is none to bind to */
     bool binding_required;        /* nothing will do but SCRAM-SHA-256-PLUS */
+    const char *why_nothing; /* static words for when there are no credentials and some are asked for; NULL: none */
     struct auth_random random;
 };
 

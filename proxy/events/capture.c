@@ -193,6 +193,20 @@ static void add_ears(struct listening *l)
     }
 }
 
+/* The database that clients notify in, whichever `control` names. NULL: a block for all of them hears one, and `control` says which. */
+static const char *dbname_of(const struct database *database)
+{
+    bool is_any = strcmp(database->name, "*") == 0;
+    return is_any ? database->dbname : config_dbname(database, database->name);
+}
+
+static bool is_same_place(const struct database *a, const struct database *b)
+{
+    const char *in = dbname_of(a), *also = dbname_of(b);
+    bool same = in == NULL || also == NULL ? in == also : strcmp(in, also) == 0;
+    return same && strcmp(a->control, b->control) == 0;
+}
+
 static void open_listening(struct config *config, const struct database *database)
 {
     struct listening *l = or_abort(calloc(1, sizeof *l));
@@ -205,6 +219,7 @@ static void open_listening(struct config *config, const struct database *databas
                                                              .role = "capture",
                                                              .name = database->name,
                                                              .conninfo = database->control,
+                                                             .dbname = dbname_of(database),
                                                              .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                                                              .answer_timeout_ms = ANSWER_TIMEOUT_MS,
                                                              .stays_connected = true,
@@ -250,7 +265,7 @@ static bool is_listening(const char *database)
 static bool hears_the_same(const struct listening *l, const struct config *config, const struct database *database)
 {
     size_t same = 0;
-    if (database == NULL || database->control == NULL || strcmp(database->control, l->database->control) != 0)
+    if (database == NULL || database->control == NULL || !is_same_place(database, l->database))
         return false;
     for (size_t i = 0; i < config->channel_count; i++)
         for (size_t k = 0; k < l->ear_count; k++)

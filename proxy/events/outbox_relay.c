@@ -369,6 +369,7 @@ static void open_connection(struct relay *r)
                                                              .conninfo = r->conninfo,
                                                              .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                                                              .answer_timeout_ms = answer_timeout_ms(r),
+                                                             .ends_statements = true,
                                                              .on_connected = on_connected,
                                                              .context = r });
 }

@@ -9,11 +9,14 @@
 #include "proxy/events/pq_connection.h"
 
 #include <event2/event.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "protocol/memory.h"
 #include "proxy/ops/log.h"
 #include "proxy/events/pq_target.h"
+
+#define STATEMENT_LIMIT "SELECT pg_catalog.set_config('statement_timeout', $1, false)"
 
 enum { PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 5000 };
 
@@ -44,7 +47,7 @@ struct pq_connection {
     struct question *first, **last;
     bool is_out;             /* the first has been sent */
     PGresult *result;        /* the first one of its results that is an error, else the last */
-    struct question **ahead; /* in on_connected(): where what is asked goes; else NULL */
+    struct question **ahead; /* in introduce(): where what is asked goes; else NULL */
 };
 
 static void attempt(void *context);
@@ -132,6 +135,8 @@ static void lose(struct pq_connection *c, const char *why)
 static void on_expiry(void *context)
 {
     struct pq_connection *c = context;
+    if (c->state == PQ_CONNECTING)
+        pq_target_turn(c->target);
     lose(c, c->state == PQ_UP ? "the server did not answer in time" : "the connection was not made in time");
 }
 
@@ -287,6 +292,32 @@ void pq_connection_ask(struct pq_connection *c, const char *sql, struct pq_value
 
 /* --- connecting ---------------------------------------------------------------------------------- */
 
+static void ignore_answer(void *context, const PGresult *result, const char *error, const char *sqlstate)
+{
+    (void)context, (void)result, (void)error, (void)sqlstate;
+}
+
+static void limit_statements(struct pq_connection *c)
+{
+    struct pq_values values = { 0 };
+    char limit[24];
+    uint64_t limit_ms = c->options.answer_timeout_ms * 4 / 5;
+    snprintf(limit, sizeof limit, "%" PRIu64, limit_ms > 0 ? limit_ms : 1); /* 0 would be none */
+    pq_values_add_text(&values, span_of(limit));
+    pq_connection_ask(c, STATEMENT_LIMIT, &values, false, ignore_answer, NULL);
+}
+
+/* What goes ahead of everything that waits. */
+static void introduce(struct pq_connection *c)
+{
+    c->ahead = &c->first;
+    if (c->options.ends_statements)
+        limit_statements(c);
+    if (c->options.on_connected != NULL)
+        c->options.on_connected(c->options.context);
+    c->ahead = NULL;
+}
+
 static void on_up(struct pq_connection *c)
 {
     c->state = PQ_UP;
@@ -301,11 +332,7 @@ static void on_up(struct pq_connection *c)
     c->last_why = NULL;
     c->read = or_abort(event_new(c->options.loop->base, PQsocket(c->pg), EV_READ | EV_PERSIST, on_readable, c));
     event_add(c->read, NULL);
-    if (c->options.on_connected != NULL) {
-        c->ahead = &c->first;
-        c->options.on_connected(c->options.context);
-        c->ahead = NULL;
-    }
+    introduce(c);
     send_next(c);
 }
 
@@ -384,10 +411,10 @@ struct pq_connection *pq_connection_open(const struct pq_options *options)
     c->role = memory_copy_text(options->role);
     c->name = memory_copy_text(options->name);
     c->last = &c->first;
-    c->target = pq_target_new(options->resolver, options->conninfo, on_started, c);
+    c->target = pq_target_new(options->resolver, options->conninfo, options->dbname, on_started, c);
     c->pause = timer_new(options->loop, on_pause_over, c);
     c->expiry = timer_new(options->loop, on_expiry, c);
-    c->options.conninfo = c->options.role = c->options.name = NULL;
+    c->options.conninfo = c->options.dbname = c->options.role = c->options.name = NULL;
     plan_attempt(c);
     return c;
 }

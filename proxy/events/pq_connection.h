@@ -20,8 +20,10 @@ struct pq_options {
     struct resolver *resolver;
     const char *role, *name;     /* for the log: "outbox", "shop"; copied */
     const char *conninfo;        /* secret; copied */
+    const char *dbname;          /* in place of the conninfo's; NULL: that; copied */
     uint64_t connect_timeout_ms; /* for one attempt, over all of its hosts */
     uint64_t answer_timeout_ms;  /* a statement that takes longer loses its connection */
+    bool ends_statements;        /* the server does, after four fifths of that: who waits for a lock sees no loss */
     bool stays_connected;        /* connects without having been asked anything; for those who LISTEN */
     /* Any of these may be NULL. They may ask, but not close. */
     void (*on_connected)(void *context); /* what it asks goes ahead of what waits */

@@ -2,7 +2,8 @@
  *
  * A conninfo may list several hosts, and each may have several addresses. libpq takes lists of the same length for host, hostaddr
  * and port; a host stands in them once for each of its addresses, under its own name, which TLS verifies. One that cannot be
- * resolved is left out, like one that does not answer. Names are resolved anew for each attempt. */
+ * resolved is left out, like one that does not answer. Names are resolved anew for each attempt. The list is a ring: which host is the
+ * first to try is said by pq_target_turn(). */
 #include "proxy/events/pq_target.h"
 
 #include <arpa/inet.h>
@@ -14,22 +15,25 @@
 
 struct pq_target {
     struct resolver *resolver;
-    char *conninfo;
+    char *conninfo, *dbname; /* NULL: the conninfo's */
     pq_target_started *started;
     void *context;
 
     PQconninfoOption *options; /* of the attempt that is made */
-    size_t count, at;          /* hosts; the one that is resolved */
+    size_t count, at;          /* hosts; how many of them are resolved */
+    size_t turns;              /* the first one's place in the conninfo, but for full rounds */
     struct resolver_wait *wait;
     bool asking;                                   /* the resolver may answer before it returns */
     struct buffer hosts, addresses, ports, errors; /* the lists for libpq */
 };
 
-struct pq_target *pq_target_new(struct resolver *r, const char *conninfo, pq_target_started *started, void *context)
+struct pq_target *pq_target_new(struct resolver *r, const char *conninfo, const char *dbname,
+                                pq_target_started *started, void *context)
 {
     struct pq_target *t = or_abort(calloc(1, sizeof *t));
     t->resolver = r;
     t->conninfo = memory_copy_text(conninfo);
+    t->dbname = dbname != NULL ? memory_copy_text(dbname) : NULL;
     t->started = started;
     t->context = context;
     return t;
@@ -59,6 +63,7 @@ void pq_target_free(struct pq_target *t)
     buffer_free(&t->ports);
     buffer_free(&t->errors);
     free(t->conninfo);
+    free(t->dbname);
     free(t);
 }
 
@@ -100,14 +105,25 @@ static void list_append(struct buffer *list, bool first, struct span element)
     buffer_append_span(list, element);
 }
 
-/* One more way to host number t->at. */
+/* Where the host that is resolved stands in the conninfo. */
+static size_t place(const struct pq_target *t)
+{
+    return (t->turns + t->at) % t->count;
+}
+
+static struct span host_name(const struct pq_target *t)
+{
+    return list_element(option(t, "host"), place(t));
+}
+
+/* One more way to the host that is resolved. */
 static void add_way(struct pq_target *t, const char *address)
 {
     const char *ports = option(t, "port");
     bool first = t->hosts.size == 0;
-    list_append(&t->hosts, first, list_element(option(t, "host"), t->at));
+    list_append(&t->hosts, first, host_name(t));
     list_append(&t->addresses, first, span_of(address));
-    list_append(&t->ports, first, list_element(ports, list_count(ports) > 1 ? t->at : 0));
+    list_append(&t->ports, first, list_element(ports, list_count(ports) > 1 ? place(t) : 0));
 }
 
 /* --- starting ---------------------------------------------------------------------------------- */
@@ -148,6 +164,7 @@ static void start_libpq(struct pq_target *t, const char *hosts, const char *addr
     add_keyword(&k, "host", hosts);
     add_keyword(&k, "hostaddr", addresses);
     add_keyword(&k, "port", ports);
+    add_keyword(&k, "dbname", t->dbname);
     add_keyword(&k, "client_encoding", "UTF8");
     k.names[k.count] = k.values[k.count] = NULL;
     PGconn *pg = or_abort(PQconnectStartParams(k.names, k.values, 0));
@@ -174,7 +191,7 @@ static void resolve_rest(struct pq_target *t);
 
 static void take_addresses(struct pq_target *t, const struct address *list, size_t count, const char *error)
 {
-    struct span name = list_element(option(t, "host"), t->at);
+    struct span name = host_name(t);
     for (size_t i = 0; i < count; i++) {
         char text[INET6_ADDRSTRLEN];
         const void *bytes =
@@ -220,7 +237,7 @@ static bool add_without_asking(struct pq_target *t, struct span host)
 static void resolve_rest(struct pq_target *t)
 {
     while (t->at < t->count) {
-        struct span host = list_element(option(t, "host"), t->at);
+        struct span host = host_name(t);
         if (add_without_asking(t, host))
             continue;
         char *name = memory_copy_span(host);
@@ -232,6 +249,11 @@ static void resolve_rest(struct pq_target *t)
             return;
     }
     start_resolved(t);
+}
+
+void pq_target_turn(struct pq_target *t)
+{
+    t->turns++;
 }
 
 void pq_target_start(struct pq_target *t)

@@ -50,6 +50,7 @@ static void *open_sink(const struct sink *config, const struct sink_host *host)
                                                              .conninfo = config->upstream,
                                                              .connect_timeout_ms = config->timeout_ms,
                                                              .answer_timeout_ms = config->timeout_ms,
+                                                             .ends_statements = true,
                                                              .on_connected = on_connected,
                                                              .context = s });
     return s;

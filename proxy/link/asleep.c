@@ -31,7 +31,9 @@ static void take_down(const struct link *l, struct link_asleep *out, struct link
                                  .asked_roles = l->asked_roles,
                                  .settled_roles = l->settled_roles,
                                  .standard_conforming_strings = l->sql.standard_conforming_strings,
-                                 .sql_known = l->sql_known };
+                                 .sql_known = l->sql_known,
+                                 .keeps_server = l->keeps_server,
+                                 .prepares_unnamed = l->prepares_unnamed };
     if (!has_prepared(l))
         return;
     *prepared = (struct link_prepared){ l->handles, l->unnamed, l->has_unnamed, l->unnamed_leaves_state };
@@ -40,7 +42,10 @@ static void take_down(const struct link *l, struct link_asleep *out, struct link
 
 static void set_up(struct link *l, const struct link_asleep *from, const struct link_start *start)
 {
-    link_init(l, start);
+    struct link_start same_kind = *start;
+    same_kind.keeps_server = from->keeps_server;
+    same_kind.prepares_unnamed = from->prepares_unnamed;
+    link_init(l, &same_kind);
     l->base = from->base;
     l->wanted = from->wanted;
     l->shown = from->shown;
@@ -92,6 +97,8 @@ static void overlook(struct link *to, const struct link *from)
         to->touched = from->touched;
         to->touched_capacity = from->touched_capacity;
     }
+    to->meant = from->meant; /* looked up anew */
+    to->meaning = from->meaning;
     if (from->client_left == 0)
         to->client_drops = from->client_drops;
     if (from->server_left == 0)
@@ -135,6 +142,7 @@ void link_sleep(struct link *l, struct link_asleep *out)
         out->prepared = or_abort(malloc(sizeof prepared));
         *out->prepared = prepared;
     }
+    parameters_release(l->meant);
     owed_free(&l->owed);
     buffer_free(&l->partial);
     buffer_free(&l->own);
@@ -147,7 +155,7 @@ struct link *link_wake(const struct link_asleep *asleep, const struct link_start
 {
     struct link *l = or_abort(malloc(sizeof *l));
     set_up(l, asleep, start);
-    l->serial = link_next_serial();
+    l->serial = link_first_serial();
     free(asleep->prepared);
     return l;
 }

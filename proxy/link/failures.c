@@ -95,7 +95,7 @@ void failures_undo(struct link *l, struct owed *entry, size_t later, bool skippe
         bool is_back = skipped && entry->replaces; /* the one before it, of which nothing is known any more */
         l->has_unnamed = l->has_unnamed && entry->purpose == FOR_NOTHING;
         l->unnamed_leaves_state = is_back || (l->unnamed_leaves_state && l->has_unnamed);
-        l->server->unnamed_owner = is_back ? l->serial : 0;
+        l->server->unnamed = is_back ? l->serial : 0;
     }
     if (entry->kind == OWED_PARSE && entry->statement != 0)
         server_undo(l->server, entry->statement, entry->unit);
@@ -117,8 +117,8 @@ static void skip_to_sync(struct link *l, struct actions *out)
         query |= owed_at(q, count++)->kind == OWED_QUERY;
     l->skipping = count == q->count;
     l->forgets = l->forgets && !l->skipping; /* it is skipped, too, or done */
-    for (size_t i = count; i-- > 0;)
-        failures_undo(l, owed_at(q, i), i + 1, i > 0);
+    for (size_t i = count; i-- > 0;)         /* what came behind it up to the Sync is undone already */
+        failures_undo(l, owed_at(q, i), count, i > 0);
     q->head = (q->head + count) & (q->capacity - 1);
     q->count -= count;
     if (l->skipping && l->ending)
@@ -134,13 +134,31 @@ static bool is_sqlstate(const struct message_error *error, const char *sqlstate)
     return span_is(error->sqlstate, sqlstate);
 }
 
-/* P4: the statement on the server is of no use any more. */
+/* The change that the message was making when it failed; NULL: none. */
+static const struct change *failed_change(const struct link *l, const struct owed *head)
+{
+    const struct change *c = head->change;
+    return c != NULL && (head->kind != OWED_QUERY || c->index == l->completed) ? c : NULL;
+}
+
+/* What was prepared before a migration may look for a type that is gone, or take a column for one that it is no longer, so that larger numbers
+ * do not fit. A client's own mistakes may look like that; a Parse is all that they cost. */
+static bool may_be_outdated(const struct message_error *error)
+{
+    bool names_or_types = error->sqlstate.size == 5 && memcmp(error->sqlstate.data, "42", 2) == 0;
+    return names_or_types || is_sqlstate(error, "XX000") || is_sqlstate(error, "22003");
+}
+
+/* P4: the statement on the server is of no use any more, perhaps. */
 static void heal(struct link *l, const struct owed *head, const struct message_error *error)
 {
+    const struct change *c = failed_change(l, head);
+    if (head->kind == OWED_QUERY && c != NULL && c->used != 0 && is_sqlstate(error, "26000"))
+        server_doubt(l->server, c->used);
     if (head->statement == 0 || (head->kind != OWED_BIND && head->kind != OWED_DESCRIBE))
         return;
     bool changed = is_sqlstate(error, "0A000"), gone = is_sqlstate(error, "26000");
-    if (changed || gone)
+    if (changed || gone || may_be_outdated(error))
         server_doubt(l->server, head->statement);
     if (changed)
         handles_note_change(&l->handles, head->statement);
@@ -194,7 +212,7 @@ static enum verdict tell_error(struct link *l, const struct owed *head, const st
     const struct change *c = head->change;
     if (head->kind == OWED_QUERY && head->purpose != FOR_CLIENT)
         return HIDE;
-    if (c != NULL && c->refusal != NULL && is_about_names(error))
+    if (failed_change(l, head) != NULL && c->refusal != NULL && is_about_names(error))
         return refuse(l, c);
     if (c != NULL || l->shifted != 0)
         return move_position(l, c, error, f);
@@ -220,11 +238,13 @@ enum verdict failures_on_error(struct link *l, const struct frame *f, struct act
     if (head == NULL || fatal)
         return SHOW;
     enum verdict verdict = tell_error(l, head, &error, f);
-    if (head->purpose == FOR_SETTINGS || head->purpose == FOR_CHANNELS || head->purpose == FOR_RESET)
+    bool repeats = head->purpose == FOR_SETTINGS && is_sqlstate(&error, "57014") && resets_repeat(l);
+    if (!repeats && (head->purpose == FOR_SETTINGS || head->purpose == FOR_CHANNELS || head->purpose == FOR_RESET))
         link_fail_with(l, &error);
     if (head->purpose == FOR_ANSWER)
         traces_give_up(l, is_sqlstate(&error, "57014"));
     l->listens.undone = true;
+    resets_on_error(l);
     leave_copy(l);
     heal(l, head, &error);
     if (head->kind == OWED_QUERY)

@@ -8,10 +8,13 @@
  *     failures.c    what an error undoes, and how the client hears of it
  *     sql_names.c   PREPARE, EXECUTE and DEALLOCATE as SQL
  *     traces.c      what statements leave behind: settings, pins
+ *     meanings.c    under which of them a text is read: what it means
+ *     settings.c    what a server is told of them
+ *     resets.c      what goes back to the client's startup packet
  *     listens.c     LISTEN and UNLISTEN
  *     asleep.c      what is left of a link whose client does nothing
  *     server.c      what a server has been told
- *     owed.c, handles.c, statements.c, parameters.c   plain data */
+ *     owed.c, handles.c, statements.c, parameters.c, meaning.c   plain data */
 #ifndef PROXY_LINK_INSIDE_H
 #define PROXY_LINK_INSIDE_H
 
@@ -30,7 +33,7 @@ struct link_server {
     struct parameters *told;     /* settings that clients made there and that hold now, as far as it has answered */
     struct parameters *reported; /* its ParameterStatus values */
     struct held *held;           /* statements; NULL: none */
-    uint64_t unnamed_owner;      /* the link whose unnamed statement it has; 0: nobody's that matters */
+    uint64_t unnamed; /* the link's serial when it got the unnamed statement that it has; 0: nobody's that matters */
     bool needs_reset;
     bool out_of_step; /* it may answer what nobody waits for: it cannot be anybody else's any more */
     bool has_unknown; /* statements of ours may stand there that are not in `held` */
@@ -38,17 +41,18 @@ struct link_server {
 
 /* What becomes true when a message, or one statement of it, succeeds. Undone when it fails or is skipped. */
 struct change {
-    struct change *next;                  /* of the same message, in its order */
-    size_t index;                         /* of a text: the statement that it belongs to, from 0 */
-    bool sets;                            /* `name` stands for something else already, or for nothing */
-    struct shared_statement *before;      /* what it stood for, a reference; NULL: nothing */
-    const struct shared_statement *after; /* what it stands for; NULL: nothing */
-    uint64_t held;                        /* this statement stands on the server, unless it fails; 0: none */
-    uint64_t dropped;                     /* this one is gone from the server, if it succeeds; 0: none */
-    size_t position;                      /* characters of the server's text up to here … */
-    long shift;                           /* … are so many more than of the client's */
-    char *refusal;                        /* the message of the error that comes; NULL: the server's own words */
-    const char *sqlstate;                 /* of the refusal, or of the error that it stands for */
+    struct change *next;             /* of the same message, in its order */
+    size_t index;                    /* of a text: the statement that it belongs to, from 0 */
+    bool sets;                       /* `name` stands for something else already, or for nothing */
+    struct shared_statement *before; /* what it stood for; NULL: nothing. A reference, as the next one */
+    struct shared_statement *after;  /* what it stands for; NULL: nothing */
+    uint64_t held;                   /* this statement stands on the server, unless it fails; 0: none */
+    uint64_t dropped;                /* this one is gone from the server, if it succeeds; 0: none */
+    uint64_t used;                   /* this one is executed there; 0: none */
+    size_t position;                 /* characters of the server's text up to here … */
+    long shift;                      /* … are so many more than of the client's */
+    char *refusal;                   /* the message of the error that comes; NULL: the server's own words */
+    const char *sqlstate;            /* of the refusal, or of the error that it stands for */
     char name[];
 };
 
@@ -58,6 +62,18 @@ struct touched {
     uint16_t roles; /* as of the link */
     uint32_t unit;  /* the first in which it was */
     bool set, reset;
+    bool ends_reset; /* the last of these statements was a reset */
+};
+
+/* What goes back to the client's startup packet, of which the server knows nothing (resets.c). */
+struct resets {
+    bool noted;    /* a reset of such a setting is under way, or was in this transaction, and is not settled */
+    bool ran;      /* one has succeeded … */
+    bool undone;   /* … and an error or a ROLLBACK may have undone it */
+    bool waits;    /* the client's ReadyForQuery is held back until the server knows */
+    bool repeats;  /* a cancel request has hit what it was told, which is said once more */
+    uint32_t unit; /* of the first one noted */
+    struct parameters *known; /* values that the client has, in place of which it was not shown others; NULL: none */
 };
 
 struct channels {
@@ -80,7 +96,7 @@ struct listens {
 struct link {
     struct link_server *server; /* NULL: none is attached */
     struct statements *statements;
-    uint64_t serial; /* of this link, in the process */
+    uint64_t serial; /* of its unnamed statement, in the process: the next one, or none in its place, has another */
     struct parameters *base, *wanted;
     struct parameters *shown; /* what the client was told of ParameterStatus since its greeting */
     struct sql_options sql;
@@ -98,9 +114,14 @@ struct link {
     struct touched *touched; /* settings that statements may have changed, those first that are being asked for */
     size_t touched_count, touched_capacity, asked_count;
     uint16_t roles, asked_roles,
-        settled_roles; /* how often the role was changed: by now, before the question, before the last answer */
+        settled_roles;        /* how often the role was changed: by now, before the question, before the last answer */
+    struct parameters *meant; /* the settings of which `meaning` is the number; NULL: it is not known */
+    uint64_t meaning;
+    uint32_t unsure_unit; /* the last in which … */
+    bool unsure;          /* … something was set that decides what texts mean, and that is not known yet */
     struct listens listens;
-    bool tags_matter; /* DISCARD ALL or DEALLOCATE ALL may be under way */
+    struct resets resets;
+    bool tags_matter; /* DISCARD ALL or DEALLOCATE ALL may be under way, or a reset */
     bool forgets;     /* one of them is in the client's unit under way, or in the one that holds the next ones up */
     bool asks_again;  /* a cancel request has hit the question */
     bool holds;       /* what the client sends waits in `partial` until nothing is owed … */
@@ -154,7 +175,10 @@ void server_doubt(struct link_server *s, uint64_t id);
 
 /* As it begins, with nothing of its client's. */
 void link_init(struct link *l, const struct link_start *start);
-uint64_t link_next_serial(void);
+/* One that no link has had. */
+uint64_t link_first_serial(void);
+/* Likewise, for this link: what servers still have of its unnamed statements is nobody's any more. */
+void link_next_serial(struct link *l);
 /* Bytes of the link's own to the server; frees `made`. */
 void link_say(struct actions *out, struct buffer *made);
 void link_say_sync(struct link *l, enum owed_purpose purpose, struct actions *out);
@@ -228,15 +252,24 @@ bool name_is_open(const struct link *l, struct span name);
 bool names_are_open(const struct link *l, const struct frame *f);
 /* Where a Bind or Describe has to go, with everything there that it needs. */
 struct target find_target(struct link *l, struct span name, struct actions *out);
-/* The statement is prepared on the server before what comes next. */
-void ensure_there(struct link *l, const struct shared_statement *s, struct actions *out);
+/* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. The words in place
+ * of the server's, or NULL: they are the right ones. */
+struct change *refuse_name(struct span name, struct span *there);
+/* `s`, which the client has under this name, is prepared on the server before what comes next; or, where it would mean something else than to
+ * those who share it, the same text as the client's own, which the name stands for then. NULL: the text could not be read as it was. */
+const struct shared_statement *ensure_there(struct link *l, struct span name, const struct shared_statement *s,
+                                            struct actions *out);
+/* The same under the name that it has already, whatever it means, unless it cannot be read: a text says that name. */
+void ensure_same_there(struct link *l, const struct shared_statement *s, struct actions *out);
+/* The client is told that it could not be read. */
+struct change *refuse_unreadable(struct span name);
 /* Its name on the server is free for what comes next. */
 void make_room_there(struct link *l, const struct shared_statement *s, struct actions *out);
 /* Its Parse leaves, and the server holds it from then on. */
 struct owed *prepare_there(struct link *l, const struct shared_statement *s, enum owed_purpose purpose,
                            struct actions *out);
-/* A message of the link's own between those of the client; frees `made`. */
-void say_own(struct link *l, struct buffer *made, enum owed_kind kind, struct actions *out);
+/* A message of the link's own between those of the client, and what is owed to it; frees `made`. */
+struct owed *say_own(struct link *l, struct buffer *made, enum owed_kind kind, struct actions *out);
 void say_parse(struct span name, struct span body, struct actions *out);
 
 /* --- sql_names.c ---------------------------------------------------------------------------------------- */
@@ -245,6 +278,10 @@ void say_parse(struct span name, struct span body, struct actions *out);
  * gets the text, `*changes` what it changes. */
 bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, struct change **changes,
                        struct actions *out);
+/* What the client's statements execute that have this text is prepared on the server before what comes next. */
+void sql_names_ensure(struct link *l, struct span text, struct actions *out);
+/* What an EXECUTE of that name runs: the name is the client's, or the server's in a text that was rewritten. NULL: there is none. */
+const struct shared_statement *sql_names_find(const struct link *l, struct span name);
 /* Whether one of the names in it is open. */
 bool sql_names_are_open(const struct link *l, struct span text);
 /* Appends the server's words with the client's names in place of those on servers. False, and nothing: there are none in it. */
@@ -256,8 +293,17 @@ size_t sql_names_position(const struct change *changes, size_t position);
 
 /* Looks for what this text leaves behind, once it runs. */
 void traces_note(struct link *l, struct span text);
-/* Tells the server what the client has set and it has not, and the other way round. */
-void traces_tell(struct link *l, struct actions *out);
+/* This setting is changed, or reset, by a statement on its way. */
+void traces_touch(struct link *l, struct span name, bool is_default);
+/* RESET ALL is, which leaves the role as it is. */
+void traces_reset_unless_role(struct link *l, const char *name);
+/* Names of settings are the same whatever their case: the server reports "TimeZone". */
+bool traces_is_name(struct span name, const char *other);
+/* It was, and is not asked for yet. */
+bool traces_have(struct link *l, struct span name);
+void traces_forget_touched(struct link *l, size_t i);
+/* The setting was reset: the client wants what it began with, and the server has its own default. */
+void traces_go_to_base(struct link *l, struct span name);
 /* Asks for the values of what may have changed. */
 void traces_ask(struct link *l, struct actions *out);
 void traces_answer(struct link *l, const struct frame *row);
@@ -270,6 +316,65 @@ void traces_on_parameter(struct link *l, struct span name, struct span value, bo
 void traces_forget(struct link *l);
 void traces_pin(struct link *l, const char *cause);
 void traces_free(struct link *l);
+
+/* --- meanings.c ----------------------------------------------------------------------------------------- */
+
+/* A statement under way sets that, for its transaction perhaps; `name` empty: it may be any. */
+void meanings_note(struct link *l, struct span name);
+/* The unit has been answered. */
+void meanings_on_ready(struct link *l, uint32_t unit);
+/* Whether the server has been asked for what decides it: what it means is known soon. */
+bool meanings_are_asked(const struct link *l);
+/* What a text means that is read now (statements.h). */
+uint64_t meanings_now(struct link *l);
+/* Whether the statement would be read on another server now as it was when the client prepared it, … */
+bool meanings_reads_alike(const struct link *l, const struct shared_statement *s);
+/* … and mean what it means to all who share it. */
+bool meanings_means_alike(struct link *l, const struct shared_statement *s);
+
+/* --- settings.c ---------------------------------------------------------------------------------------- */
+
+/* Tells the server what the client has set and it has not, and the other way round. */
+void settings_tell(struct link *l, struct actions *out);
+/* Tells it these settings, whatever else holds there; in the client's transaction, if one is open. */
+void settings_restore(struct link *l, const struct parameters *what, struct actions *out);
+/* A Query that tells or asks. */
+void settings_say(struct link *l, struct buffer *sql_take, enum owed_purpose purpose, struct actions *out);
+void settings_append_literal(struct buffer *b, struct span value, const struct encoding *encoding);
+bool settings_is_role(const char *name);
+
+/* --- resets.c ------------------------------------------------------------------------------------------ */
+
+/* The client's startup packet has a value for it. */
+static inline bool resets_go_to_base(const struct link *l, struct span name)
+{
+    return parameters_value(l->base, name) != NULL;
+}
+/* A reset of such a setting goes to the server; a DISCARD ALL; one of all of them. */
+void resets_note(struct link *l);
+void resets_note_discard(struct link *l);
+void resets_touch_base(struct link *l);
+/* pool = session: a Query; a Parse, of which the handle is kept only if it resets something; a Bind. Only for who resets_matter(). */
+void resets_note_kept(struct link *l, struct span text);
+void resets_note_kept_parse(struct link *l, const struct message_parse *parse);
+void resets_note_kept_bind(struct link *l, struct span name);
+static inline bool resets_matter(const struct link *l)
+{
+    return parameters_count(l->base) > 0;
+}
+/* Of a statement of the client's that has succeeded; of an error. */
+void resets_on_tag(struct link *l, const struct owed *entry, struct span tag);
+void resets_on_error(struct link *l);
+/* The server was not told, for a cancel request that came late. False: it cannot be told again. */
+bool resets_repeat(struct link *l);
+/* Whether the client is not to be shown what the server reports: that goes back to the startup packet's value before anybody uses it. */
+bool resets_hide(struct link *l, struct span name);
+/* Nothing is owed at a ReadyForQuery. True: the server is asked or told something, and the client has to wait for its own. */
+bool resets_go_on(struct link *l, struct actions *out);
+/* And then the client gets it, with what it was not shown and has to know. */
+enum verdict resets_show_ready(struct link *l);
+/* Nothing of it is under way any more. */
+void resets_end(struct link *l);
 
 /* --- listens.c ------------------------------------------------------------------------------------------ */
 

@@ -9,10 +9,20 @@
 /* Bytes of the client that wait in its link. */
 enum { HELD_MAX = 64 * 1024 };
 
-uint64_t link_next_serial(void)
+/* Serials are had in blocks, so that the next one costs no atomic operation. */
+enum { SERIAL_BITS = 24 };
+
+uint64_t link_first_serial(void)
 {
     static atomic_uint_fast64_t last;
-    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    return (atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1) << SERIAL_BITS;
+}
+
+void link_next_serial(struct link *l)
+{
+    l->serial++;
+    if ((l->serial & ((1U << SERIAL_BITS) - 1)) == 0) /* that is another block */
+        l->serial = link_first_serial();
 }
 
 void link_init(struct link *l, const struct link_start *start)
@@ -32,7 +42,7 @@ struct link *link_new(const struct link_start *start)
 {
     struct link *l = or_abort(malloc(sizeof *l));
     link_init(l, start);
-    l->serial = link_next_serial();
+    l->serial = link_first_serial();
     l->base = parameters_retain(start->base);
     l->wanted = parameters_retain(start->base);
     l->shown = parameters_none();
@@ -48,6 +58,8 @@ void change_free(struct link *l, struct change *c)
         l->renamings -= c->sets;
         if (c->before != NULL)
             statements_release(l->statements, c->before);
+        if (c->after != NULL)
+            statements_release(l->statements, c->after);
         free(c->refusal);
         free(c);
         c = next;
@@ -70,9 +82,11 @@ void link_free(struct link *l)
     handles_free(&l->handles, l->statements);
     traces_free(l);
     listens_free(l);
+    parameters_release(l->resets.known);
     parameters_release(l->base);
     parameters_release(l->wanted);
     parameters_release(l->shown);
+    parameters_release(l->meant);
     buffer_free(&l->partial);
     buffer_free(&l->unnamed);
     buffer_free(&l->own);
@@ -94,7 +108,7 @@ static void say_query(struct link *l, const char *sql, enum owed_purpose purpose
     message_add_query(&made, span_of(sql));
     link_say(out, &made);
     owed_push(&l->owed, OWED_QUERY, purpose);
-    l->server->unnamed_owner = 0;
+    l->server->unnamed = 0;
 }
 
 void link_say_sync(struct link *l, enum owed_purpose purpose, struct actions *out)
@@ -160,7 +174,7 @@ void link_attach(struct link *l, struct link_server *s, struct actions *out)
     if (!l->sql_known)
         guess_sql(l);
     if (l->wanted != s->told)
-        traces_tell(l, out);
+        settings_tell(l, out);
 }
 
 bool link_is_attached(const struct link *l)
@@ -208,6 +222,7 @@ void link_detach(struct link *l)
     forget_owed(l);
     l->server = NULL;
     l->status = 'I';
+    resets_end(l);
     l->server_left = l->seen = l->to_skip = l->settling = 0;
     l->copying = l->copy_in = l->holds = l->holds_unit = l->forgets = l->discarded = false;
     buffer_free(&l->own);

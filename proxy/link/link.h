@@ -133,14 +133,16 @@ struct link_asleep {
     struct link_prepared *prepared; /* NULL: it has prepared nothing */
     const struct encoding *encoding;
     uint16_t roles, asked_roles, settled_roles;
-    bool standard_conforming_strings, sql_known;
+    bool standard_conforming_strings : 1, sql_known : 1;
+    bool keeps_server : 1, prepares_unnamed : 1;
 };
 
 /* Nothing else would be lost: it has no server, is not in the middle of anything, listens to nothing. */
 bool link_may_sleep(const struct link *l);
 /* Frees the link, which may sleep. */
 void link_sleep(struct link *l, struct link_asleep *out);
-/* The link again: but for its buffers as it was, to the last byte. `start` as for link_new(), but for `base`, which does not count. */
+/* The link again: but for its buffers as it was, to the last byte. `start` as for link_new(), but `base`, `keeps_server` and
+ * `prepares_unnamed` do not count: they are what the client began with, and its statements stand under the names that go with that. */
 struct link *link_wake(const struct link_asleep *asleep, const struct link_start *start);
 
 /* --- failure --------------------------------------------------------------------------------------- */

@@ -39,7 +39,7 @@ struct change *change_handle(struct link *l, struct span name, struct shared_sta
     struct change *c = change_new(name);
     c->sets = true;
     l->renamings++;
-    c->after = take;
+    c->after = take != NULL ? shared_statement_retain(take) : NULL;
     c->before = handles_set(&l->handles, name, take);
     return c;
 }
@@ -72,13 +72,15 @@ void prepared_forget_unnamed(struct link *l)
     }
 }
 
-/* When `entry` is answered, the server has the unnamed statement of `owner`. */
-static void replace_unnamed(struct link *l, struct owed *entry, uint64_t owner)
+/* When `entry` is answered, this server has another unnamed statement of the client's, or there is none. What other servers still have
+ * is the client's no longer. */
+static void replace_unnamed(struct link *l, struct owed *entry, bool by_another)
 {
     entry->unnamed = true;
-    entry->replaces = l->server->unnamed_owner == l->serial;
-    l->server->unnamed_owner = owner;
-    l->has_unnamed = l->has_unnamed && owner != 0;
+    entry->replaces = l->server->unnamed == l->serial;
+    link_next_serial(l);
+    l->server->unnamed = by_another ? l->serial : 0;
+    l->has_unnamed = l->has_unnamed && by_another;
 }
 
 static void keep_unnamed(struct link *l, struct span body)
@@ -146,7 +148,8 @@ static void parse_shared(struct link *l, struct span name, struct span body, str
     struct buffer made = { 0 };
     struct change *changes = NULL;
     bool replaced = statement_may_leave_state(span_of(body.data)) && rewrite_parse(l, body, &made, &changes, out);
-    struct shared_statement *s = statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql);
+    struct shared_statement *s =
+        statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql, meanings_now(l));
     buffer_free(&made);
     enum holding holding = server_touch(l->server, s->id, l->owed.unit);
     struct change **last = &changes; /* undone from the end, as they were made */
@@ -176,7 +179,7 @@ static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
         say_parse((struct span){ 0 }, buffer_span(&made), out);
     buffer_free(&made);
     struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_CLIENT);
-    replace_unnamed(l, entry, l->serial);
+    replace_unnamed(l, entry, true);
     entry->change = changes;
     l->unsynced++;
     return !replaced;
@@ -276,7 +279,7 @@ bool prepared_on_close(struct link *l, const struct frame *f)
     }
     struct owed *entry = owed_push(&l->owed, OWED_CLOSE, FOR_CLIENT);
     if (readable && m.kind == 'S' && m.name.size == 0)
-        replace_unnamed(l, entry, 0);
+        replace_unnamed(l, entry, false);
     l->unsynced++;
     return true;
 }

@@ -75,21 +75,50 @@ static void forget_copy_end(struct link *l)
     q->count--;
 }
 
+/* All names are gone, but for those that the same text gives behind this statement: they count already. */
+static void forget_names(struct link *l, const struct owed *head)
+{
+    struct handles gone = l->handles;
+    l->handles = (struct handles){ 0 };
+    for (struct change *c = head != NULL ? head->change : NULL; c != NULL; c = c->next) {
+        if (!c->sets)
+            continue;
+        struct shared_statement *before = c->before, *after = c->after;
+        c->before = handles_set(&l->handles, span_of(c->name), after != NULL ? shared_statement_retain(after) : NULL);
+        if (before != NULL)
+            statements_release(l->statements, before);
+    }
+    handles_free(&gone, l->statements);
+}
+
+/* The server has none any more, but what the same text prepares behind this statement. */
+static void forget_held(struct link *l, const struct owed *head)
+{
+    server_forget_all(l->server);
+    for (const struct change *c = head != NULL ? head->change : NULL; c != NULL; c = c->next) {
+        l->server->has_unknown = true; /* also what a name was taken for that was thought to be in use */
+        if (c->held != 0)
+            server_hold(l->server, c->held, head->unit);
+    }
+}
+
 static void follow_tag(struct link *l, const struct frame *f)
 {
+    const struct owed *head = owed_head(&l->owed);
     struct span tag;
     if (!message_read_command_complete(frame_body(f), &tag))
         return;
+    resets_on_tag(l, head, tag);
     bool discards = span_is(tag, "DISCARD ALL");
     if (!discards && !span_is(tag, "DEALLOCATE ALL"))
         return;
-    handles_free(&l->handles, l->statements);
+    forget_names(l, head);
     if (discards) {
         l->discarded = true;
         link_server_on_reset(l->server);
         traces_forget(l);
     } else {
-        server_forget_all(l->server);
+        forget_held(l, head);
     }
 }
 
@@ -106,7 +135,7 @@ static enum verdict on_complete(struct link *l, const struct frame *f)
     enum verdict verdict = for_head(head);
     if (l->copying)
         forget_copy_end(l);
-    if (l->tags_matter && verdict == SHOW && !l->keeps_server)
+    if (l->tags_matter && verdict == SHOW)
         follow_tag(l, f);
     if (l->listens.touched && verdict == SHOW)
         l->listens.undone = is_rollback(f);
@@ -115,7 +144,7 @@ static enum verdict on_complete(struct link *l, const struct frame *f)
     if (head->kind == OWED_QUERY && head->change != NULL)
         confirm_statement(l, head);
     if (head->kind == OWED_EXECUTE)
-        owed_pop(&l->owed);
+        return on_simple_reply(l, OWED_EXECUTE);
     return verdict;
 }
 
@@ -142,12 +171,23 @@ void replies_give_own(struct link *l)
 static void on_nothing_owed(struct link *l, struct actions *out)
 {
     l->unsynced = 0; /* of a COPY that has read past its Sync */
-    l->tags_matter = l->tags_matter && l->status != 'I';
-    if (l->asks_again && l->holds && !l->ending)
-        traces_ask(l, out);
-    else if (l->holds)
+    l->tags_matter = l->tags_matter && (l->status != 'I' || l->resets.noted);
+    if (l->holds)
         requests_resume(l, out);
     link_progress(l, out);
+}
+
+/* The last ReadyForQuery that is owed; the client's waits until what it has reset is what it began with. */
+static enum verdict on_last_ready(struct link *l, enum verdict verdict, struct actions *out)
+{
+    bool resets = (l->resets.noted && verdict == SHOW) || l->resets.waits;
+    if (resets && !l->ending) {
+        if (resets_go_on(l, out))
+            return HIDE;
+        verdict = resets_show_ready(l);
+    }
+    on_nothing_owed(l, out);
+    return verdict;
 }
 
 static enum verdict on_ready(struct link *l, const struct frame *f, struct actions *out)
@@ -165,6 +205,8 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
     if (head->purpose == FOR_CHANNELS)
         listens_settle(l);
     l->status = frame_body(f).data[0];
+    if (l->unsure)
+        meanings_on_ready(l, head->unit);
     if (l->listens.touched && l->status == 'I')
         listens_end_transaction(l);
     l->copying = l->copy_in = false;
@@ -175,9 +217,8 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
     if (l->ending) /* nothing may come behind them that they would go with */
         replies_give_own(l);
     if (l->owed.count == 0)
-        on_nothing_owed(l, out);
-    else
-        requests_on_ready(l, out);
+        return on_last_ready(l, verdict, out);
+    requests_on_ready(l, out);
     return verdict;
 }
 
@@ -230,7 +271,10 @@ static enum verdict on_parameter(struct link *l, const struct frame *f)
     bool for_client = head == NULL || head->purpose == FOR_CLIENT || head->purpose == FOR_NOTHING;
     if (!message_read_parameter_status(frame_body(f), &name, &value))
         return SHOW;
+    bool hidden = for_client && resets_hide(l, name);
     traces_on_parameter(l, name, value, for_client);
+    if (hidden)
+        return HIDE;
     if (!for_client && !is_news(l, name, value))
         return HIDE;
     l->shown = parameters_with(l->shown, name, value);
@@ -297,7 +341,8 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
 /* Between messages, with nothing under way that an ordinary one would have to look at. */
 static bool is_calm(const struct link *l)
 {
-    bool busy = l->copying | l->ending | l->tags_matter | l->listens.touched | l->discarded;
+    bool unsettled = l->unsure | l->resets.waits | l->holds;
+    bool busy = l->copying | l->ending | l->tags_matter | l->listens.touched | l->discarded | unsettled;
     return !busy && l->shifted == 0 && l->server_left == 0;
 }
 
@@ -384,6 +429,14 @@ static bool hand_out_own(struct link *l, struct link_piece *piece)
     return true;
 }
 
+/* It may have been the last that was owed. */
+static void give_own(struct link *l, struct actions *out)
+{
+    replies_give_own(l);
+    if (l->holds && l->owed.count == 0)
+        requests_resume(l, out);
+}
+
 static bool hand_out_run(struct link *l, struct span input, struct link_piece *piece, size_t size)
 {
     piece->bytes = span_make(input.data + piece->skip, size);
@@ -450,7 +503,7 @@ bool link_on_server(struct link *l, struct span input, struct link_piece *piece,
         if (at == input.size && !link_has_due(l))
             break;
         if (own_is_due(l) && (at < input.size || l->flushed)) {
-            replies_give_own(l);
+            give_own(l, out);
             if (run > 0)
                 return hand_out_run(l, input, piece, run);
             if (hand_out_own(l, piece))

@@ -27,17 +27,19 @@ static void say_query(const struct buffer *sql, struct actions *out)
 
 static struct owed *owe_query(struct link *l)
 {
-    l->server->unnamed_owner = 0;
+    l->server->unnamed = 0;
+    link_next_serial(l);
     if (l->has_unnamed || l->prepares_unnamed)
         prepared_forget_unnamed(l);
     l->unsynced = 0;
     return owed_push(&l->owed, OWED_QUERY, FOR_CLIENT);
 }
 
-/* A Query that the server can have as it is, and that leaves nothing behind. False: it is another one. */
+/* A Query that the server can have as it is, and that leaves nothing behind; with pool = session, that resets nothing. False: it is
+ * another one. */
 static bool pass_query(struct link *l, struct span body)
 {
-    if (!l->keeps_server && statement_may_leave_state(query_text(body)))
+    if ((!l->keeps_server || resets_matter(l)) && statement_may_leave_state(query_text(body)))
         return false;
     owe_query(l);
     return true;
@@ -51,6 +53,11 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
     struct change *changes = NULL;
     if (pass_query(l, frame_body(f)))
         return true;
+    if (l->keeps_server) {
+        resets_note_kept(l, text);
+        owe_query(l);
+        return true;
+    }
     if (listens_hold(l, text))
         return false;
     traces_note(l, text);
@@ -93,13 +100,25 @@ static void on_copy_end(struct link *l)
 
 /* --- a message ------------------------------------------------------------------------------------------------------ */
 
+static void note_kept_resets(struct link *l, const struct frame *f)
+{
+    struct message_parse parse;
+    struct message_bind bind;
+    if (f->type == 'P' && message_read_parse(frame_body(f), &parse))
+        resets_note_kept_parse(l, &parse);
+    else if (f->type == 'B' && message_read_bind(frame_body(f), &bind))
+        resets_note_kept_bind(l, bind.statement);
+}
+
 /* pool = session: names are the client's own. */
-static void take_kept(struct link *l, char type)
+static void take_kept(struct link *l, const struct frame *f)
 {
     static const uint8_t kinds[256] = {
         ['P'] = OWED_PARSE, ['B'] = OWED_BIND, ['D'] = OWED_DESCRIBE, ['C'] = OWED_CLOSE
     };
-    owed_push(&l->owed, (enum owed_kind)kinds[(unsigned char)type], FOR_CLIENT);
+    if (resets_matter(l))
+        note_kept_resets(l, f);
+    owed_push(&l->owed, (enum owed_kind)kinds[(unsigned char)f->type], FOR_CLIENT);
     l->unsynced++;
 }
 
@@ -128,7 +147,7 @@ static bool take_message(struct link *l, const struct frame *f, struct actions *
         return false;
     }
     if (l->keeps_server && is_named(f->type)) {
-        take_kept(l, f->type);
+        take_kept(l, f);
         return true;
     }
     switch (f->type) {
@@ -171,6 +190,15 @@ static bool is_rewritten(char type)
     return type == 'Q' || is_named(type);
 }
 
+/* So many replies are owed to a client at most: what each keeps is larger than the message that it answers. */
+enum { OWED_MAX = 10000 };
+
+/* No more is taken before all of them have come. What a COPY reads is owed nothing. */
+static bool is_crowded(const struct link *l)
+{
+    return l->owed.count >= OWED_MAX && !l->copy_in && !l->skipping;
+}
+
 static void say_flush(struct actions *out)
 {
     struct buffer made = { 0 };
@@ -182,7 +210,7 @@ static void say_flush(struct actions *out)
 
 /* Most requests neither change nor need anything on the server but their turn in `owed`: a Query that leaves nothing behind, a portal's
  * Describe and Execute, Sync, and the data of a COPY. What take_message() does with one of these is this and no more, as long as the server is
- * not skipping, no DISCARD ALL or DEALLOCATE ALL is on its way, and COPY does not read what follows; pass_requests() sees to that
+ * not skipping, no DISCARD ALL, DEALLOCATE ALL or reset is on its way, and COPY does not read what follows; pass_requests() sees to that
  * once for all of them, for none of them changes it. Nothing is put in front of them, so a run of them stays one piece.
  *
  * Whatever names a statement (Parse, Bind, its Describe, Close), sets something or may be cut takes the long way. */
@@ -214,7 +242,7 @@ static size_t pass_requests(struct link *l, struct span bytes)
     size_t passed = 0, size;
     if (bytes.size > 0 && bytes.data[0] == 'd')
         return l->skipping ? 0 : frame_run_size(bytes, 'd');
-    if (l->skipping | l->forgets | l->copy_in)
+    if (l->skipping | l->forgets | l->copy_in | l->resets.noted)
         return 0;
     while ((size = frame_whole_size(span_make(bytes.data + passed, bytes.size - passed))) > 0) {
         const char *body = bytes.data + passed + FRAME_HEADER_SIZE;
@@ -234,6 +262,14 @@ static bool is_behind_unit(const struct link *l)
     return head != NULL && head->unit != l->owed.unit;
 }
 
+/* Whether it depends on what is owed: on what a name stands for then, or on what the text of a statement that is to be shared means. */
+static bool is_open(const struct link *l, const struct frame *f)
+{
+    struct span body = frame_body(f);
+    bool is_shared = f->type == 'P' && body.size > 0 && (body.data[0] != '\0' || l->prepares_unnamed);
+    return (is_shared && meanings_are_asked(l)) || (l->renamings > 0 && names_are_open(l, f));
+}
+
 /* Whole messages, and heads of those that stream, at the front of `bytes`; how many bytes they are. */
 static size_t take_messages(struct link *l, struct span bytes, struct actions *out)
 {
@@ -244,6 +280,10 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         at += pass_requests(l, span_make(bytes.data + at, bytes.size - at));
         if (at == bytes.size)
             break;
+        if (is_crowded(l)) {
+            l->holds = l->flushed = needs_flush = true;
+            break;
+        }
         enum frame_result result =
             frame_next(frontend_messages, span_make(bytes.data + at, bytes.size - at), LENGTH_MAX, &f, NULL);
         if (result != FRAME_OK)
@@ -253,7 +293,7 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
             run = at;
         }
         l->client_drops = false;
-        if (l->renamings > 0 && !l->skipping && !l->copy_in && is_behind_unit(l) && names_are_open(l, &f)) {
+        if ((l->renamings > 0 || l->unsure) && !l->skipping && !l->copy_in && is_behind_unit(l) && is_open(l, &f)) {
             l->holds = l->holds_unit = true;
             break;
         }
@@ -261,6 +301,7 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         if (listens_are_awaited(l)) /* it will be looked at again */
             break;
         l->holds |= l->forgets && !l->skipping && (f.type == 'Q' || f.type == 'S' || f.type == 'E');
+        l->holds |= l->resets.noted && !l->skipping && !l->copy_in && (f.type == 'Q' || f.type == 'S');
         needs_flush = l->holds && f.type == 'E';
         at += f.bytes.size;
         l->client_left = f.left;
@@ -280,7 +321,7 @@ static void tell_if_idle(struct link *l, struct actions *out)
 {
     bool between = l->owed.count == 0 && l->unsynced == 0 && !l->skipping;
     if (l->status == 'I' && between && l->client_left == 0 && l->partial.size == 0)
-        traces_tell(l, out);
+        settings_tell(l, out);
 }
 
 /* Of the message under way, of which a part has gone. */

@@ -65,7 +65,7 @@ void link_server_on_reset(struct link_server *s)
     parameters_release(s->told);
     s->told = parameters_none();
     server_forget_all(s);
-    s->unnamed_owner = 0;
+    s->unnamed = 0;
     s->needs_reset = false;
 }
 
@@ -171,6 +171,7 @@ uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t unit)
     }
     if (h->count == SERVER_STATEMENTS_MAX) {
         closed = h->list[h->oldest].id;
+        s->has_unknown |= !h->list[h->oldest].certain; /* it may come to stand there when it is closed already */
         forget(h, h->oldest);
     }
     at = free_place(h);

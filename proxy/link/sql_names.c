@@ -16,7 +16,34 @@ struct rewriting {
     size_t copied; /* bytes of the text that are in `made`, or were replaced there */
     struct change **last;
     struct actions *out;
+    bool all_gone;           /* DEALLOCATE ALL stands in the text … */
+    struct handles prepared; /* … and behind it these are */
 };
+
+/* What the name stands for when the server comes to this place of the text; NULL: nothing. */
+static struct shared_statement *find_known(const struct rewriting *r, struct span name)
+{
+    return handles_find(r->all_gone ? &r->prepared : &r->l->handles, name);
+}
+
+/* The name stands for that from here on (NULL: for nothing). */
+static struct change *set_known(struct rewriting *r, struct span name, struct shared_statement *take)
+{
+    struct statements *all = r->l->statements;
+    if (r->all_gone) {
+        struct shared_statement *mine = take != NULL ? shared_statement_retain(take) : NULL;
+        struct shared_statement *before = handles_set(&r->prepared, name, mine);
+        if (before != NULL)
+            statements_release(all, before);
+    }
+    return change_handle(r->l, name, take);
+}
+
+static void on_deallocate_all(struct rewriting *r)
+{
+    handles_free(&r->prepared, r->l->statements);
+    r->all_gone = true;
+}
 
 /* Puts `name` in the place of the operand. The change that goes with it, at the end of the list. */
 static void replace(struct rewriting *r, const struct statement_state *state, const char *name, struct change *c)
@@ -36,9 +63,10 @@ static void replace(struct rewriting *r, const struct statement_state *state, co
 static void on_prepare(struct rewriting *r, const struct statement_state *state, struct span name)
 {
     struct link *l = r->l;
-    const struct shared_statement *known = handles_find(&l->handles, name);
-    if (known != NULL) { /* the server shall say so */
-        ensure_there(l, known, r->out);
+    const struct shared_statement *known = find_known(r, name);
+    if (known != NULL)
+        known = ensure_there(l, name, known, r->out); /* one that cannot be read any more gives way */
+    if (known != NULL) {                              /* the server shall say so */
         replace(r, state, known->name, change_new((struct span){ 0 }));
         return;
     }
@@ -49,32 +77,56 @@ static void on_prepare(struct rewriting *r, const struct statement_state *state,
     const char *behind = state->name.raw.data + state->name.raw.size;
     const char *end = state->statement.data + state->statement.size;
     struct span body = span_make(behind, (size_t)(end - behind));
-    struct shared_statement *s = statements_share(l->statements, body, true, &l->sql);
+    struct shared_statement *s = statements_share(l->statements, body, true, &l->sql, meanings_now(l));
     make_room_there(l, s, r->out);
-    struct change *c = change_handle(l, name, s);
+    struct change *c = set_known(r, name, s);
     c->held = s->id;
     replace(r, state, s->name, c);
 }
 
+/* The server says that there is none. */
+static void on_unknown(struct rewriting *r, const struct statement_state *state, struct span name)
+{
+    struct span there;
+    struct change *refusal = refuse_name(name, &there);
+    if (refusal != NULL)
+        replace(r, state, there.data, refusal);
+}
+
+/* The statement of that name, on the server; NULL: the server says that there is none. */
+static const struct shared_statement *find_there(struct rewriting *r, const struct statement_state *state,
+                                                 struct span name)
+{
+    const struct shared_statement *known = find_known(r, name), *there;
+    if (known == NULL) {
+        on_unknown(r, state, name);
+        return NULL;
+    }
+    there = ensure_there(r->l, name, known, r->out);
+    if (there == NULL)
+        replace(r, state, "pgatomic_none", refuse_unreadable(name));
+    return there;
+}
+
 static void on_execute(struct rewriting *r, const struct statement_state *state, struct span name)
 {
-    const struct shared_statement *known = handles_find(&r->l->handles, name);
+    const struct shared_statement *known = find_there(r, state, name);
     if (known == NULL)
-        return; /* the server says that there is none */
-    ensure_there(r->l, known, r->out);
-    replace(r, state, known->name, change_new((struct span){ 0 }));
+        return;
+    struct change *c = change_new((struct span){ 0 });
+    c->used = known->id;
+    replace(r, state, known->name, c);
 }
 
 static void on_deallocate(struct rewriting *r, const struct statement_state *state, struct span name)
 {
-    const struct shared_statement *known = handles_find(&r->l->handles, name);
+    const struct shared_statement *known = find_there(r, state, name);
     if (known == NULL)
         return;
-    ensure_there(r->l, known, r->out);
     uint64_t id = known->id;
     char there[STATEMENT_NAME_SIZE];
     memcpy(there, known->name, sizeof there);
-    struct change *c = change_handle(r->l, name, NULL);
+    struct change *c = set_known(r, name, NULL);
     c->dropped = id;
     replace(r, state, there, c);
 }
@@ -82,6 +134,8 @@ static void on_deallocate(struct rewriting *r, const struct statement_state *sta
 static void on_state(void *owner, const struct statement_state *state)
 {
     struct rewriting *r = owner;
+    if (state->kind == STATE_DEALLOCATE_ALL)
+        on_deallocate_all(r);
     if (state->kind != STATE_PREPARE && state->kind != STATE_EXECUTE && state->kind != STATE_DEALLOCATE)
         return;
     struct buffer name = { 0 };
@@ -98,12 +152,43 @@ static void on_state(void *owner, const struct statement_state *state)
 bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, struct change **changes,
                        struct actions *out)
 {
-    struct rewriting r = { l, text, made, 0, changes, out };
+    struct rewriting r = { .l = l, .text = text, .made = made, .last = changes, .out = out };
     statement_states(text, &l->sql, on_state, &r);
+    handles_free(&r.prepared, l->statements);
     if (r.copied == 0)
         return false;
     buffer_append(made, text.data + r.copied, text.size - r.copied);
     return true;
+}
+
+const struct shared_statement *sql_names_find(const struct link *l, struct span name)
+{
+    const struct shared_statement *found = handles_find(&l->handles, name);
+    const struct handle *there = found == NULL ? handles_find_there(&l->handles, name) : NULL;
+    return there != NULL ? there->statement : found;
+}
+
+struct need {
+    struct link *l;
+    struct actions *out;
+};
+
+static void ensure_executed(void *owner, const struct statement_state *state)
+{
+    struct need *need = owner;
+    struct buffer name = { 0 };
+    if (state->kind != STATE_EXECUTE)
+        return;
+    statement_state_name(state, &need->l->sql, &name);
+    const struct shared_statement *s = sql_names_find(need->l, buffer_span(&name));
+    if (s != NULL)
+        ensure_same_there(need->l, s, need->out);
+    buffer_free(&name);
+}
+
+void sql_names_ensure(struct link *l, struct span text, struct actions *out)
+{
+    statement_states(text, &l->sql, ensure_executed, &(struct need){ l, out });
 }
 
 struct search {

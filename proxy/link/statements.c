@@ -6,11 +6,23 @@
 
 #include "protocol/memory.h"
 #include "protocol/statement_state.h"
+#include "proxy/link/meaning.h"
 
 enum {
     UNUSED_MAX = 1000, /* kept for who comes back */
     UNUSED_BYTES_MAX = 4 * 1024 * 1024,
-    FIRST_BUCKETS = 64
+    FIRST_BUCKETS = 64,
+    MEANINGS_MAX = 1000, /* that are known; then all are forgotten */
+    MEANING_BUCKETS = 64,
+    MEANING_SIZE_MAX = 4096 /* longer settings are nobody else's */
+};
+
+/* What some settings were given as their number. */
+struct meaning {
+    struct meaning *next;
+    uint64_t number;
+    size_t size;
+    char settings[];
 };
 
 struct statements {
@@ -19,6 +31,10 @@ struct statements {
     size_t count;
     struct shared_statement *newest_unused, *oldest_unused;
     size_t unused_count, unused_bytes;
+    struct meaning *meanings[MEANING_BUCKETS];
+    size_t meaning_count;
+    uint64_t last_meaning; /* 0 is that of no settings */
+    uint64_t of_one;       /* how many statements were nobody else's */
 };
 
 struct statements *statements_new(void)
@@ -27,21 +43,6 @@ struct statements *statements_new(void)
     all->bucket_count = FIRST_BUCKETS;
     all->buckets = or_abort(calloc(FIRST_BUCKETS, sizeof(struct shared_statement *)));
     return all;
-}
-
-void statements_free(struct statements *all)
-{
-    if (all == NULL)
-        return;
-    for (size_t i = 0; i < all->bucket_count; i++) {
-        while (all->buckets[i] != NULL) {
-            struct shared_statement *s = all->buckets[i];
-            all->buckets[i] = s->next_in_bucket;
-            free(s);
-        }
-    }
-    free(all->buckets);
-    free(all);
 }
 
 /* --- the table --------------------------------------------------------------------------------------- */
@@ -60,6 +61,11 @@ static uint64_t hash_of(struct span body)
     for (; at < body.size; at++)
         hash = (hash ^ (unsigned char)body.data[at]) * UINT64_C(0x100000001b3);
     return hash ^ hash >> 32;
+}
+
+static uint64_t mix(uint64_t hash, uint64_t number)
+{
+    return hash ^ number * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 static struct shared_statement **bucket_of(const struct statements *all, uint64_t hash)
@@ -127,13 +133,21 @@ static uint64_t next_id(void)
     return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
 }
 
-static struct shared_statement *find(const struct statements *all, struct span body, uint64_t hash, bool by_sql,
-                                     const struct sql_options *options)
+/* What a statement is known by. */
+struct key {
+    struct span body;
+    uint64_t hash, meaning;
+    const struct sql_options *options;
+    bool by_sql;
+};
+
+static struct shared_statement *find(const struct statements *all, const struct key *key)
 {
-    for (struct shared_statement *s = *bucket_of(all, hash); s != NULL; s = s->next_in_bucket)
-        if (s->hash == hash && s->by_sql == by_sql && s->encoding == options->encoding &&
-            s->standard_conforming_strings == options->standard_conforming_strings &&
-            span_equal(span_make(s->body, s->size), body))
+    for (struct shared_statement *s = *bucket_of(all, key->hash); s != NULL; s = s->next_in_bucket)
+        if (s->hash == key->hash && s->by_sql == key->by_sql && s->meaning == key->meaning &&
+            s->encoding == key->options->encoding &&
+            s->standard_conforming_strings == key->options->standard_conforming_strings &&
+            span_equal(span_make(s->body, s->size), key->body))
             return s;
     return NULL;
 }
@@ -154,25 +168,33 @@ static bool leaves_state(const struct shared_statement *s, const struct sql_opti
     return found;
 }
 
-static struct shared_statement *add(struct statements *all, struct span body, uint64_t hash, bool by_sql,
-                                    const struct sql_options *options)
+static struct shared_statement *add(struct statements *all, const struct key *key)
 {
     if (all->count >= all->bucket_count)
         grow(all);
-    struct shared_statement *s = or_abort(malloc(sizeof *s + body.size)), **bucket = bucket_of(all, hash);
+    struct shared_statement *s = or_abort(malloc(sizeof *s + key->body.size)), **bucket = bucket_of(all, key->hash);
     *s = (struct shared_statement){ .next_in_bucket = *bucket,
                                     .id = next_id(),
-                                    .hash = hash,
-                                    .encoding = options->encoding,
-                                    .standard_conforming_strings = options->standard_conforming_strings,
-                                    .size = body.size,
-                                    .by_sql = by_sql };
+                                    .hash = key->hash,
+                                    .meaning = key->meaning,
+                                    .encoding = key->options->encoding,
+                                    .standard_conforming_strings = key->options->standard_conforming_strings,
+                                    .size = key->body.size,
+                                    .by_sql = key->by_sql };
     statement_server_name(s->id, s->name);
-    memcpy(s->body, body.data, body.size);
-    s->leaves_state = leaves_state(s, options);
+    memcpy(s->body, key->body.data, key->body.size);
+    s->leaves_state = leaves_state(s, key->options);
     *bucket = s;
     all->count++;
     return s;
+}
+
+/* Nobody else will find it. Many such may have the same text: they are not to stand in one bucket. */
+static struct shared_statement *add_of_one(struct statements *all, struct key *key)
+{
+    key->meaning = MEANING_OF_ONE;
+    key->hash = mix(key->hash, ++all->of_one);
+    return add(all, key);
 }
 
 void statement_server_name(uint64_t id, char name[STATEMENT_NAME_SIZE])
@@ -180,21 +202,99 @@ void statement_server_name(uint64_t id, char name[STATEMENT_NAME_SIZE])
     snprintf(name, STATEMENT_NAME_SIZE, "pgatomic_%llu", (unsigned long long)id);
 }
 
-struct shared_statement *statements_share(struct statements *all, struct span body, bool by_sql,
-                                          const struct sql_options *options)
+static struct span text_of(const struct key *key)
 {
-    uint64_t hash = hash_of(body);
-    struct shared_statement *s = find(all, body, hash, by_sql, options);
-    if (s == NULL)
-        s = add(all, body, hash, by_sql, options);
-    else if (s->references == 0)
+    size_t size = key->by_sql ? key->body.size : strnlen(key->body.data, key->body.size);
+    return span_make(key->body.data, size);
+}
+
+struct shared_statement *statements_share(struct statements *all, struct span body, bool by_sql,
+                                          const struct sql_options *options, uint64_t meaning)
+{
+    struct key key = { body, mix(hash_of(body), meaning), meaning, options, by_sql };
+    struct shared_statement *s = meaning != MEANING_OF_ONE ? find(all, &key) : NULL;
+    if (s != NULL && s->references == 0)
         take_from_unused(all, s);
+    else if (s == NULL && (meaning == MEANING_OF_ONE || meaning_is_of_the_moment(text_of(&key), options)))
+        s = add_of_one(all, &key);
+    else if (s == NULL)
+        s = add(all, &key);
     s->references++;
     return s;
 }
 
 void statements_release(struct statements *all, struct shared_statement *s)
 {
-    if (--s->references == 0)
+    if (--s->references > 0)
+        return;
+    if (s->meaning == MEANING_OF_ONE)
+        drop(all, s);
+    else
         add_to_unused(all, s);
+}
+
+/* --- meanings ------------------------------------------------------------------------------------------ */
+
+static void forget_meanings(struct statements *all)
+{
+    for (size_t i = 0; i < MEANING_BUCKETS; i++) {
+        while (all->meanings[i] != NULL) {
+            struct meaning *m = all->meanings[i];
+            all->meanings[i] = m->next;
+            free(m);
+        }
+    }
+    all->meaning_count = 0;
+}
+
+static uint64_t add_meaning(struct statements *all, struct span settings)
+{
+    if (all->meaning_count == MEANINGS_MAX)
+        forget_meanings(all);
+    struct meaning *m = or_abort(malloc(sizeof *m + settings.size));
+    struct meaning **bucket = &all->meanings[hash_of(settings) % MEANING_BUCKETS];
+    *m = (struct meaning){ .next = *bucket, .number = ++all->last_meaning, .size = settings.size };
+    memcpy(m->settings, settings.data, settings.size);
+    *bucket = m;
+    all->meaning_count++;
+    return m->number;
+}
+
+static uint64_t find_or_add_meaning(struct statements *all, struct span settings)
+{
+    const struct meaning *m = all->meanings[hash_of(settings) % MEANING_BUCKETS];
+    while (m != NULL && !span_equal(span_make(m->settings, m->size), settings))
+        m = m->next;
+    return m != NULL ? m->number : add_meaning(all, settings);
+}
+
+uint64_t statements_meaning(struct statements *all, const struct parameters *settings)
+{
+    struct buffer words = { 0 };
+    uint64_t number = 0;
+    meaning_append_settings(settings, &words);
+    if (words.size > MEANING_SIZE_MAX)
+        number = MEANING_OF_ONE;
+    else if (words.size > 0)
+        number = find_or_add_meaning(all, buffer_span(&words));
+    buffer_free(&words);
+    return number;
+}
+
+/* --- the end ------------------------------------------------------------------------------------------- */
+
+void statements_free(struct statements *all)
+{
+    if (all == NULL)
+        return;
+    for (size_t i = 0; i < all->bucket_count; i++) {
+        while (all->buckets[i] != NULL) {
+            struct shared_statement *s = all->buckets[i];
+            all->buckets[i] = s->next_in_bucket;
+            free(s);
+        }
+    }
+    forget_meanings(all);
+    free(all->buckets);
+    free(all);
 }

@@ -1,13 +1,17 @@
 /* The prepared statements of a worker's clients, each text once (P4).
  *
- * The same text with the same declared types under the same encoding rules is one statement, whoever prepared it under whatever name; it has
- * one name on every server. Those that nobody uses any more are kept for a while, for who comes back. */
+ * The same text with the same declared types under the same encoding rules and settings (meaning.h) is one statement, whoever prepared it under
+ * whatever name; it has one name on every server. Those that nobody uses any more are kept for a while, for who comes back. */
 #ifndef PROXY_LINK_STATEMENTS_H
 #define PROXY_LINK_STATEMENTS_H
 
 #include "protocol/sql_lexer.h"
+#include "proxy/link/parameters.h"
 
 enum { STATEMENT_NAME_SIZE = 40 };
+
+/* What nobody else means, and nobody knows. */
+#define MEANING_OF_ONE UINT64_MAX
 
 struct statements;
 
@@ -17,6 +21,7 @@ struct shared_statement {
     size_t references;
     uint64_t id; /* never given twice in a process */
     uint64_t hash;
+    uint64_t meaning; /* of its text to those who share it */
     const struct encoding *encoding;
     bool standard_conforming_strings;
     size_t size;
@@ -33,9 +38,13 @@ void statements_free(struct statements *all); /* NULL: nothing */
 /* The name on the servers of the statement with this id. */
 void statement_server_name(uint64_t id, char name[STATEMENT_NAME_SIZE]);
 
-/* `body`: of a Parse message, behind the name; or, by_sql, of a PREPARE. A reference to let go. */
+/* The number of what texts mean under these settings (meaning.h). Never the same for others; for the same it is mostly the same. */
+uint64_t statements_meaning(struct statements *all, const struct parameters *settings);
+
+/* `body`: of a Parse message, behind the name; or, by_sql, of a PREPARE. Shared with those to whom it has the same meaning, unless it is
+ * MEANING_OF_ONE or the text is of the moment. A reference to let go. */
 struct shared_statement *statements_share(struct statements *all, struct span body, bool by_sql,
-                                          const struct sql_options *options);
+                                          const struct sql_options *options, uint64_t meaning);
 static inline struct shared_statement *shared_statement_retain(struct shared_statement *s)
 {
     s->references++;

@@ -54,11 +54,11 @@ struct owed *prepare_there(struct link *l, const struct shared_statement *s, enu
     return entry;
 }
 
-void say_own(struct link *l, struct buffer *made, enum owed_kind kind, struct actions *out)
+struct owed *say_own(struct link *l, struct buffer *made, enum owed_kind kind, struct actions *out)
 {
     link_say(out, made);
-    owed_push(&l->owed, kind, FOR_NOTHING);
     l->unsynced++;
+    return owed_push(&l->owed, kind, FOR_NOTHING);
 }
 
 /* A PREPARE between the client's messages, under names of our own. */
@@ -78,30 +78,66 @@ static void prepare_by_sql(struct link *l, const struct shared_statement *s, str
     message_add_bind(&made, name, name);
     say_own(l, &made, OWED_BIND, out);
     message_add_execute(&made, name, 0);
-    say_own(l, &made, OWED_EXECUTE, out);
+    struct change *c = change_new((struct span){ 0 });
+    c->held = s->id;
+    say_own(l, &made, OWED_EXECUTE, out)->change = c;
     buffer_free(&sql);
 }
 
-void ensure_there(struct link *l, const struct shared_statement *s, struct actions *out)
+static void prepare_ahead(struct link *l, const struct shared_statement *s, struct actions *out)
 {
-    enum holding holding = server_touch(l->server, s->id, l->owed.unit);
-    if (holding == HOLDS)
-        return;
     if (s->by_sql)
         prepare_by_sql(l, s, out);
     else
         prepare_there(l, s, FOR_NOTHING, out);
 }
 
+/* The name stands for the same text as it is read now. */
+static const struct shared_statement *share_again(struct link *l, struct span name, const struct shared_statement *s)
+{
+    struct span body = span_make(s->body, s->size);
+    struct shared_statement *again = statements_share(l->statements, body, s->by_sql, &l->sql, meanings_now(l));
+    statements_release(l->statements, handles_set(&l->handles, name, again));
+    return again;
+}
+
+static bool is_there(struct link *l, const struct shared_statement *s)
+{
+    return server_touch(l->server, s->id, l->owed.unit) == HOLDS;
+}
+
+const struct shared_statement *ensure_there(struct link *l, struct span name, const struct shared_statement *s,
+                                            struct actions *out)
+{
+    if (is_there(l, s))
+        return s;
+    if (!meanings_reads_alike(l, s))
+        return NULL;
+    if (!meanings_means_alike(l, s))
+        s = share_again(l, name, s);
+    if (!is_there(l, s))
+        prepare_ahead(l, s, out);
+    return s;
+}
+
+void ensure_same_there(struct link *l, const struct shared_statement *s, struct actions *out)
+{
+    if (is_there(l, s) || !meanings_reads_alike(l, s))
+        return;
+    prepare_ahead(l, s, out);
+    if (!meanings_means_alike(l, s))
+        server_doubt(l->server, s->id); /* the others prepare it again */
+}
+
 /* The unnamed statement is the client's own on whatever server it comes to. */
 static void ensure_unnamed(struct link *l, struct actions *out)
 {
-    if (l->server->unnamed_owner == l->serial)
+    if (l->server->unnamed == l->serial)
         return;
     say_parse((struct span){ 0 }, buffer_span(&l->unnamed), out);
     struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_NOTHING);
     entry->unnamed = true;
-    l->server->unnamed_owner = l->serial;
+    l->server->unnamed = l->serial;
     l->unsynced++;
 }
 
@@ -144,13 +180,17 @@ bool names_are_open(const struct link *l, const struct frame *f)
     }
 }
 
-/* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. */
-static struct change *refuse_name(struct span name, struct span *there)
+struct change *refuse_name(struct span name, struct span *there)
 {
     static const char prefix[] = "pgatomic_";
     bool unnamed = name.size == 0, ours = name.size >= strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0;
     *there = unnamed || ours ? span_of("pgatomic_none") : name;
     return !unnamed && !ours ? NULL : change_refused(name, "26000", "does not exist");
+}
+
+struct change *refuse_unreadable(struct span name)
+{
+    return change_refused(name, "26000", "was prepared under another client_encoding or standard_conforming_strings");
 }
 
 /* Another client has met the change, and the statement is prepared anew since: this one shall hear of it before it gets other rows than were
@@ -166,7 +206,7 @@ static struct target refuse_changed(void)
 /* Also when its text is not known here: it was too long, or one that took its place was skipped by the server. */
 static bool has_unnamed(const struct link *l)
 {
-    return l->has_unnamed || l->server->unnamed_owner == l->serial;
+    return l->has_unnamed || l->server->unnamed == l->serial;
 }
 
 /* When nobody knows what it says any more it may be anything. */
@@ -176,14 +216,32 @@ static void note_unnamed(struct link *l)
         traces_note(l, span_of(l->unnamed.data));
         return;
     }
+    meanings_note(l, (struct span){ 0 });
     traces_pin(l, "unknown statement");
     l->tags_matter = l->forgets = true;
+}
+
+/* The target is `s`, which the client has under t->name. */
+static void target_statement(struct link *l, struct target *t, const struct shared_statement *s, struct actions *out)
+{
+    if (s->leaves_state)
+        sql_names_ensure(l, shared_statement_text(s), out);
+    s = ensure_there(l, t->name, s, out);
+    if (s == NULL) {
+        t->refusal = refuse_unreadable(t->name);
+        t->name = span_of("pgatomic_none");
+        return;
+    }
+    t->name = span_of(s->name);
+    t->id = s->id;
+    if (s->leaves_state)
+        traces_note(l, shared_statement_text(s));
 }
 
 struct target find_target(struct link *l, struct span name, struct actions *out)
 {
     struct target t = { .name = name };
-    struct shared_statement *s = handles_find(&l->handles, name);
+    const struct shared_statement *s = handles_find(&l->handles, name);
     bool unnamed = s == NULL && name.size == 0 && has_unnamed(l);
     if (s != NULL && s->leaves_state && listens_hold(l, shared_statement_text(s)))
         return t;
@@ -192,12 +250,10 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
     if (s != NULL && handles_tell_change(&l->handles, name))
         return refuse_changed();
     if (s != NULL) {
-        ensure_there(l, s, out);
-        t.name = span_of(s->name);
-        t.id = s->id;
-        if (s->leaves_state)
-            traces_note(l, shared_statement_text(s));
+        target_statement(l, &t, s, out);
     } else if (unnamed) {
+        if (l->has_unnamed && l->unnamed_leaves_state)
+            sql_names_ensure(l, span_of(l->unnamed.data), out);
         ensure_unnamed(l, out);
         if (l->unnamed_leaves_state)
             note_unnamed(l);

@@ -13,11 +13,6 @@
 
 enum { SETTINGS_MAX = 1000, NAME_MAX_SIZE = 200 };
 
-static bool is_role(const char *name)
-{
-    return strcasecmp(name, "role") == 0;
-}
-
 /* --- noting --------------------------------------------------------------------------------------------- */
 
 void traces_pin(struct link *l, const char *cause)
@@ -29,16 +24,26 @@ void traces_pin(struct link *l, const char *cause)
         l->on_pinned(l->context, cause);
 }
 
+bool traces_is_name(struct span name, const char *other)
+{
+    return strlen(other) == name.size && strncasecmp(name.data, other, name.size) == 0;
+}
+
 /* Among those from `first` on; NULL: it is not. */
 static struct touched *find_touched(struct link *l, struct span name, size_t first)
 {
     for (size_t i = first; i < l->touched_count; i++)
-        if (span_is(name, l->touched[i].name))
+        if (traces_is_name(name, l->touched[i].name))
             return &l->touched[i];
     return NULL;
 }
 
-static void touch(struct link *l, struct span name, bool is_default)
+bool traces_have(struct link *l, struct span name)
+{
+    return find_touched(l, name, l->asked_count) != NULL;
+}
+
+void traces_touch(struct link *l, struct span name, bool is_default)
 {
     struct touched *t = find_touched(l, name, l->asked_count); /* what is being asked for has to be asked again */
     if (t == NULL && (l->touched_count == TOUCHED_MAX || name.size > NAME_MAX_SIZE)) {
@@ -51,14 +56,17 @@ static void touch(struct link *l, struct span name, bool is_default)
         *t = (struct touched){ .name = memory_copy_span(name), .unit = l->owed.unit };
     }
     *(is_default ? &t->reset : &t->set) = true;
+    t->ends_reset = is_default;
     t->roles = l->roles;
+    if (is_default && resets_go_to_base(l, name))
+        resets_note(l);
 }
 
 /* Back to who logged in: of a client that is not pinned by having become somebody else it ends at most a SET ROLE. */
 static void on_session_authorization(struct link *l, const struct statement_state *state)
 {
     if (state->is_default)
-        touch(l, span_of("role"), true);
+        traces_touch(l, span_of("role"), true);
     else
         traces_pin(l, "session authorization");
 }
@@ -68,6 +76,7 @@ static void on_setting(struct link *l, const struct statement_state *state)
     struct buffer name = { 0 };
     statement_state_name(state, &l->sql, &name);
     struct span text = buffer_span(&name);
+    meanings_note(l, text);
     bool reported = link_server_parameter(l->server, text) != NULL;
     if (span_is(text, "role") || span_is(text, "session_authorization"))
         l->roles++;
@@ -75,26 +84,34 @@ static void on_setting(struct link *l, const struct statement_state *state)
         on_session_authorization(l, state);
     else if (span_is(text, "idle_session_timeout") && !state->is_default)
         traces_pin(l, "idle session timeout"); /* it is the client that shall go then, not a server of the pool */
-    else if (!reported || state->is_default || find_touched(l, text, l->asked_count) != NULL) /* else it tells */
-        touch(l, text, state->is_default);
+    else if (!reported || state->is_default || traces_have(l, text)) /* else it tells */
+        traces_touch(l, text, state->is_default);
     buffer_free(&name);
 }
 
 /* Those that are being asked for are not known yet. */
-static void on_reset_all(struct link *l)
+void traces_reset_unless_role(struct link *l, const char *name)
 {
-    for (size_t i = 0, count = l->touched_count; i < count; i++)
-        touch(l, span_of(l->touched[i].name), true);
-    for (size_t i = 0; i < parameters_count(l->wanted); i++)
-        touch(l, span_of(parameters_at(l->wanted, i)->name), true);
+    if (!settings_is_role(name))
+        traces_touch(l, span_of(name), true);
 }
 
-/* What runs is the statement of that name: the client's, or as its Parse has put it, the server's. */
-static const struct shared_statement *find_executed(const struct link *l, struct span name)
+static void on_reset_all(struct link *l)
 {
-    const struct shared_statement *found = handles_find(&l->handles, name);
-    const struct handle *there = found == NULL ? handles_find_there(&l->handles, name) : NULL;
-    return there != NULL ? there->statement : found;
+    meanings_note(l, (struct span){ 0 });
+    for (size_t i = 0, count = l->touched_count; i < count; i++)
+        traces_reset_unless_role(l, l->touched[i].name);
+    for (size_t i = 0; i < parameters_count(l->wanted); i++)
+        traces_reset_unless_role(l, parameters_at(l->wanted, i)->name);
+    resets_touch_base(l);
+}
+
+static void on_local_setting(struct link *l, const struct statement_state *state)
+{
+    struct buffer name = { 0 };
+    statement_state_name(state, &l->sql, &name);
+    meanings_note(l, buffer_span(&name));
+    buffer_free(&name);
 }
 
 static statement_on_state on_state_of_executed;
@@ -103,10 +120,16 @@ static void on_execute(struct link *l, const struct statement_state *state)
 {
     struct buffer name = { 0 };
     statement_state_name(state, &l->sql, &name);
-    const struct shared_statement *s = find_executed(l, buffer_span(&name));
+    const struct shared_statement *s = sql_names_find(l, buffer_span(&name));
     if (s != NULL && s->leaves_state)
         statement_states(shared_statement_text(s), &l->sql, on_state_of_executed, l);
     buffer_free(&name);
+}
+
+/* Of what pins, that which may be a setting. */
+static bool may_be_setting(enum state_cause cause)
+{
+    return cause == STATE_UNKNOWN_SETTING || cause == STATE_UNREADABLE_NAME || cause == STATE_DO_BLOCK;
 }
 
 static void on_state(void *owner, const struct statement_state *state)
@@ -116,10 +139,16 @@ static void on_state(void *owner, const struct statement_state *state)
     case STATE_SETTING:
         on_setting(l, state);
         return;
+    case STATE_LOCAL_SETTING:
+        on_local_setting(l, state);
+        return;
     case STATE_RESET_ALL:
         on_reset_all(l);
         return;
     case STATE_DISCARD_ALL:
+        resets_note_discard(l);
+        l->tags_matter = l->forgets = true;
+        return;
     case STATE_DEALLOCATE_ALL:
         l->tags_matter = l->forgets = true;
         return;
@@ -131,6 +160,8 @@ static void on_state(void *owner, const struct statement_state *state)
     case STATE_PIN:
         if (state->cause == STATE_DO_BLOCK)
             listens_on_block(l);
+        if (may_be_setting(state->cause))
+            meanings_note(l, (struct span){ 0 });
         traces_pin(l, statement_state_cause(state->cause));
         return;
     case STATE_DISCARD_PLANS:
@@ -157,257 +188,31 @@ void traces_note(struct link *l, struct span text)
     statement_states(text, &l->sql, on_state, l);
 }
 
-/* --- telling -------------------------------------------------------------------------------------------- */
-
-/* As a literal of which the meaning does not depend on standard_conforming_strings. */
-static void append_literal(struct buffer *b, struct span value, const struct encoding *encoding)
-{
-    bool wide = encoding != NULL && !encoding_is_ascii_safe(encoding);
-    buffer_append_text(b, "E'");
-    for (size_t at = 0; at < value.size;) {
-        size_t size = wide ? encoding_character_size(encoding, span_make(value.data + at, value.size - at)) : 1;
-        char c = value.data[at];
-        if (size == 1 && (c == '\'' || c == '\\'))
-            buffer_append_u8(b, (uint8_t)c);
-        buffer_append(b, value.data + at, size);
-        at += size;
-    }
-    buffer_append_text(b, "'");
-}
-
-/* The name of a setting as identifiers, each part quoted. */
-static void append_name(struct buffer *b, const char *name)
-{
-    buffer_append_text(b, "\"");
-    for (; *name != '\0'; name++) {
-        if (*name == '.')
-            buffer_append_text(b, "\".\"");
-        else if (*name == '"')
-            buffer_append_text(b, "\"\"");
-        else
-            buffer_append_u8(b, (uint8_t)*name);
-    }
-    buffer_append_text(b, "\"");
-}
-
-/* Expressions of one SELECT, which is begun and ended as needed. */
-struct list {
-    struct buffer *sql;
-    bool is_open;
-};
-
-static void list_add_setting(struct list *list, const struct link *l, const char *name, const char *value)
-{
-    buffer_append_text(list->sql, list->is_open ? "," : "SELECT ");
-    buffer_append_text(list->sql, "pg_catalog.set_config(");
-    append_literal(list->sql, span_of(name), l->sql.encoding);
-    buffer_append_text(list->sql, ",");
-    append_literal(list->sql, span_of(value), l->sql.encoding);
-    buffer_append_text(list->sql, ",false)");
-    list->is_open = true;
-}
-
-static void list_end(struct list *list)
-{
-    if (list->is_open)
-        buffer_append_text(list->sql, ";");
-    list->is_open = false;
-}
-
-/* The server reads this in the encoding that it had before, of which nothing is known here: a byte that is no ASCII might swallow the one
- * behind it. No encoding's name has such bytes. */
-static void append_encoding(struct buffer *b, const char *name)
-{
-    buffer_append_text(b, "SELECT pg_catalog.set_config(E'client_encoding',E'");
-    for (; *name != '\0'; name++) {
-        bool is_plain = (unsigned char)*name < 0x80 && *name != '\'' && *name != '\\';
-        buffer_append_u8(b, (uint8_t)(is_plain ? *name : '?'));
-    }
-    buffer_append_text(b, "',false);");
-}
-
-static void say_query(struct link *l, struct buffer *sql_take, enum owed_purpose purpose, struct actions *out)
-{
-    struct buffer made = { 0 };
-    message_add_query(&made, buffer_span(sql_take));
-    buffer_free(sql_take);
-    link_say(out, &made);
-    owed_push(&l->owed, OWED_QUERY, purpose);
-    l->settling++;
-    l->server->unnamed_owner = 0; /* a Query destroys it */
-}
-
-/* The client's statement is right behind. If this fails it shall not run as somebody else's, with their settings or their role: the
- * transaction that has failed stands in its way. */
-static void say_settings(struct link *l, struct buffer *sql_take, struct actions *out)
-{
-    struct buffer sql = { 0 };
-    buffer_append_text(&sql, "BEGIN;");
-    buffer_append_span(&sql, buffer_span(sql_take));
-    buffer_append_text(&sql, "COMMIT");
-    buffer_free(sql_take);
-    say_query(l, &sql, FOR_SETTINGS, out);
-}
-
-static bool is_told(const struct link *l, const struct parameter *p)
-{
-    const char *told = parameters_value(l->server->told, span_of(p->name));
-    return told != NULL && strcmp(told, p->value) == 0;
-}
-
-static const char encoding_name[] = "client_encoding";
-
-/* These may strike at what tells them: they are let go before all else, and taken last. */
-static const char *const timeouts[] = { "statement_timeout", "transaction_timeout" };
-
-enum { TIMEOUTS = sizeof timeouts / sizeof timeouts[0] };
-
-static bool is_timeout(const char *name)
-{
-    for (size_t i = 0; i < TIMEOUTS; i++)
-        if (strcasecmp(name, timeouts[i]) == 0)
-            return true;
-    return false;
-}
-
-static void append_reset(struct buffer *sql, const char *name)
-{
-    buffer_append_text(sql, "RESET ");
-    append_name(sql, name);
-    buffer_append_text(sql, ";");
-}
-
-static void leave_timeouts(struct link_server *s, struct buffer *sql)
-{
-    struct span nothing = { 0 };
-    for (size_t i = 0; i < TIMEOUTS; i++) {
-        if (parameters_value(s->told, span_of(timeouts[i])) == NULL)
-            continue;
-        append_reset(sql, timeouts[i]);
-        s->told = parameters_with(s->told, span_of(timeouts[i]), nothing);
-    }
-}
-
-/* What may be reset depends on the role, and a role may have allowed what the client's own does not. RESET ALL asks for no permission. */
-static void leave_role(struct link_server *s, struct buffer *sql)
-{
-    if (parameters_value(s->told, span_of("role")) == NULL)
-        return;
-    buffer_append_text(sql, "RESET ALL;RESET ROLE;");
-    parameters_release(s->told);
-    s->told = parameters_none();
-}
-
-static void append_resets(const struct link *l, struct buffer *sql)
-{
-    const struct parameters *told = l->server->told;
-    for (size_t i = 0; i < parameters_count(told); i++)
-        if (parameters_value(l->wanted, span_of(parameters_at(told, i)->name)) == NULL)
-            append_reset(sql, parameters_at(told, i)->name);
-}
-
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
-static void take_role(struct list *list, const struct link *l, const char *role)
-{
-    list_end(list);
-    list_add_setting(list, l, "role", role != NULL ? role : "none");
-    list_end(list);
-}
-
-/* Told with the others, each under the role that it was set under. */
-static bool is_plain(const struct link *l, const struct parameter *p)
-{
-    return !is_told(l, p) && !is_role(p->name) && !is_timeout(p->name) && strcasecmp(p->name, encoding_name) != 0;
-}
-
-static void append_plain(struct list *list, const struct link *l)
-{
-    for (size_t i = 0; i < parameters_count(l->wanted); i++) {
-        const struct parameter *p = parameters_at(l->wanted, i);
-        if (p->role == NULL && is_plain(l, p))
-            list_add_setting(list, l, p->name, p->value);
-    }
-}
-
-static void append_of_roles(struct list *list, const struct link *l)
-{
-    const char *role = NULL, *last = parameters_value(l->wanted, span_of("role"));
-    for (size_t i = 0; i < parameters_count(l->wanted); i++) {
-        const struct parameter *p = parameters_at(l->wanted, i);
-        if (p->role == NULL || !is_plain(l, p))
-            continue;
-        if (!same_text(role, p->role))
-            take_role(list, l, p->role);
-        role = p->role;
-        list_add_setting(list, l, p->name, p->value);
-    }
-    if (!same_text(role, last))
-        take_role(list, l, last);
-}
-
-static void append_timeouts(struct list *list, const struct link *l)
-{
-    for (size_t i = 0; i < TIMEOUTS; i++) {
-        const char *value = parameters_value(l->wanted, span_of(timeouts[i]));
-        if (value != NULL)
-            list_add_setting(list, l, timeouts[i], value);
-    }
-}
-
-static void append_settings(const struct link *l, struct buffer *sql)
-{
-    struct list list = { .sql = sql };
-    append_plain(&list, l);
-    append_of_roles(&list, l);
-    append_timeouts(&list, l);
-    list_end(&list);
-}
-
-static bool has_other_encoding(const struct link *l)
-{
-    struct span name = span_of(encoding_name);
-    return !same_text(parameters_value(l->wanted, name), parameters_value(l->server->told, name));
-}
-
-/* First and by itself when it changes, for the values of the others are read in it. */
-static void tell_encoding(struct link *l, struct buffer *sql, struct actions *out)
-{
-    const char *value = parameters_value(l->wanted, span_of(encoding_name));
-    if (value != NULL)
-        append_encoding(sql, value);
-    say_settings(l, sql, out);
-}
-
-void traces_tell(struct link *l, struct actions *out)
-{
-    struct link_server *s = l->server;
-    if (!parameters_equal(l->wanted, s->told)) {
-        struct buffer sql = { 0 };
-        bool encoding_changes = has_other_encoding(l);
-        leave_timeouts(s, &sql);
-        leave_role(s, &sql);
-        append_resets(l, &sql);
-        if (encoding_changes || has_other_encoding(l))
-            tell_encoding(l, &sql, out);
-        append_settings(l, &sql);
-        if (sql.size > 0)
-            say_settings(l, &sql, out);
-    }
-    parameters_release(s->told);
-    s->told = parameters_retain(l->wanted);
-}
-
 /* --- asking --------------------------------------------------------------------------------------------- */
 
-/* What is reset goes back to what the client's startup packet says, which the server knows nothing of. It has to be told before the client's
- * next statement. */
-static bool may_need_telling(const struct link *l, const struct touched *t)
+static void append_question(struct buffer *sql, const struct link *l, const char *name)
 {
-    return t->reset && parameters_value(l->base, span_of(t->name)) != NULL;
+    buffer_append_text(sql, "pg_catalog.current_setting(");
+    settings_append_literal(sql, span_of(name), l->sql.encoding);
+    buffer_append_text(sql, ",true)");
+}
+
+/* The same, but NULL when nothing has set it since the session began: the value alone would not tell a RESET that was undone from one to
+ * the same value. */
+static void append_question_of_reset(struct buffer *sql, const struct link *l, const char *name)
+{
+    buffer_append_text(sql, "(SELECT ");
+    append_question(sql, l, name);
+    buffer_append_text(sql, " WHERE NOT EXISTS(SELECT FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name)"
+                            " OPERATOR(pg_catalog.=) pg_catalog.lower(");
+    settings_append_literal(sql, span_of(name), l->sql.encoding);
+    buffer_append_text(sql, ") AND source OPERATOR(pg_catalog.<>) 'session'))");
+}
+
+/* It may have gone back to the client's startup packet. */
+static bool may_be_at_base(const struct link *l, const struct touched *t)
+{
+    return t->reset && resets_go_to_base(l, span_of(t->name));
 }
 
 void traces_ask(struct link *l, struct actions *out)
@@ -415,16 +220,17 @@ void traces_ask(struct link *l, struct actions *out)
     struct buffer sql = { 0 };
     const char *between = "SELECT ";
     for (size_t i = 0; i < l->touched_count; i++) {
-        l->holds |= may_need_telling(l, &l->touched[i]);
+        const struct touched *t = &l->touched[i];
         buffer_append_text(&sql, between);
-        buffer_append_text(&sql, "pg_catalog.current_setting(");
-        append_literal(&sql, span_of(l->touched[i].name), l->sql.encoding);
-        buffer_append_text(&sql, ",true)");
+        if (may_be_at_base(l, t))
+            append_question_of_reset(&sql, l, t->name);
+        else
+            append_question(&sql, l, t->name);
         between = ",";
     }
     l->asked_count = l->touched_count;
     l->asked_roles = l->roles;
-    say_query(l, &sql, FOR_ANSWER, out);
+    settings_say(l, &sql, FOR_ANSWER, out);
 }
 
 /* Under which role it was set: that of before, or that of now. False: one in between, or nobody knows. */
@@ -437,15 +243,29 @@ static bool find_role(const struct link *l, const struct touched *t, const struc
     return early || late;
 }
 
+void traces_go_to_base(struct link *l, struct span name)
+{
+    const char *base = parameters_value(l->base, name);
+    struct span nothing = { 0 };
+    l->wanted = parameters_with(l->wanted, name, base != NULL ? span_of(base) : nothing);
+    l->server->told = parameters_with(l->server->told, name, nothing);
+}
+
+/* Who has set one of an extension's own names, or the role, the server does not say. It is reset when it is empty; or, where all that the
+ * client has set is known, when it is another one. */
+static bool is_unset(const struct link *l, const struct touched *t, struct span value, const char *before)
+{
+    bool is_hidden = strchr(t->name, '.') != NULL || settings_is_role(t->name);
+    bool has_changed = !l->pinned && !l->keeps_server && !t->set && before != NULL && !span_is(value, before);
+    return value.data == NULL || (is_hidden && (value.size == 0 || span_is(value, "none") || has_changed));
+}
+
 /* Undone since, when nothing has changed. */
 static void settle_reset(struct link *l, struct span name, struct span value)
 {
-    struct span nothing = { 0 };
-    const char *before = parameters_value(l->wanted, name), *base = parameters_value(l->base, name);
-    if (before == NULL || span_is(value, before))
-        return;
-    l->wanted = parameters_with(l->wanted, name, base != NULL ? span_of(base) : nothing);
-    l->server->told = parameters_with(l->server->told, name, nothing);
+    const char *before = parameters_value(l->wanted, name);
+    if (before != NULL && !span_is(value, before))
+        traces_go_to_base(l, name);
 }
 
 static void settle_set(struct link *l, const struct touched *t, struct span value, const struct parameters *before)
@@ -459,18 +279,23 @@ static void settle_set(struct link *l, const struct touched *t, struct span valu
     l->server->told = parameters_with(l->server->told, name, value);
     if (known != NULL && span_is(value, known))
         return;
-    if (!is_role(t->name) && !find_role(l, t, before, &role) && value.size > 0)
+    if (!settings_is_role(t->name) && !find_role(l, t, before, &role) && value.size > 0)
         traces_pin(l, "setting between changes of the role");
     l->wanted = parameters_with_role(l->wanted, name, value, role);
 }
 
-static void forget_touched(struct link *l, size_t count)
+static void forget_touched(struct link *l, size_t first, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = first; i < first + count; i++)
         free(l->touched[i].name);
     l->touched_count -= count;
-    if (l->touched_count > 0)
-        memmove(l->touched, l->touched + count, l->touched_count * sizeof *l->touched);
+    if (l->touched_count > first)
+        memmove(l->touched + first, l->touched + first + count, (l->touched_count - first) * sizeof *l->touched);
+}
+
+void traces_forget_touched(struct link *l, size_t i)
+{
+    forget_touched(l, i, 1);
 }
 
 /* The role, or all others. False: the row ends too soon. */
@@ -484,9 +309,11 @@ static bool settle_row(struct link *l, const struct frame *row, const struct par
         struct span value = size < 0 ? (struct span){ 0 } : wire_bytes(&w, (size_t)size);
         if (w.failed)
             return false;
-        if (is_role(t->name) != role)
+        if (settings_is_role(t->name) != role)
             continue;
-        if (t->reset && !t->set)
+        if (may_be_at_base(l, t) && is_unset(l, t, value, parameters_value(before, span_of(t->name))))
+            traces_go_to_base(l, span_of(t->name));
+        else if (t->reset && !t->set && !may_be_at_base(l, t))
             settle_reset(l, span_of(t->name), value);
         else
             settle_set(l, t, value, before);
@@ -496,7 +323,7 @@ static bool settle_row(struct link *l, const struct frame *row, const struct par
 
 static void forget_asked(struct link *l)
 {
-    forget_touched(l, l->asked_count);
+    forget_touched(l, 0, l->asked_count);
     l->asked_count = 0;
     l->settled_roles = l->asked_roles;
 }
@@ -569,15 +396,16 @@ void traces_forget(struct link *l)
 {
     parameters_release(l->wanted);
     l->wanted = parameters_retain(l->base);
-    forget_touched(l, l->touched_count);
+    forget_touched(l, 0, l->touched_count);
     l->asked_count = 0;
     l->settled_roles = l->roles;
-    l->pinned = false;
+    l->pinned = l->unsure = false;
+    l->unsure_unit = 0;
     listens_forget(l);
 }
 
 void traces_free(struct link *l)
 {
-    forget_touched(l, l->touched_count);
+    forget_touched(l, 0, l->touched_count);
     free(l->touched);
 }

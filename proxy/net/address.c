@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* False: what snprintf() wrote of the path was not all of it. */
@@ -134,6 +135,21 @@ const char *address_format(const struct address *a, char text[ADDRESS_TEXT_SIZE]
         snprintf(text, ADDRESS_TEXT_SIZE, "unix");
     }
     return text;
+}
+
+struct span address_split(const char *text, uint16_t *port)
+{
+    static const char socket_name[] = "/.s.PGSQL.";
+    const char *colon = strrchr(text, ':'), *name = strstr(text, socket_name);
+    *port = 0;
+    if (text[0] == '/' || colon == NULL) {
+        if (name != NULL)
+            *port = (uint16_t)strtoul(name + sizeof socket_name - 1, NULL, 10);
+        return span_of(text);
+    }
+    *port = (uint16_t)strtoul(colon + 1, NULL, 10);
+    bool brackets = text[0] == '[' && colon > text + 1 && colon[-1] == ']';
+    return span_make(text + brackets, (size_t)(colon - text) - 2u * brackets);
 }
 
 bool address_is_unix(const struct address *a)

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "protocol/span.h"
+
 struct address {
     socklen_t size;
     union {
@@ -29,6 +31,9 @@ bool address_set_ip(struct address *a, const char *text, uint16_t port);
 void address_set_port(struct address *a, uint16_t port); /* nothing to a unix socket */
 /* "127.0.0.1:5432", "[::1]:5432", the path of a unix socket, or "unix" for the nameless end of one. */
 const char *address_format(const struct address *a, char text[ADDRESS_TEXT_SIZE]);
+/* The first half of what address_format() wrote, without brackets; and in *port the other half: that of a unix socket of PostgreSQL's name is the
+ * one in the name, and others have 0. */
+struct span address_split(const char *text, uint16_t *port);
 bool address_is_unix(const struct address *a);
 /* A name in the abstract namespace, which has no file: "pgatomic/0/…". False: it is too long. */
 bool address_set_abstract(struct address *a, const char *name);

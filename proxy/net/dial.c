@@ -100,16 +100,10 @@ static void add_connect_error(struct dial *d, const char *why)
 {
     char text[ADDRESS_TEXT_SIZE];
     address_format(&d->trying, text);
-    if (address_is_unix(&d->trying)) {
-        add_error(d, text, 0, why);
-        return;
-    }
-    char *colon = strrchr(text, ':');
-    *colon = '\0';
-    bool bracketed = text[0] == '[';
-    if (bracketed)
-        text[strlen(text) - 1] = '\0';
-    add_error(d, text + bracketed, (uint16_t)strtoul(colon + 1, NULL, 10), why);
+    uint16_t port;
+    char *host = memory_copy_span(address_split(text, &port));
+    add_error(d, host, port, why);
+    free(host);
 }
 
 /* --- connecting ----------------------------------------------------------------------------------- */

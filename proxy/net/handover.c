@@ -1,8 +1,10 @@
 /* Bells, and the conversations of those who have rung.
  *
  *     rung --TAKEOVER--> asked --READY--> replaced --GONE--> over
+ *       |                   +--- this process ends --GONE--> over
  *       +-------------------+--- it hangs up, or talks nonsense --->
  *
+ * Nobody is replaced by one who has hung up: then the place would be left to no one. Only one can have it; the others are hung up on.
  * Who has asked and does not get ready costs a descriptor and nothing else; there can be no more than a few of them. */
 #include "proxy/net/handover.h"
 
@@ -12,13 +14,13 @@
 #include <unistd.h>
 
 #include "protocol/memory.h"
+#include "proxy/net/listener.h"
 
 enum { CALLERS_MAX = 4, BACKLOG = 4 };
 
 struct bell {
     const struct handover_host *host;
-    int fd;
-    struct event *event;
+    struct listener *listener;
 };
 
 struct handover {
@@ -43,6 +45,12 @@ static void hang_up(struct handover *h)
     event_free(h->event);
     close(h->fd);
     free(h);
+}
+
+static void hang_up_all(void)
+{
+    while (callers != NULL)
+        hang_up(callers);
 }
 
 void handover_give(struct handover *to, const struct handover_packet *packet)
@@ -70,7 +78,7 @@ static void on_packet(evutil_socket_t fd, short what, void *arg)
     struct handover *h = arg;
     struct handover_packet packet;
     if (!handover_receive(fd, &packet)) {
-        if (errno != EAGAIN && errno != EINTR)
+        if (errno != EAGAIN)
             hang_up(h);
         return;
     }
@@ -82,26 +90,46 @@ static void on_packet(evutil_socket_t fd, short what, void *arg)
         if (!h->failed)
             return;
     } else if (packet.kind == HANDOVER_READY && h->asked) {
-        h->host->on_replaced(h->host->context);
         give_plain(h, HANDOVER_GONE);
+        if (!h->failed) {
+            h->host->on_replaced(h->host->context);
+            hang_up_all();
+            return;
+        }
     }
     hang_up(h);
 }
 
-void handovers_drop(void)
+/* Who was the first to ask; NULL: nobody has. */
+static struct handover *find_heir(void)
 {
-    while (callers != NULL)
-        hang_up(callers);
+    struct handover *heir = NULL;
+    for (struct handover *h = callers; h != NULL; h = h->next)
+        if (h->asked)
+            heir = h;
+    return heir;
+}
+
+bool handover_is_asked_for(void)
+{
+    return find_heir() != NULL;
+}
+
+void handovers_end(void)
+{
+    struct handover *heir = find_heir();
+    if (heir != NULL)
+        give_plain(heir, HANDOVER_GONE);
+    hang_up_all();
 }
 
 /* --- bells ----------------------------------------------------------------------------------------- */
 
-static void on_rung(evutil_socket_t bell, short what, void *arg)
+static void on_rung(void *context, int fd, const struct address *peer)
 {
-    (void)what;
-    const struct bell *b = arg;
-    int fd = accept4(bell, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
+    (void)peer;
+    const struct bell *b = context;
+    if (fd < 0) /* no descriptors are left: who has rung waits, as clients do */
         return;
     if (caller_count == CALLERS_MAX || !handover_is_ours(fd, NULL)) {
         close(fd);
@@ -139,22 +167,19 @@ struct bell *bell_hang(const struct handover_host *host, const struct address *a
         return NULL;
     (void)listen(fd, BACKLOG); /* of an inherited one too: who rings it sees this process from now on */
     struct bell *b = or_abort(malloc(sizeof *b));
-    *b = (struct bell){ .host = host, .fd = fd };
-    b->event = or_abort(event_new(host->loop->base, fd, EV_READ | EV_PERSIST, on_rung, b));
-    event_add(b->event, NULL);
+    *b = (struct bell){ host, listener_adopt(host->loop, fd, on_rung, b) };
     return b;
 }
 
 int bell_descriptor(const struct bell *b)
 {
-    return b != NULL ? b->fd : -1;
+    return b != NULL ? listener_descriptor(b->listener) : -1;
 }
 
 void bell_take_down(struct bell *b)
 {
     if (b == NULL)
         return;
-    event_free(b->event);
-    close(b->fd);
+    listener_leave(b->listener);
     free(b);
 }

@@ -16,7 +16,7 @@ struct handover_host {
     struct loop *loop;
     /* Calls handover_give() for everything. */
     void (*on_asked)(void *context, struct handover *to);
-    /* Somebody is ready to take the place. After this no client is accepted any more, and the bells have been taken down. */
+    /* Somebody is taking the place. After this no client is accepted any more, and the bells have been taken down. */
     void (*on_replaced)(void *context);
     void *context;
 };
@@ -28,7 +28,9 @@ int bell_descriptor(const struct bell *b);
 void bell_take_down(struct bell *b);
 
 void handover_give(struct handover *to, const struct handover_packet *packet);
-/* Hangs up on whoever has rung and is not done. At the end, before the loop is destroyed. */
-void handovers_drop(void);
+/* Somebody has the sockets and may yet take the place. */
+bool handover_is_asked_for(void);
+/* Leaves the place to who was the first to ask for it, if anybody has, and hangs up on all. At the end, before the loop is destroyed. */
+void handovers_end(void);
 
 #endif

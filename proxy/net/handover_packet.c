@@ -36,7 +36,11 @@ bool handover_send(int fd, const struct handover_packet *packet)
         head->cmsg_len = CMSG_LEN(count * sizeof(int));
         memcpy(CMSG_DATA(head), fds, count * sizeof(int));
     }
-    return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)sizeof said;
+    ssize_t sent;
+    do
+        sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t)sizeof said;
 }
 
 /* The descriptors that came with a message; -1 for those that did not. */
@@ -55,7 +59,10 @@ bool handover_receive(int fd, struct handover_packet *out)
     union control control;
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes };
     message.msg_controllen = sizeof control.bytes;
-    ssize_t got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    ssize_t got;
+    do
+        got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR); /* with a deadline on the socket the system does not repeat it */
     if (got < 0)
         return false;
     int fds[DESCRIPTORS_MAX];

@@ -8,6 +8,8 @@
  *     READY     ------------------>              from now on it could serve clients, but does not yet
  *               <------------------ GONE         the other one takes none any more
  *
+ * One that ends in the meantime says GONE without being asked, to who was the first to ask.
+ *
  * Each is one packet of a unix socket that keeps their bounds. Until READY nothing has happened that could not be given up. */
 #ifndef PROXY_NET_HANDOVER_PACKET_H
 #define PROXY_NET_HANDOVER_PACKET_H

@@ -1,4 +1,4 @@
-/* A socket that listens for clients. */
+/* A socket that listens: for clients, or for whoever rings a bell (handover.h). */
 #ifndef PROXY_NET_LISTENER_H
 #define PROXY_NET_LISTENER_H
 

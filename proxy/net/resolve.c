@@ -106,6 +106,14 @@ static void look_up(const char *host, struct answer *out)
         snprintf(out->error, sizeof out->error, "it has no address");
 }
 
+/* While nobody can say where a name is, it is where it was; nor is everybody made to wait for a server of names that does not answer. */
+static void remember(struct entry *e, const struct answer *a)
+{
+    if (a->count > 0 || e->answer.count == 0)
+        e->answer = *a;
+    e->known_us = loop_now_us(e->loop);
+}
+
 static void on_answer(void *context)
 {
     struct question *q = context;
@@ -116,8 +124,7 @@ static void on_answer(void *context)
         question_free(q);
         return;
     }
-    e->answer = q->answer;
-    e->known_us = loop_now_us(e->loop);
+    remember(e, &q->answer);
     e->question = NULL;
     question_free(q);
     while (e->waiting != NULL) {

@@ -1,7 +1,7 @@
 /* Names to addresses, without making the loop wait.
  *
  * getaddrinfo() blocks, so it runs on a thread of its own, one for a name at a time; connections that ask for the same name wait for
- * one answer together. An answer is remembered for a few seconds. */
+ * one answer together. An answer is remembered for a few seconds, and while no other can be had. */
 #ifndef PROXY_NET_RESOLVE_H
 #define PROXY_NET_RESOLVE_H
 

@@ -128,7 +128,11 @@ bool takeover_ask(const struct address *a, char *error, size_t error_size)
 static bool wait_until_gone(const struct predecessor *p)
 {
     struct handover_packet packet = { .kind = HANDOVER_READY, .fd = -1, .bell = -1 };
-    if (!handover_send(p->fd, &packet) || !handover_receive(p->fd, &packet))
+    (void)handover_send(p->fd, &packet); /* one that has ended hears no more, but what it said last is there */
+    bool heard = handover_receive(p->fd, &packet);
+    if (!heard && errno == ECONNRESET) /* it ended before it heard us: this is told once, ahead of what it said */
+        heard = handover_receive(p->fd, &packet);
+    if (!heard)
         return false;
     errno = EPROTO;
     return packet.kind == HANDOVER_GONE;

@@ -274,6 +274,14 @@ void tls_end(struct tls *t)
 
 /* --- who is there --------------------------------------------------------------------------------- */
 
+const char *tls_describe(const struct tls *t, char text[TLS_TEXT_SIZE])
+{
+    text[0] = '\0';
+    if (t->established)
+        snprintf(text, TLS_TEXT_SIZE, "%s/%s", SSL_get_version(t->ssl), SSL_get_cipher_name(t->ssl));
+    return text;
+}
+
 bool tls_speaks(const struct tls *t, const char *protocol)
 {
     const unsigned char *name = NULL;

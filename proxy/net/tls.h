@@ -46,6 +46,9 @@ const char *tls_error(const struct tls *t);
 
 /* --- once it is established ------------------------------------------------------------------------ */
 
+enum { TLS_TEXT_SIZE = 96 };
+/* The version and the cipher: "TLSv1.3/TLS_AES_256_GCM_SHA384"; "" while it is not established. */
+const char *tls_describe(const struct tls *t, char text[TLS_TEXT_SIZE]);
 /* Both sides have agreed by ALPN to speak this protocol. */
 bool tls_speaks(const struct tls *t, const char *protocol);
 /* The peer has shown a certificate, and it was good. */

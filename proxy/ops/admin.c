@@ -21,9 +21,11 @@
 
 enum { MESSAGE_MOST = 64 * 1024 };
 
+static const char no_user[] = "only admin_users and stats_users may use the console";
+
 bool admin_is_console(const struct config *c, const char *database)
 {
-    return c->admin_users[0] != NULL && strcmp(database, "pgatomic") == 0;
+    return config_has_console(c) && strcmp(database, ADMIN_DATABASE) == 0;
 }
 
 const struct database *admin_database(const struct config *c)
@@ -34,9 +36,14 @@ const struct database *admin_database(const struct config *c)
     return &c->databases[0];
 }
 
-bool admin_is_busy(const struct admin *a)
+bool admin_wants_input(const struct admin *a)
 {
-    return a->busy;
+    return !a->busy || (a->pausing && conn_kept(&a->client->conn).size < MESSAGE_MOST);
+}
+
+const char *admin_user(const struct admin *a)
+{
+    return a->user;
 }
 
 /* --- replies ------------------------------------------------------------------------------------------- */
@@ -68,9 +75,15 @@ void admin_fail(struct admin *a, const char *sqlstate, const char *message)
 void admin_fail_as_read(struct admin *a, const struct admin_command *c)
 {
     if (c->verb == ADMIN_UNKNOWN)
-        fail_with(a, "0A000", "the console of pgatomic does not have this command of PgBouncer's", c->name);
+        fail_with(a, "0A000", "the console of pgatomic does not have this command", c->name);
     else
-        admin_fail(a, "42601", c->name);
+        fail_with(a, "42601", c->name, "SHOW HELP lists the commands.");
+}
+
+static void add_notice(struct admin *a, const char *message)
+{
+    struct message_fault notice = { .severity = "NOTICE", .sqlstate = "00000", .message = span_of(message) };
+    message_add_notice(&a->out, &notice);
 }
 
 void admin_complete(struct admin *a, const char *tag)
@@ -101,12 +114,14 @@ static void on_snapshot(void *context, const struct snapshot *s)
     go_on(a);
 }
 
-static void on_order_done(void *context, const struct admin_fault *fault)
+static void on_order_done(void *context, const struct admin_outcome *outcome)
 {
     struct admin *a = context;
     a->order = NULL;
-    if (fault->message != NULL)
-        admin_fail(a, fault->sqlstate, fault->message);
+    if (outcome->notice != NULL)
+        add_notice(a, outcome->notice);
+    if (outcome->message != NULL)
+        admin_fail(a, outcome->sqlstate, outcome->message);
     else
         admin_complete(a, a->command.tag);
     go_on(a);
@@ -174,16 +189,21 @@ static bool knows_database(struct admin *a)
     return false;
 }
 
-static void on_paused(void *context, bool in_time)
+static void on_paused(void *context, enum pool_pause_end end)
 {
     struct admin *a = context;
     a->pausing = false;
-    if (in_time) {
+    switch (end) {
+    case POOL_PAUSE_HOLDS:
         admin_complete(a, a->command.tag);
-    } else {
-        pool_resume(database_of(a));
-        fail_with(a, "55006", "there are still servers in use after drain_timeout: nothing is paused",
+        break;
+    case POOL_PAUSE_LATE:
+        fail_with(a, "55006", "there are still servers in use after drain_timeout: this PAUSE is taken back",
                   "SHOW SERVERS and SHOW CLIENTS tell by whom.");
+        break;
+    case POOL_PAUSE_RESUMED:
+        admin_fail(a, "57014", "RESUME came before all servers were closed: this PAUSE is taken back");
+        break;
     }
     go_on(a);
 }
@@ -191,35 +211,97 @@ static void on_paused(void *context, bool in_time)
 /* With pool = dedicated there is nothing to hold back: servers are their clients' own. */
 static bool has_pool(struct admin *a)
 {
-    const struct config *c = a->client->worker->config;
-    for (size_t i = 0; i < c->database_count; i++) {
-        const struct database *d = &c->databases[i];
-        if (d->pool != POOL_DEDICATED && (database_of(a) == NULL || d == config_database(c, a->command.name)))
-            return true;
-    }
+    if (config_has_pool(a->client->worker->config, database_of(a)))
+        return true;
     admin_fail(a, "55000", "there is no pool: every client has a server of its own (pool = dedicated)");
     return false;
 }
 
+/* It may be meant: a database "*" is for names that nobody has asked for yet, too. */
+static void note_unused_name(struct admin *a)
+{
+    const char *name = database_of(a);
+    if (name != NULL && !pool_exists(name) && strcmp(config_database(a->client->worker->config, name)->name, name) != 0)
+        add_notice(a, "no database block has this name, and there is no pool of a database that is called so");
+}
+
+static void pause_pools(struct admin *a)
+{
+    a->busy = a->pausing = true;
+    pool_pause(database_of(a), a->client->worker, a->client->worker->config->drain_timeout_ms, on_paused, a);
+}
+
+static void resume_pools(struct admin *a)
+{
+    if (pool_resume(database_of(a)))
+        admin_complete(a, a->command.tag);
+    else if (pools_are_paused())
+        fail_with(a, "55000", "this database is not paused by itself, but with all others", "RESUME goes on with all.");
+    else
+        admin_fail(a, "55000", "nothing of that is paused");
+}
+
+/* What is paused may be resumed, whatever the config has become meanwhile. */
 static void order_pools(struct admin *a)
 {
-    if (!knows_database(a) || !has_pool(a))
+    if (a->command.verb != ADMIN_RESUME && (!knows_database(a) || !has_pool(a)))
         return;
     log_order(a);
+    if (a->command.verb != ADMIN_RESUME)
+        note_unused_name(a);
     if (a->command.verb == ADMIN_PAUSE) {
-        a->busy = a->pausing = true;
-        pool_pause(database_of(a), a->client->worker, a->client->worker->config->drain_timeout_ms, on_paused, a);
-        return;
-    }
-    if (a->command.verb == ADMIN_RESUME)
-        pool_resume(database_of(a));
-    else
+        pause_pools(a);
+    } else if (a->command.verb == ADMIN_RESUME) {
+        resume_pools(a);
+    } else {
         pool_reconnect(database_of(a));
-    admin_complete(a, a->command.tag);
+        admin_complete(a, a->command.tag);
+    }
+}
+
+static bool is_order(enum admin_verb verb)
+{
+    switch (verb) {
+    case ADMIN_EMPTY:
+    case ADMIN_POLITE:
+    case ADMIN_SHOW:
+    case ADMIN_UNKNOWN:
+    case ADMIN_WRONG:
+        return false;
+    case ADMIN_RELOAD:
+    case ADMIN_PAUSE:
+    case ADMIN_RESUME:
+    case ADMIN_RECONNECT:
+    case ADMIN_KILL:
+    case ADMIN_SHUTDOWN:
+    case ADMIN_SHUTDOWN_WAIT:
+    case ADMIN_SET_ROUTE_MODE:
+        return true;
+    }
+    return true;
+}
+
+/* What a user might do when he logged in, a reload may have changed. */
+static bool is_allowed(struct admin *a)
+{
+    const struct config *c = a->client->worker->config;
+    if (config_is_admin(c, a->user))
+        return true;
+    if (!config_is_watcher(c, a->user)) {
+        admin_fail(a, "42501", no_user);
+        return false;
+    }
+    if (is_order(a->command.verb)) {
+        admin_fail(a, "42501", "only admin_users may give orders: stats_users may SHOW");
+        return false;
+    }
+    return true;
 }
 
 void admin_execute(struct admin *a)
 {
+    if (!is_allowed(a))
+        return;
     switch (a->command.verb) {
     case ADMIN_EMPTY:
         message_add_empty(&a->out, 'I');
@@ -380,14 +462,6 @@ static void go_on(struct admin *a)
 
 /* --- the beginning and the end ----------------------------------------------------------------------------- */
 
-static bool is_admin(const struct config *c, const char *user)
-{
-    for (const char *const *name = c->admin_users; *name != NULL; name++)
-        if (strcmp(*name, user) == 0)
-            return true;
-    return false;
-}
-
 bool admin_is_vouched_for(const struct client *c)
 {
     uid_t uid;
@@ -415,9 +489,10 @@ static void welcome(struct client *c, struct admin *a)
 
 void admin_begin(struct client *c, struct buffer *said)
 {
-    if (!is_admin(c->login->config, c->login->user)) {
+    const struct config *config = c->login->config;
+    if (!config_is_admin(config, c->login->user) && !config_is_watcher(config, c->login->user)) {
         conn_send_span(&c->conn, buffer_span(said));
-        client_refuse(c, "28000", "only admin_users may use the console");
+        client_refuse(c, "28000", no_user);
         return;
     }
     c->admin = or_abort(calloc(1, sizeof *c->admin));
@@ -433,15 +508,24 @@ void admin_begin(struct client *c, struct buffer *said)
     take_kept(c);
 }
 
-void admin_free(struct admin *a)
+void admin_abandon(struct admin *a)
 {
-    if (a == NULL)
-        return;
     snapshot_forget(a->question);
     census_forget(a->census);
     admin_order_forget(a->order);
     if (a->pausing)
         pool_pause_forget(a->client->worker, a);
+    a->question = NULL;
+    a->census = NULL;
+    a->order = NULL;
+    a->pausing = false;
+}
+
+void admin_free(struct admin *a)
+{
+    if (a == NULL)
+        return;
+    admin_abandon(a);
     admin_forget_names(a);
     buffer_free(&a->out);
     free(a->query);

@@ -82,7 +82,7 @@ static void expect_end(struct reader *r)
         set_unexpected(r);
 }
 
-/* --- what PgBouncer has --------------------------------------------------------------------------------- */
+/* --- what other consoles have --------------------------------------------------------------------------- */
 
 static const struct {
     const char *word, *hint;
@@ -103,6 +103,8 @@ static const struct {
     { "fds", "`pgatomic run --takeover` hands sockets over by itself." },
     { "state", "SHOW DATABASES and SHOW POOLS tell what is paused." },
     { "totals", "SHOW STATS has a row for each database." },
+    { "prepared_statements", "SHOW CLIENTS tells who is there; statements follow their client from server to server." },
+    { "hba", "SHOW CONFIG has the login blocks, which are asked from the first to the last." },
     { "dns_hosts", "Names are resolved anew for each connection." },
     { "dns_zones", "Names are resolved anew for each connection." },
     { "peers", "One process uses all cores, so it has no peers." },
@@ -144,8 +146,13 @@ static void read_database(struct reader *r)
         expect_end(r);
 }
 
+/* Elsewhere it takes a database, and ends all that has to do with it. */
 static void read_kill(struct reader *r)
 {
+    if (r->token.kind == SQL_WORD || r->token.kind == SQL_NAME) {
+        set_unknown(r, "KILL takes the id of one client, as SHOW CLIENTS has it; PAUSE and RECONNECT take a database.");
+        return;
+    }
     char digits[ADMIN_NAME_SIZE], *end = digits;
     bool is_number = (r->token.kind == SQL_NUMBER || r->token.kind == SQL_STRING) && copy_name(digits, r->token.text);
     if (is_number && digits[0] >= '0' && digits[0] <= '9')
@@ -160,7 +167,12 @@ static void read_kill(struct reader *r)
 
 static void read_shutdown(struct reader *r)
 {
-    if (is_word(r, "wait")) {
+    if (is_word(r, "wait_for_clients")) {
+        set_unknown(r, "SHUTDOWN WAIT ends each client when it is between requests; `pgatomic run --takeover` replaces "
+                       "a running process.");
+        return;
+    }
+    if (is_word(r, "wait") || is_word(r, "wait_for_servers")) {
         r->command->verb = ADMIN_SHUTDOWN_WAIT;
         advance(r);
     }
@@ -226,11 +238,15 @@ static void read_set(struct reader *r)
 {
     if (is_word(r, "session"))
         advance(r);
+    bool is_name = r->token.kind == SQL_WORD || r->token.kind == SQL_NAME;
     if (is_word(r, "route")) {
         advance(r);
         read_route_mode(r);
     } else if (is_polite_setting(r)) {
         r->command->verb = ADMIN_POLITE;
+    } else if (is_name) {
+        set_unknown(r,
+                    "Options are changed in the config, and RELOAD reads it again; here only route.NAME.mode is set.");
     } else {
         set_unexpected(r);
     }
@@ -253,6 +269,7 @@ static const struct {
     { "resume", ADMIN_RESUME, read_database, "RESUME" },
     { "reconnect", ADMIN_RECONNECT, read_database, "RECONNECT" },
     { "kill", ADMIN_KILL, read_kill, "KILL" },
+    { "kill_client", ADMIN_KILL, read_kill, "KILL_CLIENT" },
     { "shutdown", ADMIN_SHUTDOWN, read_shutdown, "SHUTDOWN" },
     { "set", ADMIN_SET_ROUTE_MODE, read_set, "SET" },
     { "begin", ADMIN_POLITE, read_polite, "BEGIN" },

@@ -18,7 +18,7 @@ enum admin_verb {
     ADMIN_SHUTDOWN,       /* now */
     ADMIN_SHUTDOWN_WAIT,  /* when each client is between requests */
     ADMIN_SET_ROUTE_MODE, /* name: the route; mode */
-    ADMIN_UNKNOWN,        /* PgBouncer has it; name: what takes its place here */
+    ADMIN_UNKNOWN,        /* other consoles have it; name: what takes its place here */
     ADMIN_WRONG           /* name: why */
 };
 

@@ -10,10 +10,11 @@
 
 struct admin_order {
     struct admin_command command;
-    void (*on_done)(void *context, const struct admin_fault *fault); /* NULL: nobody waits */
+    void (*on_done)(void *context, const struct admin_outcome *outcome); /* NULL: nobody waits */
     void *context;
     bool found;    /* the client of KILL */
     char *refusal; /* why it could not be done */
+    char *notice;  /* what has not come true of it */
 };
 
 static void kill_client(struct admin_order *o, struct worker *w)
@@ -30,7 +31,7 @@ static void act_for_process(struct admin_order *o)
 {
     const struct process_orders *process = process_orders();
     if (o->command.verb == ADMIN_RELOAD)
-        o->refusal = process->reload();
+        o->refusal = process->reload(&o->notice);
     else if (o->command.verb == ADMIN_SET_ROUTE_MODE)
         o->refusal = process->set_route_mode(o->command.name, o->command.mode);
     else if (o->command.verb == ADMIN_SHUTDOWN)
@@ -48,28 +49,29 @@ static void act(void *context, struct worker *w)
         act_for_process(o);
 }
 
-static struct admin_fault fault_of(const struct admin_order *o, char text[64])
+static struct admin_outcome outcome_of(const struct admin_order *o, char text[64])
 {
     if (o->command.verb == ADMIN_KILL && !o->found) {
         snprintf(text, 64, "there is no client with the id %llu", (unsigned long long)o->command.id);
-        return (struct admin_fault){ "42704", text };
+        return (struct admin_outcome){ "42704", text, NULL };
     }
-    return (struct admin_fault){ o->command.verb == ADMIN_RELOAD ? "F0000" : "42704", o->refusal };
+    return (struct admin_outcome){ o->command.verb == ADMIN_RELOAD ? "F0000" : "42704", o->refusal, o->notice };
 }
 
 static void on_asked(void *context)
 {
     struct admin_order *o = context;
     char text[64];
-    struct admin_fault fault = fault_of(o, text);
+    struct admin_outcome outcome = outcome_of(o, text);
     if (o->on_done != NULL)
-        o->on_done(o->context, &fault);
+        o->on_done(o->context, &outcome);
     free(o->refusal);
+    free(o->notice);
     free(o);
 }
 
 struct admin_order *admin_order_give(struct worker *home, const struct admin_command *command,
-                                     void (*on_done)(void *context, const struct admin_fault *fault), void *context)
+                                     void (*on_done)(void *context, const struct admin_outcome *outcome), void *context)
 {
     struct admin_order *o = or_abort(malloc(sizeof *o));
     *o = (struct admin_order){ .command = *command, .on_done = on_done, .context = context };

@@ -7,16 +7,17 @@
 
 struct admin_order;
 
-/* What went wrong; `message` is NULL when nothing did. */
-struct admin_fault {
-    const char *sqlstate;
-    const char *message;
+/* How it went. */
+struct admin_outcome {
+    const char *sqlstate, *message; /* what went wrong; `message` is NULL when nothing did */
+    const char *notice;             /* what an administrator should know all the same; NULL: nothing */
 };
 
 /* Carries out RELOAD, KILL, SHUTDOWN, SET route.…. `on_done` is called on `home`, on whose thread this is called, and not before it
  * returns. NULL: the process is about to end, and nothing will be called. */
 struct admin_order *admin_order_give(struct worker *home, const struct admin_command *command,
-                                     void (*on_done)(void *context, const struct admin_fault *fault), void *context);
+                                     void (*on_done)(void *context, const struct admin_outcome *outcome),
+                                     void *context);
 /* It is carried out, but nobody wants to hear of it. Before on_done only; NULL: nothing. */
 void admin_order_forget(struct admin_order *o);
 

@@ -1,6 +1,7 @@
 /* What PgBouncer's users and their tools look for, as tables: clients, servers and pools. Columns are PgBouncer's where it has them, and ours
  * come behind. */
 #include "config/users.h"
+#include "proxy/net/address.h"
 #include "proxy/ops/admin_table.h"
 #include "proxy/ops/averages.h"
 #include "proxy/pool/pool.h"
@@ -8,12 +9,13 @@
 /* --- clients and servers --------------------------------------------------------------------------------- */
 
 static const struct admin_column pool_columns[] = {
-    TEXT("database"),     TEXT("user"),       NUMBER("cl_active"), NUMBER("cl_waiting"), NUMBER("cl_idle"),
-    NUMBER("sv_active"),  NUMBER("sv_idle"),  NUMBER("sv_used"),   NUMBER("sv_login"),   NUMBER("maxwait"),
-    NUMBER("maxwait_us"), TEXT("pool_mode"),  NUMBER("pool_size"), TEXT("paused"),       NUMBER("waits"),
-    NUMBER("wait_us"),    NUMBER("timeouts"), NUMBER("connects"),  NUMBER("pinned"),     END
+    TEXT("database"),  TEXT("user"),       NUMBER("cl_active"), NUMBER("cl_waiting"), NUMBER("sv_active"),
+    NUMBER("sv_idle"), NUMBER("sv_used"),  NUMBER("sv_login"),  NUMBER("maxwait"),    NUMBER("maxwait_us"),
+    TEXT("pool_mode"), NUMBER("cl_idle"),  NUMBER("pool_size"), TEXT("paused"),       NUMBER("waits"),
+    NUMBER("wait_us"), NUMBER("timeouts"), NUMBER("connects"),  NUMBER("pinned"),     END
 };
 
+/* For PgBouncer an idle client is an active one: whoever does not wait is. */
 static void fill_pools(struct admin_rows *r, const struct snapshot *s, const struct config *config)
 {
     (void)config;
@@ -21,9 +23,8 @@ static void fill_pools(struct admin_rows *r, const struct snapshot *s, const str
         rows_begin(r);
         rows_text(r, p->database);
         rows_text(r, p->user);
-        rows_number(r, p->clients_active - p->clients_waiting);
+        rows_number(r, p->clients_served);
         rows_number(r, p->clients_waiting);
-        rows_number(r, p->clients_idle);
         rows_number(r, p->servers_active);
         rows_number(r, p->servers_idle);
         rows_number(r, p->servers_cleaning);
@@ -31,6 +32,7 @@ static void fill_pools(struct admin_rows *r, const struct snapshot *s, const str
         rows_number(r, p->longest_wait_us / 1000000);
         rows_number(r, p->longest_wait_us % 1000000);
         rows_text(r, pool_mode_name(p->mode));
+        rows_number(r, p->clients_idle);
         rows_number(r, p->limit);
         rows_bool(r, p->paused);
         rows_number(r, p->waits);
@@ -51,29 +53,55 @@ static const char *client_state(const struct snapshot_client *c)
     return c->in_request || c->busy || c->status != 'I' ? "active" : "idle";
 }
 
-static const struct admin_column client_columns[] = { NUMBER("id"),       TEXT("user"),
-                                                      TEXT("database"),   TEXT("application_name"),
-                                                      TEXT("state"),      TEXT("addr"),
-                                                      TEXT("server"),     TEXT("connect_time"),
-                                                      NUMBER("queries"),  NUMBER("transactions"),
-                                                      NUMBER("received"), NUMBER("sent"),
-                                                      TEXT("route"),      TEXT("label"),
-                                                      TEXT("request"),    NUMBER("statements"),
-                                                      NUMBER("held"),     END };
+static const struct admin_column client_columns[] = { TEXT("type"),
+                                                      TEXT("user"),
+                                                      TEXT("database"),
+                                                      TEXT("state"),
+                                                      TEXT("addr"),
+                                                      NUMBER("port"),
+                                                      TEXT("connect_time"),
+                                                      NUMBER("wait"),
+                                                      NUMBER("wait_us"),
+                                                      TEXT("tls"),
+                                                      TEXT("application_name"),
+                                                      NUMBER("id"),
+                                                      TEXT("server"),
+                                                      NUMBER("queries"),
+                                                      NUMBER("transactions"),
+                                                      NUMBER("received"),
+                                                      NUMBER("sent"),
+                                                      TEXT("route"),
+                                                      TEXT("label"),
+                                                      TEXT("request"),
+                                                      NUMBER("statements"),
+                                                      NUMBER("held"),
+                                                      END };
+
+/* As "addr" and "port". */
+static void write_address(struct admin_rows *r, const char *name)
+{
+    uint16_t port;
+    rows_span(r, address_split(name, &port));
+    rows_number(r, port);
+}
 
 static void fill_clients(struct admin_rows *r, const struct snapshot *s, const struct config *config)
 {
     (void)config;
     for (const struct snapshot_client *c = s->list; c < s->list + s->list_count; c++) {
         rows_begin(r);
-        rows_number(r, c->id);
+        rows_text(r, "C");
         rows_text(r, c->user);
         rows_text(r, c->database);
-        rows_text(r, c->application);
         rows_text(r, client_state(c));
-        rows_text(r, c->name);
-        rows_text(r, c->server);
+        write_address(r, c->name);
         rows_time(r, c->since_us);
+        rows_number(r, c->wait_us / 1000000);
+        rows_number(r, c->wait_us % 1000000);
+        rows_text(r, c->tls);
+        rows_text(r, c->application);
+        rows_number(r, c->id);
+        rows_text(r, c->server);
         rows_number(r, c->queries);
         rows_number(r, c->transactions);
         rows_number(r, c->received);
@@ -90,10 +118,12 @@ static void fill_clients(struct admin_rows *r, const struct snapshot *s, const s
     }
 }
 
-static const struct admin_column server_columns[] = { TEXT("database"),     TEXT("user"),
-                                                      TEXT("state"),        TEXT("addr"),
-                                                      NUMBER("remote_pid"), NUMBER("client_id"),
-                                                      TEXT("connect_time"), END };
+static const struct admin_column server_columns[] = { TEXT("type"),         TEXT("user"),
+                                                      TEXT("database"),     TEXT("state"),
+                                                      TEXT("addr"),         NUMBER("port"),
+                                                      TEXT("connect_time"), NUMBER("remote_pid"),
+                                                      TEXT("tls"),          TEXT("application_name"),
+                                                      NUMBER("client_id"),  END };
 
 static void write_number_if(struct admin_rows *r, uint64_t value)
 {
@@ -107,14 +137,18 @@ static void fill_servers(struct admin_rows *r, const struct snapshot *s, const s
 {
     (void)config;
     for (const struct snapshot_server *server = s->servers; server < s->servers + s->server_count; server++) {
+        const struct snapshot_client *holder = snapshot_find_client(s, server->client_id);
         rows_begin(r);
-        rows_text(r, server->database);
+        rows_text(r, "S");
         rows_text(r, server->user);
+        rows_text(r, server->database);
         rows_text(r, server->state);
-        rows_text(r, server->name);
-        write_number_if(r, server->process_id);
-        write_number_if(r, server->client_id);
+        write_address(r, server->name);
         rows_time(r, server->since_us);
+        write_number_if(r, server->process_id);
+        rows_text(r, server->tls);
+        rows_text(r, holder != NULL ? holder->application : "");
+        write_number_if(r, server->client_id);
         rows_end(r);
     }
 }
@@ -126,9 +160,15 @@ static const struct admin_column database_columns[] = { TEXT("name"),
                                                         TEXT("force_user"),
                                                         NUMBER("pool_size"),
                                                         NUMBER("min_pool_size"),
+                                                        NUMBER("reserve_pool_size"),
+                                                        NUMBER("server_lifetime"),
                                                         TEXT("pool_mode"),
+                                                        NUMBER("max_connections"),
                                                         NUMBER("current_connections"),
+                                                        NUMBER("max_client_connections"),
+                                                        NUMBER("current_client_connections"),
                                                         NUMBER("paused"),
+                                                        NUMBER("disabled"),
                                                         END };
 
 static void write_names(struct admin_rows *r, const char *const *names)
@@ -153,19 +193,28 @@ static size_t servers_of(const struct snapshot_pool *p)
     return p->servers_active + p->servers_idle + p->servers_connecting + p->servers_cleaning;
 }
 
-/* Of all databases for which this block is. */
-static size_t servers_of_block(const struct snapshot *s, const struct config *config, const struct database *d)
+/* Clients and servers of all databases for which this block is. */
+struct block_sums {
+    size_t clients, servers;
+};
+
+static struct block_sums sum_block(const struct snapshot *s, const struct config *config, const struct database *d)
 {
-    size_t count = 0;
-    for (const struct snapshot_pool *p = s->pools; p < s->pools + s->pool_count; p++)
-        if (config_database(config, p->database) == d)
-            count += servers_of(p);
-    return count;
+    struct block_sums sums = { 0 };
+    for (const struct snapshot_pool *p = s->pools; p < s->pools + s->pool_count; p++) {
+        if (config_database(config, p->database) != d)
+            continue;
+        sums.clients += p->clients_active + p->clients_idle;
+        sums.servers += servers_of(p);
+    }
+    return sums;
 }
 
+/* Limits that PgBouncer has, and we have not, are 0, as they are there when they are not set. */
 static void fill_databases(struct admin_rows *r, const struct snapshot *s, const struct config *config)
 {
     for (const struct database *d = config->databases; d < config->databases + config->database_count; d++) {
+        struct block_sums sums = sum_block(s, config, d);
         rows_begin(r);
         rows_text(r, d->name);
         write_names(r, d->hosts);
@@ -174,25 +223,24 @@ static void fill_databases(struct admin_rows *r, const struct snapshot *s, const
         write_text_if(r, d->user);
         rows_number(r, d->pool_size);
         rows_number(r, d->min_size);
+        rows_number(r, 0);
+        rows_number(r, d->server_lifetime_ms / 1000);
         rows_text(r, pool_mode_name(d->pool));
-        rows_number(r, servers_of_block(s, config, d));
-        rows_number(r, pool_is_paused_by_order(d->name));
+        rows_number(r, 0);
+        rows_number(r, sums.servers);
+        rows_number(r, 0);
+        rows_number(r, sums.clients);
+        rows_number(r, pool_is_block_paused(config, d));
+        rows_number(r, 0);
         rows_end(r);
     }
 }
 
 /* --- users ------------------------------------------------------------------------------------------------ */
 
-static const struct admin_column user_columns[] = { TEXT("name"), NUMBER("current_connections"),
-                                                    NUMBER("current_client_connections"), TEXT("admin"), END };
-
-static bool is_admin(const struct config *config, const char *user)
-{
-    for (const char *const *name = config->admin_users; *name != NULL; name++)
-        if (strcmp(*name, user) == 0)
-            return true;
-    return false;
-}
+static const struct admin_column user_columns[] = {
+    TEXT("name"), NUMBER("current_connections"), NUMBER("current_client_connections"), TEXT("admin"), TEXT("stats"), END
+};
 
 static void write_user(struct admin_rows *r, const struct snapshot *s, const struct config *config, const char *name)
 {
@@ -207,8 +255,23 @@ static void write_user(struct admin_rows *r, const struct snapshot *s, const str
     rows_text(r, name);
     rows_number(r, servers);
     rows_number(r, clients);
-    rows_bool(r, is_admin(config, name));
+    rows_bool(r, config_is_admin(config, name));
+    rows_bool(r, config_is_watcher(config, name));
     rows_end(r);
+}
+
+struct user_walk {
+    struct admin_rows *rows; /* NULL: users are only counted */
+    const struct snapshot *snapshot;
+    const struct config *config;
+    size_t count;
+};
+
+static void visit_user(struct user_walk *w, const char *name)
+{
+    w->count++;
+    if (w->rows != NULL)
+        write_user(w->rows, w->snapshot, w->config, name);
 }
 
 static bool is_in_file(const struct config *config, const char *user)
@@ -216,26 +279,36 @@ static bool is_in_file(const struct config *config, const char *user)
     return config->users != NULL && users_password(config->users, user) != NULL;
 }
 
-/* It has a row already: as an admin, or for an earlier pool. */
-static bool is_written(const struct snapshot *s, const struct config *config, const struct snapshot_pool *pool)
+static bool is_named(const struct config *config, const char *user)
 {
-    for (const struct snapshot_pool *p = s->pools; p < pool; p++)
-        if (strcmp(p->user, pool->user) == 0)
-            return true;
-    return is_admin(config, pool->user) || is_in_file(config, pool->user);
+    return is_in_file(config, user) || config_is_admin(config, user) || config_is_watcher(config, user);
 }
 
-/* Who is named in the config, and who is there. */
-static void fill_users(struct admin_rows *r, const struct snapshot *s, const struct config *config)
+/* Everybody once: who is named in the config, and who is there. */
+static void walk_users(struct user_walk *w)
 {
+    const struct config *config = w->config;
+    const struct snapshot_pool *first = w->snapshot->pools, *end = first + w->snapshot->pool_count;
     for (size_t i = 0; config->users != NULL && i < users_count(config->users); i++)
-        write_user(r, s, config, users_name(config->users, i));
+        visit_user(w, users_name(config->users, i));
     for (const char *const *name = config->admin_users; *name != NULL; name++)
         if (!is_in_file(config, *name))
-            write_user(r, s, config, *name);
-    for (const struct snapshot_pool *p = s->pools; p < s->pools + s->pool_count; p++)
-        if (!is_written(s, config, p))
-            write_user(r, s, config, p->user);
+            visit_user(w, *name);
+    for (const char *const *name = config->stats_users; *name != NULL; name++)
+        if (!is_in_file(config, *name) && !config_is_admin(config, *name))
+            visit_user(w, *name);
+    for (const struct snapshot_pool *p = first, *earlier; p < end; p++) {
+        for (earlier = first; earlier < p && strcmp(earlier->user, p->user) != 0; earlier++)
+            ;
+        if (earlier == p && !is_named(config, p->user))
+            visit_user(w, p->user);
+    }
+}
+
+static void fill_users(struct admin_rows *r, const struct snapshot *s, const struct config *config)
+{
+    struct user_walk walk = { .rows = r, .snapshot = s, .config = config };
+    walk_users(&walk);
 }
 
 /* --- sums ------------------------------------------------------------------------------------------------- */
@@ -250,19 +323,11 @@ static void write_item(struct admin_rows *r, const char *list, uint64_t items)
     rows_end(r);
 }
 
-static size_t count_users(const struct snapshot *s, const struct config *config)
-{
-    size_t count = config->users != NULL ? users_count(config->users) : 0;
-    for (const char *const *name = config->admin_users; *name != NULL; name++)
-        count += !is_in_file(config, *name);
-    for (const struct snapshot_pool *p = s->pools; p < s->pools + s->pool_count; p++)
-        count += !is_written(s, config, p);
-    return count;
-}
-
 static void fill_lists(struct admin_rows *r, const struct snapshot *s, const struct config *config)
 {
     size_t used = 0, idle = 0, in_session = s->clients[CLIENT_SESSION] + s->clients[CLIENT_RAW], all = 0;
+    struct user_walk users = { .snapshot = s, .config = config };
+    walk_users(&users);
     for (const struct snapshot_pool *p = s->pools; p < s->pools + s->pool_count; p++) {
         used += servers_of(p) - p->servers_idle;
         idle += p->servers_idle;
@@ -270,7 +335,7 @@ static void fill_lists(struct admin_rows *r, const struct snapshot *s, const str
     for (int state = 0; state < CLIENT_STATES; state++)
         all += s->clients[state];
     write_item(r, "databases", config->database_count);
-    write_item(r, "users", count_users(s, config));
+    write_item(r, "users", users.count);
     write_item(r, "pools", s->pool_count);
     write_item(r, "used_clients", in_session);
     write_item(r, "login_clients", all - in_session - s->clients[CLIENT_ADMIN]);

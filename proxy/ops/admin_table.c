@@ -62,8 +62,8 @@ static void fill_help(struct admin_rows *r, const struct snapshot *s, const stru
                "hand out no servers; wait until all have come back and are closed, at most drain_timeout");
     write_help(r, "RESUME [DATABASE]", "go on");
     write_help(r, "RECONNECT [DATABASE]", "close every server as soon as it is not in use");
-    write_help(r, "KILL ID", "end the client with this id, as in SHOW CLIENTS");
-    write_help(r, "SHUTDOWN [WAIT]", "stop now, or when each client is between requests");
+    write_help(r, "KILL ID", "end the client with this id, as in SHOW CLIENTS; also called KILL_CLIENT");
+    write_help(r, "SHUTDOWN [WAIT]", "stop now, or when each client is between requests; also called WAIT_FOR_SERVERS");
 }
 
 static const struct admin_table own_tables[] = {

@@ -19,18 +19,23 @@ static struct {
     uint64_t older_us, newer_us;
 } kept = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static void on_counts(void *context, const struct snapshot *s)
+void averages_write_down(const struct counts *c, uint64_t now_us)
 {
-    (void)context;
-    kept.question = NULL;
     pthread_mutex_lock(&kept.lock);
     counts_free(&kept.older);
     kept.older = kept.newer;
     kept.older_us = kept.newer_us;
     kept.newer = (struct counts){ 0 };
-    counts_add(&kept.newer, &s->counts);
-    kept.newer_us = s->now_us;
+    counts_add(&kept.newer, c);
+    kept.newer_us = now_us;
     pthread_mutex_unlock(&kept.lock);
+}
+
+static void on_counts(void *context, const struct snapshot *s)
+{
+    (void)context;
+    kept.question = NULL;
+    averages_write_down(&s->counts, s->now_us);
 }
 
 static void on_period(void *context)

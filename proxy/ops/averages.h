@@ -17,6 +17,8 @@ struct database_rates {
 
 /* Writes counts down from now on, on `l`, the first worker's loop, or does so no longer. For its thread. */
 void averages_keep(struct loop *l, bool on);
+/* Writes these down, as is done by itself once a minute: those that were written down last are the older ones from now on. */
+void averages_write_down(const struct counts *c, uint64_t now_us);
 /* `now`: what is counted at `now_us`. From any thread. */
 void averages_read(const struct database_counts *now, uint64_t now_us, struct database_rates *out);
 

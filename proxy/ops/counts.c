@@ -73,6 +73,13 @@ void counts_request(struct counts *c, const struct request *r, enum request_outc
     route->events += r->events;
 }
 
+void counts_timeout(struct counts *c, const char *route, bool idle)
+{
+    struct route_counts *r = counts_route(c, route);
+    r->timeouts += !idle;
+    r->idle_timeouts += idle;
+}
+
 static void add_pins(struct database_counts *d, const char *cause, uint64_t count)
 {
     for (size_t i = 0; i < d->pin_count; i++)
@@ -98,6 +105,8 @@ static void add_route(struct route_counts *to, const struct route_counts *from)
     to->duration_us += from->duration_us;
     to->statements += from->statements;
     to->events += from->events;
+    to->timeouts += from->timeouts;
+    to->idle_timeouts += from->idle_timeouts;
 }
 
 static void add_database(struct database_counts *to, const struct database_counts *from)

@@ -30,6 +30,7 @@ struct route_counts {
     uint64_t durations[DURATION_STEPS + 1];
     uint64_t duration_us; /* sum */
     uint64_t statements, events;
+    uint64_t timeouts, idle_timeouts; /* of requests and of clients' own transactions */
 };
 
 /* Clients that keep their server, for one cause. */
@@ -68,6 +69,8 @@ struct database_counts *counts_database(struct counts *c, const char *name);
 void counts_pin(struct counts *c, const char *database, const char *cause);
 /* A request has ended. */
 void counts_request(struct counts *c, const struct request *r, enum request_outcome outcome, uint64_t now_us);
+/* `timeout` or `idle_timeout` of a route has ended a request, or a transaction of the client's own. */
+void counts_timeout(struct counts *c, const char *route, bool idle);
 /* Adds all of `from` to `to`. */
 void counts_add(struct counts *to, const struct counts *from);
 

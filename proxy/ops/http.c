@@ -191,7 +191,7 @@ static void answer_health(struct evhttp_request *request)
 
 static void answer_readiness(struct evhttp_request *request)
 {
-    const char *why_not = server.draining ? "draining" : pool_is_paused_by_order(NULL) ? "paused" : NULL;
+    const char *why_not = server.draining ? "draining" : pools_are_paused() ? "paused" : NULL;
     if (why_not != NULL) {
         reply_text(request, UNAVAILABLE, why_not);
         return;

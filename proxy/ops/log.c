@@ -4,21 +4,31 @@
  *
  * The descriptor never changes once it is open: another file is put in its place with dup2(), so that no thread can
  * write to a number that has been closed. A line that cannot be written is lost rather than held: the log must not be what
- * stops the traffic. How many were lost is told in the next line that can be written. */
+ * stops the traffic. How many were lost is told in the next line that can be written. What a full disk has cut short is ended first,
+ * so that this line stands alone.
+ *
+ * A pipe, a socket or a terminal takes no more when nobody reads it. It is asked for room before each piece, which is as small as the room that
+ * poll() tells of in a pipe. Its flags may be shared with other programs, so it is not made non-blocking; a terminal, which tells of any room, is
+ * opened anew for that. A reader that is only slow is waited for, a while for each flush; one that has stalled is not waited for again until it
+ * has had time to recover. */
 #include "proxy/ops/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/clock.h"
 #include "proxy/ops/json.h"
 #include "proxy/ops/timestamp.h"
 #include "proxy/ops/uuid.h"
 
-enum { FLUSH_BYTES = 64 << 10, KEEP_BYTES = 256 << 10 };
+enum { FLUSH_BYTES = 64 << 10, KEEP_BYTES = 256 << 10, PATIENCE_US = 500 * 1000, RECOVERY_US = 10 * 1000 * 1000 };
 
 atomic_int log_least_level = LOG_INFO;
 
@@ -27,37 +37,69 @@ static atomic_int payloads = PAYLOADS_PREVIEW;
 static int descriptor = -1; /* set before there are threads */
 
 static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t lines_lost; /* under the lock */
+/* Under the lock. */
+static uint64_t lines_lost;
+static bool line_is_cut;    /* what was written last has no end */
+static bool has_reader;     /* it is no plain file, but something that somebody has to read */
+static uint64_t stalled_us; /* when the reader was last found to have stalled */
 
 static _Thread_local struct buffer lines;
 
 /* --- the file ------------------------------------------------------------------------------------ */
 
-/* The descriptor of what `file` names; -1: it cannot be opened. */
+static int open_standard_output(void)
+{
+    int own = isatty(STDOUT_FILENO) ? open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY) : -1;
+    return own >= 0 ? own : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+}
+
+/* The descriptor of what `file` names; -1: it cannot be opened. A FIFO that nobody reads yet can be opened only by who could read it himself,
+ * or the start would wait for somebody. */
 static int open_file(const char *file)
 {
+    enum { HOW = O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK };
     if (*file == '\0')
-        return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
-    return open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        return open_standard_output();
+    int fd = open(file, O_WRONLY | HOW, 0640);
+    return fd < 0 && errno == ENXIO ? open(file, O_RDWR | HOW, 0640) : fd;
+}
+
+static bool is_plain_file(int fd)
+{
+    struct stat found;
+    return fstat(fd, &found) == 0 && S_ISREG(found.st_mode);
 }
 
 /* Takes `opened`. */
 static bool put_in_place(int opened)
 {
-    if (descriptor < 0) {
+    bool is_placed = descriptor < 0 || dup3(opened, descriptor, O_CLOEXEC) >= 0;
+    if (descriptor < 0)
         descriptor = opened;
-        return true;
-    }
-    bool is_placed = dup3(opened, descriptor, O_CLOEXEC) >= 0;
-    close(opened);
+    else
+        close(opened);
+    if (!is_placed)
+        return false;
+    has_reader = !is_plain_file(descriptor);
+    line_is_cut = false;
+    stalled_us = 0;
+    return true;
+}
+
+static bool use_file(const char *file)
+{
+    int opened = open_file(file);
+    if (opened < 0)
+        return false;
+    pthread_mutex_lock(&write_lock);
+    bool is_placed = put_in_place(opened);
+    pthread_mutex_unlock(&write_lock);
     return is_placed;
 }
 
 bool log_open(const struct config *c)
 {
-    int opened = open_file(c->log.file);
-
-    if (opened < 0 || !put_in_place(opened))
+    if (!use_file(c->log.file))
         return false;
     atomic_store(&log_least_level, c->log.level);
     atomic_store(&format, c->log.format);
@@ -70,17 +112,53 @@ enum log_payloads log_payloads(void)
     return (enum log_payloads)atomic_load_explicit(&payloads, memory_order_relaxed);
 }
 
-static bool write_all(struct span s)
+/* --- writing, under the lock ----------------------------------------------------------------------- */
+
+static bool wait_for_room(int fd, int timeout_ms)
 {
-    while (s.size > 0) {
-        ssize_t n = write(descriptor >= 0 ? descriptor : STDOUT_FILENO, s.data, s.size);
+    struct pollfd room = { .fd = fd, .events = POLLOUT };
+    int ready;
+    do
+        ready = poll(&room, 1, timeout_ms);
+    while (ready < 0 && errno == EINTR);
+    return ready > 0;
+}
+
+static bool reader_has_room(int fd, uint64_t until_us)
+{
+    uint64_t now_us = clock_now_us();
+    bool is_stalled = stalled_us > 0 && now_us - stalled_us < RECOVERY_US;
+    uint64_t patience_us = is_stalled || until_us < now_us ? 0 : until_us - now_us;
+    if (wait_for_room(fd, (int)(patience_us / 1000)))
+        return true;
+    stalled_us = clock_now_us();
+    return false;
+}
+
+/* What can be written at once: whole lines, unless one is too long. */
+static size_t piece_size(struct span s)
+{
+    if (!has_reader || s.size <= PIPE_BUF)
+        return s.size;
+    const char *end = memrchr(s.data, '\n', PIPE_BUF);
+    return end != NULL ? (size_t)(end + 1 - s.data) : PIPE_BUF;
+}
+
+/* Returns how much of it was written. */
+static size_t write_some(struct span s)
+{
+    int fd = descriptor >= 0 ? descriptor : STDOUT_FILENO;
+    uint64_t until_us = has_reader ? clock_now_us() + PATIENCE_US : 0;
+    size_t done = 0;
+    while (done < s.size && (!has_reader || reader_has_room(fd, until_us))) {
+        ssize_t n = write(fd, s.data + done, piece_size(span_make(s.data + done, s.size - done)));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return false;
-        s = span_make(s.data + n, s.size - (size_t)n);
+            break;
+        done += (size_t)n;
     }
-    return true;
+    return done;
 }
 
 static uint64_t count_lines(struct span s)
@@ -92,6 +170,17 @@ static uint64_t count_lines(struct span s)
     return count;
 }
 
+/* Returns how many of the lines are not there, or not whole. */
+static uint64_t write_lines(struct span s)
+{
+    if (line_is_cut)
+        line_is_cut = write_some(span_of("\n")) == 0;
+    size_t done = line_is_cut ? 0 : write_some(s);
+    if (done > 0)
+        line_is_cut = s.data[done - 1] != '\n';
+    return count_lines(span_make(s.data + done, s.size - done));
+}
+
 static void append_line(struct buffer *b, enum log_level level, uint64_t now_us, const struct log_field *fields);
 
 static void tell_lost(void)
@@ -101,7 +190,7 @@ static void tell_lost(void)
     append_line(&line, LOG_ERROR, 0,
                 (const struct log_field[]){
                     log_text("msg", "log_lines_lost"), log_number("lines", lines_lost), { .kind = LOG_FIELD_END } });
-    if (write_all(buffer_span(&line)))
+    if (write_lines(buffer_span(&line)) == 0)
         lines_lost = 0;
     buffer_free(&line);
 }
@@ -113,8 +202,7 @@ void log_flush(void)
     pthread_mutex_lock(&write_lock);
     if (lines_lost > 0)
         tell_lost();
-    if (!write_all(buffer_span(&lines)))
-        lines_lost += count_lines(buffer_span(&lines));
+    lines_lost += write_lines(buffer_span(&lines));
     pthread_mutex_unlock(&write_lock);
 
     buffer_clear(&lines);

@@ -226,6 +226,16 @@ static void add_durations(struct buffer *b, const struct route_counts *r)
     sample(b, "pgatomic_request_duration_seconds_count", LABELS({ "route", r->name }), so_far);
 }
 
+static void add_timeouts(struct buffer *b, const struct counts *c)
+{
+    const char *name = "pgatomic_timeouts_total";
+    family(b, name, "counter", "Requests, and transactions of clients, that a time limit of their route has ended.");
+    for (const struct route_counts *r = c->routes; r < c->routes + c->route_count; r++) {
+        sample(b, name, LABELS({ "route", r->name }, { "limit", "timeout" }), r->timeouts);
+        sample(b, name, LABELS({ "route", r->name }, { "limit", "idle_timeout" }), r->idle_timeouts);
+    }
+}
+
 static void add_requests(struct buffer *b, const struct snapshot *s)
 {
     const struct route_counts *first = s->counts.routes, *end = first + s->counts.route_count;
@@ -238,6 +248,7 @@ static void add_requests(struct buffer *b, const struct snapshot *s)
             sample(b, "pgatomic_requests_total",
                    LABELS({ "route", r->name }, { "outcome", request_outcome_name((enum request_outcome)outcome) }),
                    r->outcomes[outcome]);
+    add_timeouts(b, &s->counts);
     family(b, "pgatomic_request_statements_total", "counter", "Statements of requests that have ended.");
     for (const struct route_counts *r = first; r < end; r++)
         sample(b, "pgatomic_request_statements_total", LABELS({ "route", r->name }), r->statements);

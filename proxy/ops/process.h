@@ -6,8 +6,8 @@
 #include "config/config.h"
 
 struct process_orders {
-    /* Each returns NULL, or why it could not be done, to be freed. */
-    char *(*reload)(void);
+    /* Each returns NULL, or why it could not be done, to be freed. `*notice`: what it has not brought about, to be freed; NULL: nothing. */
+    char *(*reload)(char **notice);
     char *(*set_route_mode)(const char *route, enum route_mode mode);
     void (*drain)(void);
     void (*stop)(void);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocol/memory.h"
+#include "proxy/ops/admin.h"
 #include "proxy/pool/asleep.h"
 #include "proxy/pool/pooled.h"
 #include "proxy/session/session.h"
@@ -48,6 +49,7 @@ static void count_session(struct snapshot *s, const struct client *c, const stru
     bool active = is_active(f), owns_server = !client_is_pooled(c) && server_is_open(c->server);
     pool->clients_active += active;
     pool->clients_idle += !active;
+    pool->clients_served += c->pooled == NULL || !pooled_is_waiting(c->pooled);
     pool->servers_active += owns_server && active;
     pool->servers_idle += owns_server && !active;
     s->requests += f->request != NULL;
@@ -60,6 +62,12 @@ static const char *server_name(struct snapshot *s, const struct client *c)
     if (c->server == NULL || !server_is_open(c->server))
         return "";
     return memory_copy(&s->memory, address_format(&c->server->way.address, text));
+}
+
+static const char *describe_tls(struct snapshot *s, const struct tls *tls)
+{
+    char text[TLS_TEXT_SIZE];
+    return tls != NULL ? memory_copy(&s->memory, tls_describe(tls, text)) : "";
 }
 
 static struct snapshot_server *add_server(struct snapshot *s, const char *database, const char *user)
@@ -78,6 +86,7 @@ static void add_own_server(struct snapshot *s, const struct client *c, const str
     struct snapshot_server *to = add_server(s, f->database, f->user);
     to->state = is_active(f) ? "active" : "idle";
     to->name = server_name(s, c);
+    to->tls = describe_tls(s, c->server->conn.tls);
     to->client_id = c->id;
     to->since_us = c->since_us;
 }
@@ -103,6 +112,19 @@ static void describe_session(struct snapshot *s, struct snapshot_client *to, con
     to->events = f->request->events;
 }
 
+static void describe_wait(struct snapshot_client *to, const struct client *c)
+{
+    to->waiting = c->pooled != NULL && pooled_is_waiting(c->pooled);
+    if (to->waiting)
+        to->wait_us = loop_now_us(&c->worker->loop) - c->pooled->wait.since_us;
+}
+
+static void describe_admin(struct snapshot *s, struct snapshot_client *to, const struct admin *a)
+{
+    to->user = memory_copy(&s->memory, admin_user(a));
+    to->database = ADMIN_DATABASE;
+}
+
 static void add_client(struct snapshot *s, const struct client *c, const struct session_facts *f)
 {
     s->list = memory_grow(s->list, &s->list_capacity, s->list_count, sizeof *s->list);
@@ -113,19 +135,33 @@ static void add_client(struct snapshot *s, const struct client *c, const struct 
                                     .user = "",
                                     .database = "",
                                     .application = "",
+                                    .tls = describe_tls(s, c->conn.tls),
                                     .server = server_name(s, c),
                                     .since_us = c->since_us,
                                     .received = c->conn.received,
                                     .sent = c->conn.sent,
-                                    .waiting = c->pooled != NULL && pooled_is_waiting(c->pooled),
                                     .status = 'I',
                                     .route = "",
                                     .label = "" };
+    describe_wait(to, c);
+    if (c->state == CLIENT_ADMIN)
+        describe_admin(s, to, c->admin);
     if (f != NULL)
         describe_session(s, to, f);
 }
 
 /* --- pools ------------------------------------------------------------------------------------------ */
+
+/* A name that clients ask for through "*" may be nobody's: it counts from the first server on that was had. */
+static void add_times(struct snapshot *s, const struct pool_facts *f)
+{
+    if (!f->had_server)
+        return;
+    struct database_counts *d = counts_database(&s->counts, f->database);
+    d->wait_us += f->wait_us;
+    d->query_us += f->query_us;
+    d->transaction_us += f->transaction_us;
+}
 
 /* A worker's part of one. */
 static void add_pool(void *context, const struct pool_facts *f)
@@ -144,10 +180,7 @@ static void add_pool(void *context, const struct pool_facts *f)
         pool->longest_wait_us = f->longest_wait_us;
     pool->waits += f->waits;
     pool->wait_us += f->wait_us;
-    struct database_counts *d = counts_database(&s->counts, f->database);
-    d->wait_us += f->wait_us;
-    d->query_us += f->query_us;
-    d->transaction_us += f->transaction_us;
+    add_times(s, f);
     pool->timeouts += f->timeouts;
     pool->connects += f->connects;
     pool->connect_failures += f->connect_failures;
@@ -161,6 +194,7 @@ static void add_pool_server(void *context, const struct pool_server_facts *f)
     struct snapshot_server *to = add_server(s, f->database, f->user);
     to->state = f->state;
     to->name = memory_copy(&s->memory, f->address->size > 0 ? address_format(f->address, text) : "");
+    to->tls = describe_tls(s, f->tls);
     to->process_id = f->process_id;
     to->client_id = f->client_id;
     to->since_us = f->connected_us;
@@ -214,6 +248,12 @@ static int by_id(const void *a, const void *b)
 {
     const struct snapshot_client *one = a, *other = b;
     return (one->id > other->id) - (one->id < other->id);
+}
+
+const struct snapshot_client *snapshot_find_client(const struct snapshot *s, uint64_t id)
+{
+    struct snapshot_client key = { .id = id };
+    return s->list_count > 0 ? bsearch(&key, s->list, s->list_count, sizeof *s->list, by_id) : NULL;
 }
 
 static int by_client(const void *a, const void *b)

@@ -25,8 +25,10 @@ struct snapshot_client {
     const char *name; /* "127.0.0.1:53122" */
     enum client_state state;
     const char *user, *database, *application; /* "" until it is logged in */
+    const char *tls;                           /* as tls_describe() says; "": plain */
     const char *server;                        /* where its server is; "": it has none */
     bool waiting;                              /* for one */
+    uint64_t wait_us;                          /* and for so long */
     uint64_t since_us, received, sent, queries, transactions;
     bool busy;          /* replies are outstanding */
     char status;        /* of its transaction, as it sees it: I, T, E */
@@ -45,7 +47,8 @@ struct snapshot_pool {
     enum pool_mode mode;
     size_t clients_active; /* in a request or transaction, or with replies outstanding */
     size_t clients_idle;
-    uint64_t clients_waiting; /* of the active ones: for a server */
+    uint64_t clients_waiting; /* for a server; those who have not been logged in yet are neither active nor idle */
+    size_t clients_served;    /* active or idle, and waiting for nothing */
     size_t servers_active, servers_idle, servers_connecting, servers_cleaning;
 
     /* Of pooled ones: */
@@ -59,6 +62,7 @@ struct snapshot_server {
     const char *database, *user;
     const char *state;   /* "active", "idle", "connecting", "cleaning" */
     const char *name;    /* "127.0.0.1:5432" */
+    const char *tls;     /* as tls_describe() says; "": plain */
     uint64_t client_id;  /* that has it; 0: nobody */
     uint64_t process_id; /* 0: not known */
     uint64_t since_us;   /* 0: not known */
@@ -86,6 +90,9 @@ struct snapshot {
 };
 
 struct snapshot_question;
+
+/* One of those that are told of one by one; NULL: it is not among them. */
+const struct snapshot_client *snapshot_find_client(const struct snapshot *s, uint64_t id);
 
 /* Gathers one, and calls `on_ready` on `home`, a worker's loop, on whose thread this is called; the snapshot is gone when it returns.
  * NULL: the process is about to end, and nothing will be called. */

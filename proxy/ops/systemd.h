@@ -17,7 +17,7 @@ bool systemd_inherit(void);
 /* Clients are served; and from now on, if the manager watches, it hears that this loop still turns. */
 void systemd_ready(struct loop *l);
 void systemd_reloading(void);
-/* The reload is over: `error` NULL when the new config is in force. */
+/* The reload is over: `error` NULL when all of the new config is in force. */
 void systemd_reloaded(const char *error);
 /* The end has begun, and may take that long. */
 void systemd_stopping(const char *status, uint64_t timeout_ms);

@@ -17,7 +17,6 @@
 #include "proxy/pool/login.h"
 
 struct admission {
-    enum auth_method method;
     struct secret_question *question; /* NULL: nothing is being looked up */
     struct client_auth *auth;         /* NULL: the secret is not known yet */
     struct buffer *out;
@@ -31,18 +30,6 @@ void admission_free(struct admission *a)
     secrets_drop(a->question);
     client_auth_free(a->auth);
     free(a);
-}
-
-enum auth_method admission_method(const struct client *c)
-{
-    struct sockaddr_storage peer = { 0 };
-    socklen_t size = sizeof peer;
-    (void)getpeername(c->conn.fd, (struct sockaddr *)&peer, &size);
-    struct login_attributes who = { .database = c->login->database,
-                                    .user = c->login->user,
-                                    .peer = (const struct sockaddr *)&peer,
-                                    .tls = c->conn.tls != NULL };
-    return config_login(c->login->config, &who);
 }
 
 const struct credentials *admission_credentials(const struct admission *a)
@@ -113,7 +100,7 @@ static void begin(struct client *c, const struct secret_answer *answer)
     unsigned char hash[TLS_HASH_MAX];
     size_t hash_size = tls != NULL ? tls_server_hash(tls, hash) : 0;
     char *name = tls != NULL && tls_peer_is_verified(tls) ? tls_peer_name(tls) : NULL;
-    struct client_auth_start start = { .method = a->method,
+    struct client_auth_start start = { .method = c->login->method,
                                        .user = span_of(c->login->user),
                                        .secret = answer->secret,
                                        .why_no_secret = answer->why,
@@ -130,6 +117,12 @@ static void begin(struct client *c, const struct secret_answer *answer)
     on_state(c, client_auth_begin(a->auth, a->out));
 }
 
+/* Others may know one without having to say it. */
+static bool is_asked_for_secret(const struct client *c)
+{
+    return c->login->method == AUTH_SCRAM_SHA_256 || c->login->method == AUTH_MD5;
+}
+
 static void on_secret(void *context, const struct secret_answer *answer)
 {
     struct client *c = context;
@@ -138,7 +131,7 @@ static void on_secret(void *context, const struct secret_answer *answer)
     a->question = NULL;
     if (c->state != CLIENT_LOGIN) /* it is being closed */
         return;
-    if (answer->state == SECRET_FAILED) {
+    if (answer->state == SECRET_FAILED && is_asked_for_secret(c)) {
         send_out(c);
         client_refuse(c, answer->sqlstate, answer->message);
     } else {
@@ -155,10 +148,13 @@ void admission_start(struct client *c, struct buffer *out, void (*admitted)(stru
 {
     struct login *l = c->login;
     struct admission *a = or_abort(calloc(1, sizeof *a));
-    a->method = admission_method(c);
     a->out = out;
     a->admitted = admitted;
     l->admission = a;
+    if (l->method == AUTH_REJECT) { /* whoever it is: a stranger makes no work */
+        begin(c, &(struct secret_answer){ .state = SECRET_UNKNOWN });
+        return;
+    }
     const struct database *d = l->upstream != NULL ? l->upstream : admin_database(l->config);
     struct secret_question *question = secrets_find(&c->worker->secrets, l->config, d, l->user, on_secret, c);
     if (question != NULL)

@@ -9,10 +9,7 @@
 struct client;
 struct admission;
 
-/* How this client has to show who it is: what the StartupMessage said has been read. */
-enum auth_method admission_method(const struct client *c);
-
-/* Begins, in CLIENT_LOGIN. What is said to the client is appended to `out`, which outlives the admission and is sent when an answer is
+/* Begins, in CLIENT_LOGIN, by the login's `method`. What is said to the client is appended to `out`, which outlives the admission and is sent when an answer is
  * expected; AuthenticationOk is not said here. `admitted` is called once, perhaps at once, unless the client is refused. */
 void admission_start(struct client *c, struct buffer *out, void (*admitted)(struct client *c));
 void admission_free(struct admission *a); /* NULL: nothing */

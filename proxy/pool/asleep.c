@@ -46,6 +46,7 @@ bool client_sleep(struct client *c)
     c->session = NULL;
     client_end_timer(c);
     c->asleep = a;
+    client_log(c, LOG_DEBUG, "client state", "asleep");
     return true;
 }
 
@@ -57,6 +58,7 @@ void client_wake(struct client *c)
     c->session = session_wake(&a->session, &start);
     pooled_wake(c, a->pool, a->key, &a->link);
     free(a);
+    client_log(c, LOG_DEBUG, "client state", "awake");
 }
 
 /* Who has spoken since it was looked at last is let be. */

@@ -1,6 +1,6 @@
 /* The life of a client.
  *
- *     STARTUP --> CONNECTING --> LOGIN --> SESSION --+
+ *     STARTUP --> CONNECTING <-> LOGIN --> SESSION --+
  *        |            |            |  +--> RAW ------+--> CLOSING --> (freed)
  *        +--> CANCELLING ----------+-----------------+
  *
@@ -14,6 +14,7 @@
 
 #include "protocol/memory.h"
 #include "protocol/message.h"
+#include "proxy/descriptors.h"
 #include "proxy/ops/admin.h"
 #include "proxy/ops/log.h"
 #include "proxy/pool/asleep.h"
@@ -27,10 +28,21 @@ enum { LINGER_US = 5 * 1000 * 1000, FRESH_US = 2 * 1000 * 1000 };
 static void on_client_ready(void *owner, bool readable);
 
 static void client_free(struct client *c);
+static void turn_away(struct client *c);
 
 static atomic_uint_fast64_t last_id;
 
 /* --- beginning ------------------------------------------------------------------------------------- */
+
+/* The share of each worker: who comes to it can only take the place of one that is there. */
+static void make_room(struct worker *w)
+{
+    size_t workers = workers_count();
+    size_t limit = (descriptors_for_strangers(w->config) + workers - 1) / workers;
+    struct client *c = strangers_surplus(&w->strangers, limit);
+    if (c != NULL)
+        turn_away(c);
+}
 
 struct client *client_new(struct worker *w, int fd, const struct address *peer)
 {
@@ -41,7 +53,8 @@ struct client *client_new(struct worker *w, int fd, const struct address *peer)
     c->worker = w;
     c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
     c->since_us = loop_now_us(&w->loop);
-    c->login = login_new();
+    c->login = login_new(peer);
+    stranger_join(&c->login->stranger, &w->strangers, c);
     conn_open(&c->conn, &w->loop, fd, on_client_ready, c);
     c->next = w->clients;
     c->link = &w->clients;
@@ -50,7 +63,14 @@ struct client *client_new(struct worker *w, int fd, const struct address *peer)
     w->clients = c;
     client_set_deadline(c, loop_now_us(&w->loop) + LOGIN_TIMEOUT_US);
     client_settle(c);
+    make_room(w);
     return c;
+}
+
+void client_know_peer(struct client *c)
+{
+    c->from_peer = true;
+    stranger_leave(&c->login->stranger);
 }
 
 static const char *const state_names[CLIENT_STATES] = {
@@ -264,6 +284,8 @@ void client_close(struct client *c, bool linger)
         if (c->server_lingering)
             conn_end_output(&c->server->conn);
     }
+    if (c->admin != NULL)
+        admin_abandon(c->admin);
     if (c->cancel != NULL)
         cancel_abandon(c->cancel);
     c->cancel = NULL;
@@ -273,14 +295,42 @@ void client_close(struct client *c, bool linger)
 
 void client_refuse(struct client *c, const char *sqlstate, const char *message)
 {
-    struct message_fault fault = { .severity = "FATAL", .sqlstate = sqlstate, .message = span_of(message) };
+    client_refuse_in_detail(c, sqlstate, message, "");
+}
+
+/* Unless it is in the middle of a message. */
+static void tell_fatal(struct client *c, const char *sqlstate, const char *message, const char *detail)
+{
+    struct message_fault fault = {
+        .severity = "FATAL", .sqlstate = sqlstate, .message = span_of(message), .detail = span_of(detail)
+    };
     struct buffer bytes = { 0 };
     client_log(c, LOG_WARN, "client refused", message);
     message_add_error(&bytes, &fault);
     if (c->server == NULL || !stream_is_inside_message(&c->replies))
         conn_send_span(&c->conn, buffer_span(&bytes));
     buffer_free(&bytes);
+}
+
+void client_refuse_in_detail(struct client *c, const char *sqlstate, const char *message, const char *detail)
+{
+    tell_fatal(c, sqlstate, message, detail);
     client_close(c, true);
+}
+
+/* Its descriptor is needed now: it gets no time to read why. */
+static void turn_away(struct client *c)
+{
+    if (c->state == CLIENT_CLOSING) {
+        client_free(c);
+        return;
+    }
+    if (c->state == CLIENT_STARTUP)
+        client_log(c, LOG_WARN, "connection closed: too many others have not logged in either", NULL);
+    else
+        tell_fatal(c, "53300", "too many connections have not logged in", "");
+    client_close(c, false);
+    client_settle(c);
 }
 
 void client_drain(struct client *c)
@@ -341,6 +391,8 @@ void client_reload(struct client *c)
     if (was_asleep)
         client_wake(c);
     session_set_config(c->session, c->worker->config);
+    if (c->pooled != NULL)
+        pooled_reload(c);
     if (was_asleep)
         client_sleep(c);
 }
@@ -417,7 +469,7 @@ static bool wants_client_input(const struct client *c, bool client_full, bool se
     case CLIENT_LOGIN:
         return !server_full && (c->conn.in.size == 0 || c->login->answer_wanted);
     case CLIENT_ADMIN:
-        return !client_full && !admin_is_busy(c->admin);
+        return !client_full && admin_wants_input(c->admin);
     case CLIENT_CANCELLING:
         return false;
     case CLIENT_CLOSING:

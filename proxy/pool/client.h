@@ -71,7 +71,10 @@ struct client {
 
 /* --- for the worker ------------------------------------------------------------------------------ */
 
+/* When too many have not shown who they are, the oldest of them goes. */
 struct client *client_new(struct worker *w, int fd, const struct address *peer);
+/* It is another process of ours. */
+void client_know_peer(struct client *c);
 static inline bool client_is_pooled(const struct client *c)
 {
     return c->pooled != NULL || c->asleep != NULL;
@@ -106,6 +109,8 @@ void client_discard_input(struct conn *conn);
 void client_close(struct client *c, bool linger);
 /* Tells the client FATAL with these words, unless it is in the middle of a message; logs them, and closes. */
 void client_refuse(struct client *c, const char *sqlstate, const char *message);
+/* The same, with a DETAIL; "": none. */
+void client_refuse_in_detail(struct client *c, const char *sqlstate, const char *message, const char *detail);
 /* The last act of every callback: watches for what the state wants, or frees the client. */
 void client_settle(struct client *c);
 

@@ -25,6 +25,9 @@
  * nothing of the transaction had reached the disk: a COMMIT would have. */
 #define IN_THE_FUTURE "22023"
 
+/* Our own statement_timeout. */
+#define TOO_SLOW "57014"
+
 #define STATUS "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)"
 #define ROW "SELECT 1 FROM pgatomic.outbox WHERE id = $1::pg_catalog.uuid"
 
@@ -113,7 +116,8 @@ static struct control *control_open(struct controls *c, const char *name, const 
                                   .name = name,
                                   .conninfo = conninfo,
                                   .connect_timeout_ms = ANSWER_TIMEOUT_MS,
-                                  .answer_timeout_ms = ANSWER_TIMEOUT_MS };
+                                  .answer_timeout_ms = ANSWER_TIMEOUT_MS,
+                                  .ends_statements = true };
     k->pq = pq_connection_open(&options);
     k->next = c->first;
     c->first = k;
@@ -146,16 +150,39 @@ void control_drop(struct control_question *q)
         question_free(q);
 }
 
+/* Closes the one that `link` points to. */
+static void control_close(struct control **link)
+{
+    struct control *k = *link;
+    *link = k->next;
+    pq_connection_close(k->pq); /* what is out is not answered any more */
+    while (k->first != NULL)
+        question_free(k->first);
+    free(k->conninfo);
+    free(k);
+}
+
 void controls_free(struct controls *c)
 {
-    while (c->first != NULL) {
-        struct control *k = c->first;
-        c->first = k->next;
-        pq_connection_close(k->pq); /* what is out is not answered any more */
-        while (k->first != NULL)
-            question_free(k->first);
-        free(k->conninfo);
-        free(k);
+    while (c->first != NULL)
+        control_close(&c->first);
+}
+
+static bool is_awaited(const struct control *k)
+{
+    for (const struct control_question *q = k->first; q != NULL; q = q->next)
+        if (!q->dropped && !q->only_learns)
+            return true;
+    return false;
+}
+
+void controls_reload(struct controls *c, const struct config *config)
+{
+    for (struct control **link = &c->first; *link != NULL;) {
+        if (config_names_control(config, (*link)->conninfo) || is_awaited(*link))
+            link = &(*link)->next;
+        else
+            control_close(link);
     }
 }
 
@@ -249,7 +276,8 @@ static void on_status(void *context, const PGresult *result, const char *error, 
         settle(q, OUTCOME_COMMITTED);
     else if (strcmp(status, "aborted") == 0 || strcmp(sqlstate, IN_THE_FUTURE) == 0)
         settle(q, OUTCOME_ROLLED_BACK);
-    else if (strcmp(status, "in progress") == 0 || (result == NULL && sqlstate[0] == '\0'))
+    else if (strcmp(status, "in progress") == 0 || strcmp(sqlstate, TOO_SLOW) == 0 ||
+             (result == NULL && sqlstate[0] == '\0'))
         try_later(q);
     else
         ask_for_row(q);

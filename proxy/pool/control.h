@@ -27,6 +27,8 @@ struct controls {
 };
 
 void controls_free(struct controls *c); /* nobody waits for an answer any more */
+/* Closes the connections that `config` does not name; one that somebody waits for stays until the next reload. */
+void controls_reload(struct controls *c, const struct config *config);
 /* Learns the identities of all databases that have a control connection. */
 void controls_learn(struct controls *c, struct config *config);
 

@@ -25,16 +25,38 @@ static void send_home(struct listen_subscriber *s, struct span channel, void (*a
     loop_post(listen_home(), act, order_new(s, channel));
 }
 
-struct listen_subscriber *listen_subscribe(struct loop *loop, const struct database *database,
+static struct listen_place place_of(const struct database *database, const char *name)
+{
+    return (struct listen_place){ .name = memory_copy_text(name),
+                                  .conninfo = database->control != NULL ? memory_copy_text(database->control) : NULL,
+                                  .dbname = memory_copy_text(config_dbname(database, name)) };
+}
+
+void listen_place_free(struct listen_place *p)
+{
+    free(p->name);
+    free(p->conninfo);
+    free(p->dbname);
+}
+
+struct listen_subscriber *listen_subscribe(struct loop *loop, const struct database *database, const char *name,
                                            void (*on_ready)(void *context), void *context)
 {
     struct listen_subscriber *s = or_abort(calloc(1, sizeof *s));
     s->loop = loop;
     s->on_ready = on_ready;
     s->context = context;
-    s->name = memory_copy_text(database->name);
-    s->conninfo = memory_copy_text(database->control);
+    s->place = place_of(database, name);
     return s;
+}
+
+void listen_move(struct listen_subscriber *s, const struct database *database, const char *name)
+{
+    if (database->control == NULL)
+        return;
+    struct listen_removal *r = or_abort(malloc(sizeof *r));
+    *r = (struct listen_removal){ s, place_of(database, name) };
+    loop_post(listen_home(), listen_home_move, r);
 }
 
 void listen_unsubscribe(struct listen_subscriber *s)
@@ -56,11 +78,6 @@ void listen_add(struct listen_subscriber *s, struct span channel, void (*done)(v
 void listen_remove(struct listen_subscriber *s, struct span channel)
 {
     send_home(s, channel, listen_home_remove);
-}
-
-void listen_remove_all(struct listen_subscriber *s)
-{
-    send_home(s, (struct span){ 0 }, listen_home_remove_all);
 }
 
 /* --- what comes from home ------------------------------------------------------------------------- */
@@ -124,8 +141,7 @@ void listen_deliver(struct listen_subscriber *s, struct listen_parcel *parcel)
 static void obey_forget(void *context)
 {
     struct listen_subscriber *s = context;
-    free(s->name);
-    free(s->conninfo);
+    listen_place_free(&s->place);
     free(s);
 }
 

@@ -1,8 +1,9 @@
 /* LISTEN for clients whose servers change (P6).
  *
- * For each database one connection of pgatomic's own, on its `control`, listens to all channels that any client has asked for, and what it
- * hears goes to the queues of those clients. The connection lives on the first worker's thread, a subscriber on its client's. When the
- * connection is lost it is made again, every channel is listened to again, and every subscriber gets a NOTICE that it may have
+ * For each database one connection of pgatomic's own, made as its `control` says, listens to all channels that any client has asked for, and
+ * what it hears goes to the queues of those clients. PostgreSQL notifies within a database, so this one is the clients', whichever
+ * `control` names: one block may have many, and its `control` another one for the auth query. The connection lives on the first worker's thread, a subscriber on its client's. When the
+ * connection is lost it is made again, every channel is listened to again, and who listened to any gets a NOTICE that it may have
  * missed something.
  *
  * What is in a queue is whole messages, to be sent to the client as they are, between its transactions. */
@@ -28,9 +29,13 @@ void listen_stop(void);
 
 /* --- for clients, on `loop`'s thread --------------------------------------------------------------- */
 
-/* `database` has a control connection. `on_ready` is called when something has come into an empty queue, or the queue is overrun. */
-struct listen_subscriber *listen_subscribe(struct loop *loop, const struct database *database,
+/* `name` is what the client has asked for. Where `database` has no control connection (a reload may have taken it away) no channel can be had.
+ * `on_ready` is called when something has come into an empty queue, or the queue is overrun. */
+struct listen_subscriber *listen_subscribe(struct loop *loop, const struct database *database, const char *name,
                                            void (*on_ready)(void *context), void *context);
+/* The config is a new one. Who listens goes on where it says now, and is told that it may have missed something, if that is another connection
+ * or database; where there is no control connection any more it goes on as before. */
+void listen_move(struct listen_subscriber *s, const struct database *database, const char *name);
 /* Nothing is called any more; NULL: nothing. */
 void listen_unsubscribe(struct listen_subscriber *s);
 
@@ -38,7 +43,6 @@ void listen_unsubscribe(struct listen_subscriber *s);
  * not hear it. Never before this returns. */
 void listen_add(struct listen_subscriber *s, struct span channel, void (*done)(void *context, bool ok));
 void listen_remove(struct listen_subscriber *s, struct span channel);
-void listen_remove_all(struct listen_subscriber *s);
 
 /* What has come; the caller takes it out with buffer_clear(). */
 struct buffer *listen_queue(struct listen_subscriber *s);

@@ -39,14 +39,13 @@ struct asking {
 
 struct listening {
     struct listening *next, **link;
-    char *name, *conninfo;
+    struct listen_place place;
     struct pq_connection *connection; /* NULL: it has ended for good */
     void *tree;                       /* of ears */
     struct ear *ears;
     struct asking *askings;
     struct listen_subscriber *subscribers;
     uint64_t last_serial;
-    bool was_up;
 };
 
 static struct {
@@ -219,27 +218,29 @@ static void on_notification(void *context, const PGnotify *n)
     listen_parcel_release(p);
 }
 
-static void mark_members(struct listening *l)
-{
-    for (struct listen_subscriber *s = l->subscribers; s != NULL; s = s->next)
-        s->hears = false;
-    for (const struct ear *e = l->ears; e != NULL; e = e->next)
-        for (size_t i = 0; i < e->member_count; i++)
-            e->members[i]->hears = true;
-}
-
-static void tell_gap(struct listening *l)
+static struct listen_parcel *gap_new(void)
 {
     struct buffer message = { 0 };
     struct message_fault fault = { .severity = "WARNING", .sqlstate = "01000" };
-    fault.message = span_of("notifications may have been missed: the connection that listens was lost for a while");
-    LOG(LOG_WARN, "notifications may have been missed", log_text("database", l->name));
+    fault.message = span_of("notifications may have been missed: the connection that listens was lost or replaced");
     message_add_notice(&message, &fault);
-    struct listen_parcel *p = parcel_new(&message);
-    mark_members(l);
-    for (struct listen_subscriber *s = l->subscribers; s != NULL; s = s->next)
-        if (s->hears)
-            listen_deliver(s, p);
+    return parcel_new(&message);
+}
+
+/* Those who may have missed something. */
+static void tell_gap(struct listening *l)
+{
+    struct listen_parcel *p = gap_new();
+    bool any = false;
+    for (struct listen_subscriber *s = l->subscribers; s != NULL; s = s->next) {
+        if (!s->may_have_missed)
+            continue;
+        any = true;
+        s->may_have_missed = false;
+        listen_deliver(s, p);
+    }
+    if (any)
+        LOG(LOG_WARN, "notifications may have been missed", log_text("database", l->place.name));
     listen_parcel_release(p);
 }
 
@@ -284,7 +285,8 @@ static void on_listening(void *context, const PGresult *result, const char *erro
         return;
     }
     if (sqlstate[0] != '\0')
-        LOG(LOG_ERROR, "cannot listen for notifications", log_text("database", l->name), log_text("error", error));
+        LOG(LOG_ERROR, "cannot listen for notifications", log_text("database", l->place.name),
+            log_text("error", error));
     refuse(l, e);
 }
 
@@ -310,9 +312,7 @@ static void on_connected(void *context)
     ask(l, "SET client_encoding TO 'UTF8'", NULL, on_prepared);
     for (const struct ear *e = l->ears; e != NULL; e = e->next)
         ask_about(l, "LISTEN", e, on_listening);
-    if (l->was_up)
-        ask(l, "SELECT 1", NULL, on_gap_over);
-    l->was_up = true;
+    ask(l, "SELECT 1", NULL, on_gap_over);
 }
 
 static void on_lost(void *context, const char *why)
@@ -321,6 +321,8 @@ static void on_lost(void *context, const char *why)
     (void)why;
     for (struct ear *e = l->ears, *next; e != NULL; e = next) {
         next = e->next;
+        for (size_t i = 0; e->confirmed && i < e->member_count; i++)
+            e->members[i]->may_have_missed = true;
         e->confirmed = false;
         refuse(l, e);
     }
@@ -328,16 +330,26 @@ static void on_lost(void *context, const char *why)
 
 /* --- connections ---------------------------------------------------------------------------------------- */
 
-static struct listening *listening_open(const struct listen_subscriber *s)
+/* `a` may be none. */
+static bool is_same_place(const struct listen_place *a, const struct listen_place *b)
+{
+    return a->conninfo != NULL && strcmp(a->conninfo, b->conninfo) == 0 && strcmp(a->dbname, b->dbname) == 0;
+}
+
+static struct listening *listening_find(const struct listen_subscriber *s)
 {
     struct listening *l = home.first;
-    while (l != NULL && strcmp(l->conninfo, s->conninfo) != 0)
+    while (l != NULL && !is_same_place(&l->place, &s->place))
         l = l->next;
-    if (l != NULL)
-        return l;
-    l = or_abort(calloc(1, sizeof *l));
-    l->name = memory_copy_text(s->name);
-    l->conninfo = memory_copy_text(s->conninfo);
+    return l;
+}
+
+static struct listening *listening_open(const struct listen_subscriber *s)
+{
+    struct listening *l = or_abort(calloc(1, sizeof *l));
+    l->place.name = memory_copy_text(s->place.name);
+    l->place.conninfo = memory_copy_text(s->place.conninfo);
+    l->place.dbname = memory_copy_text(s->place.dbname);
     l->link = &home.first;
     l->next = home.first;
     if (l->next != NULL)
@@ -346,8 +358,9 @@ static struct listening *listening_open(const struct listen_subscriber *s)
     l->connection = pq_connection_open(&(struct pq_options){ .loop = home.loop,
                                                              .resolver = home.resolver,
                                                              .role = "listen",
-                                                             .name = l->name,
-                                                             .conninfo = l->conninfo,
+                                                             .name = l->place.name,
+                                                             .conninfo = l->place.conninfo,
+                                                             .dbname = l->place.dbname,
                                                              .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                                                              .answer_timeout_ms = ANSWER_TIMEOUT_MS,
                                                              .stays_connected = true,
@@ -366,8 +379,7 @@ static void listening_close(struct listening *l)
     *l->link = l->next;
     if (l->next != NULL)
         l->next->link = l->link;
-    free(l->name);
-    free(l->conninfo);
+    listen_place_free(&l->place);
     free(l);
 }
 
@@ -375,22 +387,59 @@ static void listening_close(struct listening *l)
 
 static void join(struct listen_subscriber *s)
 {
-    if (s->listening != NULL)
+    if (s->listening != NULL || s->place.conninfo == NULL)
         return;
-    s->listening = listening_open(s);
+    s->listening = listening_find(s);
+    if (s->listening == NULL)
+        s->listening = listening_open(s);
     s->next = s->listening->subscribers;
     s->listening->subscribers = s;
 }
 
-static void leave(struct listen_subscriber *s)
+static void unlink_subscriber(struct listen_subscriber *s)
 {
-    struct listening *l = s->listening;
-    struct listen_subscriber **link = &l->subscribers;
+    struct listen_subscriber **link = &s->listening->subscribers;
     while (*link != s)
         link = &(*link)->next;
     *link = s->next;
+    s->listening = NULL;
+}
+
+static void close_if_unused(struct listening *l)
+{
     if (l->subscribers == NULL)
         listening_close(l);
+}
+
+/* The ear that hears the channel for it from now on. */
+static struct ear *hear(struct listen_subscriber *s, const char *channel)
+{
+    struct listening *l = s->listening;
+    struct ear *e = ear_find(l, channel);
+    if (e == NULL) {
+        e = ear_new(l, channel);
+        ask_about(l, "LISTEN", e, on_listening);
+    }
+    ear_add(e, s);
+    return e;
+}
+
+/* From the connection that it had to that of its place, which is another. */
+static void move(struct listen_subscriber *s)
+{
+    struct listening *from = s->listening;
+    unlink_subscriber(s);
+    join(s);
+    for (struct ear *e = from->ears, *next; e != NULL; e = next) {
+        next = e->next;
+        if (!ear_has(e, s))
+            continue;
+        hear(s, e->channel);
+        ear_drop(from, e, s);
+        s->may_have_missed = true;
+    }
+    ask(s->listening, "SELECT 1", NULL, on_gap_over);
+    close_if_unused(from);
 }
 
 static void drop_all(struct listen_subscriber *s)
@@ -409,23 +458,17 @@ void listen_home_add(void *order)
     struct listen_subscriber *s = o->subscriber;
     join(s);
     struct listening *l = s->listening;
-    if (l->connection == NULL) {
+    if (l == NULL || l->connection == NULL) {
         listen_answer(o, false);
         return;
     }
-    struct ear *e = ear_find(l, o->channel);
-    bool is_new = e == NULL;
-    if (is_new)
-        e = ear_new(l, o->channel);
-    ear_add(e, s);
+    struct ear *e = hear(s, o->channel);
     if (e->confirmed) {
         listen_answer(o, true);
         return;
     }
     o->next = e->waiting;
     e->waiting = o;
-    if (is_new)
-        ask_about(l, "LISTEN", e, on_listening);
 }
 
 void listen_home_remove(void *order)
@@ -438,11 +481,19 @@ void listen_home_remove(void *order)
     free(o);
 }
 
-void listen_home_remove_all(void *order)
+void listen_home_move(void *removal)
 {
-    struct listen_order *o = order;
-    drop_all(o->subscriber);
-    free(o);
+    struct listen_removal *r = removal;
+    struct listen_subscriber *s = r->subscriber;
+    if (!is_same_place(&s->place, &r->place)) {
+        struct listen_place before = s->place;
+        s->place = r->place;
+        r->place = before;
+        if (s->listening != NULL && s->listening->connection != NULL)
+            move(s);
+    }
+    listen_place_free(&r->place);
+    free(r);
 }
 
 void listen_home_leave(void *order)
@@ -450,9 +501,12 @@ void listen_home_leave(void *order)
     struct listen_order *o = order;
     struct listen_subscriber *s = o->subscriber;
     free(o);
-    drop_all(s);
-    if (s->listening != NULL)
-        leave(s);
+    struct listening *l = s->listening;
+    if (l != NULL) {
+        drop_all(s);
+        unlink_subscriber(s);
+        close_if_unused(l);
+    }
     listen_forget(s);
 }
 

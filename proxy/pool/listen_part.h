@@ -9,6 +9,13 @@
 
 struct listening;
 
+/* The connection that a subscriber needs. */
+struct listen_place {
+    char *name;     /* for the log */
+    char *conninfo; /* NULL: there is none */
+    char *dbname;
+};
+
 struct listen_subscriber {
     struct loop *loop;
 
@@ -20,10 +27,10 @@ struct listen_subscriber {
     bool closed; /* freed as soon as the other half has forgotten it */
 
     /* the home thread */
-    char *name, *conninfo;          /* of the database's control connection; read only */
+    struct listen_place place;
     struct listening *listening;    /* NULL: it has not asked for anything yet */
     struct listen_subscriber *next; /* of the same connection */
-    bool hears;                     /* any channel: of use while all are told something */
+    bool may_have_missed;           /* something, and is told so when its channels are heard again */
 };
 
 /* A wish of a subscriber's, and then its answer. */
@@ -33,6 +40,12 @@ struct listen_order {
     void (*done)(void *context, bool ok);
     bool ok;
     char channel[]; /* "": all, or none in particular */
+};
+
+/* A subscriber's new place. */
+struct listen_removal {
+    struct listen_subscriber *subscriber;
+    struct listen_place place;
 };
 
 /* A message, shared by all who get it. */
@@ -46,7 +59,8 @@ struct listen_parcel {
 
 void listen_home_add(void *order);
 void listen_home_remove(void *order);
-void listen_home_remove_all(void *order);
+/* Takes a listen_removal. */
+void listen_home_move(void *removal);
 /* And the subscriber is freed on its own thread. */
 void listen_home_leave(void *order);
 struct loop *listen_home(void);
@@ -58,5 +72,6 @@ void listen_answer(struct listen_order *order_take, bool ok);
 void listen_deliver(struct listen_subscriber *s, struct listen_parcel *parcel);
 void listen_forget(struct listen_subscriber *s);
 void listen_parcel_release(struct listen_parcel *p);
+void listen_place_free(struct listen_place *p);
 
 #endif

@@ -8,7 +8,8 @@
  *                             <-  pgatomic_version, ReadyForQuery     the session begins
  *
  * The client's messages are passed on one for each question, so that what it sends early waits for the session instead of being taken
- * for a password. SCRAM-SHA-256-PLUS binds the exchange to a TLS connection that does not reach from end to end
+ * for a password. Up to the first message that the client gets from it, a host that is silent, lost or starting up gives way to the
+ * next one, and the client hears nothing of it. SCRAM-SHA-256-PLUS binds the exchange to a TLS connection that does not reach from end to end
  * here: it is taken out of the mechanisms that the upstream offers. */
 #include "proxy/pool/login.h"
 
@@ -48,11 +49,51 @@ static struct server_auth *new_server_auth(const struct client *c)
 void login_begin(struct client *c)
 {
     struct login *l = c->login;
-    if (l->admission != NULL)
-        l->server_auth = new_server_auth(c);
+    server_auth_free(l->server_auth); /* of a host that was passed over */
+    l->server_auth = l->admission != NULL ? new_server_auth(c) : NULL;
     client_set_state(c, CLIENT_LOGIN);
     conn_send_span(&c->server->conn, buffer_span(&l->packet));
-    buffer_free(&l->packet);
+}
+
+/* --- which host ------------------------------------------------------------------------------------- */
+
+/* The client hears it: no other host can say anything else. */
+static void settle_host(struct client *c)
+{
+    if (server_is_accepted(c->server))
+        return;
+    server_accept(c->server);
+    buffer_free(&c->login->packet);
+}
+
+static void pass_over(struct client *c, const char *why)
+{
+    if (c->login->upstream->hosts[1] != NULL)
+        client_log(c, LOG_WARN, "a host of the upstream is passed over", why);
+    client_set_state(c, CLIENT_CONNECTING);
+    server_reject(c->server, why);
+}
+
+void login_on_server_late(void *owner)
+{
+    struct client *c = owner;
+    if (c->state == CLIENT_LOGIN)
+        pass_over(c, "timeout expired during the login");
+    client_settle(c);
+}
+
+/* True: it does not take connections now, and the next host's turn has come. */
+static bool pass_over_if_closed(struct client *c, const struct frame *f)
+{
+    struct message_error e;
+    char words[SERVER_LOSS_SIZE];
+    if (f->type != 'E' || server_is_accepted(c->server) || !message_read_error(frame_body(f), &e) ||
+        !server_has_stand_in(c->login->upstream, e.sqlstate))
+        return false;
+    int size = e.message.size < sizeof words ? (int)e.message.size : (int)sizeof words - 1;
+    snprintf(words, sizeof words, "%.*s", size, e.message.data);
+    pass_over(c, words);
+    return true;
 }
 
 /* --- the client's answers -------------------------------------------------------------------------- */
@@ -135,6 +176,8 @@ static struct span on_authentication(struct client *c, const struct frame *f)
     struct wire w = wire_open(frame_body(f));
     uint32_t kind = wire_u32(&w);
     c->login->answer_wanted = kind != AUTHENTICATION_OK && kind != AUTHENTICATION_SASL_FINAL;
+    if (kind == AUTHENTICATION_OK)
+        stranger_leave(&c->login->stranger);
     return kind == AUTHENTICATION_SASL ? without_plus(&c->worker->actions, frame_body(f)) : f->bytes;
 }
 
@@ -147,6 +190,8 @@ static struct span answer_upstream(struct client *c, const struct frame *f)
     conn_send_span(&c->server->conn, buffer_span(&out));
     buffer_free(&out);
     c->login->let_in = state == AUTH_OK;
+    if (state == AUTH_OK)
+        settle_host(c);
     if (state == AUTH_FAILED)
         client_refuse(c, server_auth_fault(a)->sqlstate, server_auth_fault(a)->message);
     return state == AUTH_OK ? f->bytes : span_make(f->bytes.data, 0);
@@ -281,13 +326,18 @@ static bool is_in_place(const struct login *l, const struct frame *f)
 static void relay_message(struct client *c, const struct frame *f)
 {
     struct span bytes = f->bytes;
+    bool is_for_pgatomic = f->type == 'R' && c->login->server_auth != NULL;
     if (!is_in_place(c->login, f)) {
         client_refuse(c, "08P01", "the upstream sent a message out of its place in the login");
         return;
     }
+    if (pass_over_if_closed(c, f))
+        return;
+    if (!is_for_pgatomic)
+        settle_host(c);
     switch (f->type) {
     case 'R':
-        bytes = c->login->server_auth != NULL ? answer_upstream(c, f) : on_authentication(c, f);
+        bytes = is_for_pgatomic ? answer_upstream(c, f) : on_authentication(c, f);
         break;
     case 'S':
         login_on_parameter(c->login, f);
@@ -339,7 +389,9 @@ static void feed_kept(struct client *c)
 static void on_server_lost(struct client *c)
 {
     char words[SERVER_LOSS_SIZE];
-    if (c->login->refused || stream_is_inside_message(&c->replies))
+    if (!server_is_accepted(c->server))
+        pass_over(c, server_loss(c->server, "server closed the connection unexpectedly", words));
+    else if (c->login->refused || stream_is_inside_message(&c->replies))
         client_close(c, true);
     else
         client_refuse(c, "08006", server_loss(c->server, "the upstream closed the connection unexpectedly", words));
@@ -362,6 +414,8 @@ void login_on_server_input(struct client *c)
         break;
     }
     size_t used = relay_messages(c, input);
+    if (c->state == CLIENT_CONNECTING)
+        return;
     if (c->state == CLIENT_SESSION || c->state == CLIENT_RAW) {
         traffic_begin(c, input, used);
         return;

@@ -6,6 +6,8 @@
 
 #include "config/config.h"
 #include "protocol/buffer.h"
+#include "proxy/net/address.h"
+#include "proxy/pool/strangers.h"
 #include "proxy/session/session.h"
 
 struct client;
@@ -17,6 +19,8 @@ struct server_auth;
 enum { LOGIN_TIMEOUT_US = 60 * 1000 * 1000, LOGIN_ENCODING_SIZE = 32 };
 
 struct login {
+    struct stranger stranger; /* until it has shown who it is */
+    struct address peer; /* as it was when the connection was accepted: one that was reset since has none any more */
     bool ssl_asked, gssenc_asked;
     bool begun;      /* its first byte was looked at */
     bool direct_tls; /* it began with a handshake, without asking */
@@ -27,7 +31,7 @@ struct login {
     char *user, *database, *application;
     char *label; /* NULL: none */
     bool replication;
-    struct buffer packet; /* the StartupMessage for the upstream */
+    struct buffer packet; /* the StartupMessage for the upstream, until it is settled which of its hosts it is for */
 
     /* from the upstream's replies */
     bool answer_wanted; /* the client has been asked for a password or the like, by whomever */
@@ -37,6 +41,7 @@ struct login {
     bool standard_conforming_strings;
     bool default_read_only;
 
+    enum auth_method method;         /* how the client has to show who it is */
     struct admission *admission;     /* NULL: the upstream authenticates the client */
     struct server_auth *server_auth; /* of a dedicated server, when it does not */
     struct buffer said;              /* to a client of a dedicated server before it was admitted */
@@ -51,7 +56,7 @@ struct login_told {
     char *application;
 };
 
-struct login *login_new(void);
+struct login *login_new(const struct address *peer);
 void login_free(struct login *l); /* NULL: nothing */
 
 /* startup.c: bytes are there in CLIENT_STARTUP. */
@@ -72,8 +77,9 @@ void login_begin_session(struct client *c);
 /* Appends what tells a client whom it talks to. */
 void login_append_version(struct buffer *out);
 
-/* login.c: the upstream is connected. */
+/* login.c: a host of the upstream is connected, or has been for too long. */
 void login_begin(struct client *c);
+void login_on_server_late(void *owner);
 void login_on_client_input(struct client *c);
 void login_on_server_input(struct client *c);
 

@@ -89,6 +89,13 @@ static bool is_hopeless(struct pool *p)
     return is_backing_off(p) && atomic_load(&p->shared->servers) == 0;
 }
 
+/* From when on it counts that it waits: a pause is nothing that queue_timeout is for. */
+static uint64_t counts_from_us(const struct pool *p, const struct pool_wait *wait)
+{
+    uint64_t resumed_us = atomic_load_explicit(&p->shared->resumed_us, memory_order_relaxed);
+    return wait->since_us > resumed_us ? wait->since_us : resumed_us;
+}
+
 static void refuse_late(struct pool *p)
 {
     uint64_t timeout_ms = p->database->queue_timeout_ms;
@@ -96,9 +103,9 @@ static void refuse_late(struct pool *p)
     buffer_format(&words, "no server of the pool came free in time: queue_timeout is %llu ms",
                   (unsigned long long)timeout_ms);
     buffer_append_u8(&words, '\0');
-    struct pool_refusal why = { .sqlstate = "53300", .message = words.data };
+    struct pool_refusal why = { .sqlstate = "53300", .message = words.data, .late = true };
     uint64_t now_us = loop_now_us(&p->worker->loop);
-    while (p->first_wait != NULL && p->first_wait->since_us + timeout_ms * 1000 <= now_us) {
+    while (p->first_wait != NULL && counts_from_us(p, p->first_wait) + timeout_ms * 1000 <= now_us) {
         p->timeouts++;
         refuse(p, p->first_wait, &why);
     }
@@ -128,7 +135,7 @@ static uint64_t next_time(struct pool *p)
 {
     uint64_t now_us = loop_now_us(&p->worker->loop);
     uint64_t timeout_us = p->database->queue_timeout_ms * 1000;
-    uint64_t late_us = timeout_us > 0 && !pool_is_paused(p) ? p->first_wait->since_us + timeout_us : 0;
+    uint64_t late_us = timeout_us > 0 && !pool_is_paused(p) ? counts_from_us(p, p->first_wait) + timeout_us : 0;
     if (is_hopeless(p))
         return now_us;
     if (is_backing_off(p) && (late_us == 0 || p->retry_us < late_us))
@@ -288,6 +295,7 @@ void pool_server_ready(struct pool_server *s)
         return;
     }
     s->state = POOL_SERVER_READY;
+    p->had_server = true;
     pool_server_own(s, pool_on_idle_ready, s);
     conn_want_input(&s->server.conn, true);
     pool_link_idle(s);

@@ -24,10 +24,11 @@ struct pool_key {
     const struct database *database; /* of the worker's config, or of `config` */
     struct config *config;           /* that it is part of */
     const char *name;                /* of the database, as the client asked for it */
-    const char *user;                /* of the client */
+    const char *user;                /* of the client; not looked at where the upstream names one user for all */
 };
 
-/* The worker's part of the pool, which stays until pool_leave(). `credentials` are those of a login that has just gone well. */
+/* The worker's part of the pool, which stays until pool_leave(): that of whom its servers are logged in as, the client's user unless the upstream
+ * names one. `credentials` are those of a login that has just gone well. */
 struct pool *pool_join(struct worker *w, const struct pool_key *key, const struct credentials *credentials);
 void pool_leave(struct pool *p);
 
@@ -109,18 +110,27 @@ void pools_free(void);
 /* --- for administrators. From any thread of a worker -------------------------------------------------- */
 
 /* `database`: the name as clients ask for it, or NULL: all. */
-/* Nobody gets a server any more. `done` is called on `home`, whose thread this is, when no server is open any more, or when
- * pool_resume() came first, or after `limit_ms` (not `in_time` then); never before this returns. The pause stays, whatever it says. */
-void pool_pause(const char *database, struct worker *home, uint64_t limit_ms, void (*done)(void *context, bool in_time),
-                void *context);
-/* `done` will not be called any more; the pause stays. */
+enum pool_pause_end {
+    POOL_PAUSE_HOLDS,   /* no server is open any more, and none will be, up to pool_resume() */
+    POOL_PAUSE_LATE,    /* there was still one after `limit_ms`: the order is taken back, and no other one */
+    POOL_PAUSE_RESUMED, /* pool_resume() came first */
+};
+/* Nobody gets a server any more. `done` is called on `home`, whose thread this is, and never before this returns. */
+void pool_pause(const char *database, struct worker *home, uint64_t limit_ms,
+                void (*done)(void *context, enum pool_pause_end end), void *context);
+/* `done` will not be called any more, and the order is taken back. */
 void pool_pause_forget(struct worker *home, void *context);
-void pool_resume(const char *database);
+/* Takes back the orders that were given for `database`; NULL: for whichever. False: there were none. */
+bool pool_resume(const char *database);
 /* Every server is closed, as soon as it is not in use. */
 void pool_reconnect(const char *database);
 
-/* Whether pool_pause() holds for the database of that name; NULL: for any. */
-bool pool_is_paused_by_order(const char *database);
+/* There is a pool for a database of this name: it has clients, or servers that are left of them. */
+bool pool_exists(const char *database);
+/* Whether there is an order for all databases. */
+bool pools_are_paused(void);
+/* Whether there is one for a database that this block of the config is for. */
+bool pool_is_block_paused(const struct config *config, const struct database *d);
 
 /* A worker's part of a pool, in numbers. Counters begin when the worker's first client of the pool comes. */
 struct pool_facts {
@@ -128,6 +138,7 @@ struct pool_facts {
     enum pool_mode mode;
     unsigned limit; /* of the whole pool */
     bool paused;
+    bool had_server; /* ever, on this worker */
     size_t clients, waiting;
     size_t active, idle, connecting, cleaning; /* servers */
     uint64_t longest_wait_us;                  /* of those who wait now */
@@ -144,6 +155,7 @@ struct pool_server_facts {
     const char *block, *database, *user;
     const char *state; /* "active", "idle", "connecting", "cleaning" */
     const struct address *address;
+    const struct tls *tls; /* NULL: plain */
     uint32_t process_id;
     uint64_t client_id;                   /* of whoever has it; 0: nobody */
     uint64_t connected_us, idle_since_us; /* idle_since_us is 0 unless it is idle */

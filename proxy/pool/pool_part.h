@@ -3,6 +3,7 @@
  *     pool.c            a worker's part: the queue, the idle servers, who gets the next one
  *     pool_server.c     a server in the pool's own hands: connecting, logging in, idle, being cleaned
  *     pool_registry.c   the pools of the process, and what concerns all workers at once
+ *     pool_pause.c      orders to hand out no servers
  *     pool_greeting.c   what clients are told at their login */
 #ifndef PROXY_POOL_POOL_PART_H
 #define PROXY_POOL_POOL_PART_H
@@ -26,6 +27,7 @@ struct worker;
 
 struct pool_refusal {
     const char *sqlstate, *message;
+    bool late; /* queue_timeout is over */
 };
 
 /* `s`: a server, or NULL and `why`, which is valid for the call. */
@@ -55,6 +57,7 @@ struct pool {
     bool serving;                /* pool_serve() is under way */
     bool closed;                 /* the worker ends */
     bool linked;                 /* among its worker's pools */
+    bool had_server;             /* a login to the upstream has gone well: there is such a database */
     size_t client_count, wait_count, active_count, connecting_count, cleaning_count;
     uint64_t handouts, waits, wait_us, timeouts, connects, connect_failures, pins;
     uint64_t query_us, transaction_us; /* of servers that have gone (stopwatch.h) */
@@ -71,6 +74,10 @@ struct pool {
     struct timer *timer; /* of who waits; NULL until somebody does */
     uint64_t tick_us;    /* the time of the last tick: near enough for what is counted in seconds */
 
+    /* of waits that queue_timeout has ended */
+    uint64_t late_told_us; /* when the log heard of one for the last time; 0: never */
+    uint64_t late_untold;  /* since then */
+
     /* after a failure */
     uint64_t retry_us;   /* not before then */
     uint64_t backoff_us; /* 0: all is well */
@@ -86,13 +93,16 @@ static const uint64_t TICKET_NONE = UINT64_MAX;
 struct pool_shared {
     struct pool_shared *next; /* in the registry, under its lock */
     atomic_size_t references; /* of clients, servers, messages and linked parts */
-    char *block, *name, *user;
+    char *block, *name;
+    char *user;   /* whom its servers are logged in as */
+    bool for_all; /* the upstream names that one; else it is the clients' own */
 
     atomic_bool paused;
-    atomic_uint wanted;  /* clients that wait, on all workers */
-    atomic_uint servers; /* on all workers, from connecting to closed */
-    atomic_uint retired; /* those of them that go when they come back */
-    atomic_uint limit;   /* pool_size */
+    atomic_uint_fast64_t resumed_us; /* when that was over, for the last time */
+    atomic_uint wanted;              /* clients that wait, on all workers */
+    atomic_uint servers;             /* on all workers, from connecting to closed */
+    atomic_uint retired;             /* those of them that go when they come back */
+    atomic_uint limit;               /* pool_size */
     atomic_uint_fast64_t last_ticket;
     atomic_uint_fast64_t generation; /* servers of older ones go as they come back */
 
@@ -106,7 +116,7 @@ struct pool_shared {
 
 static inline bool pool_is_paused(const struct pool *p)
 {
-    return atomic_load_explicit(&p->shared->paused, memory_order_relaxed);
+    return atomic_load_explicit(&p->shared->paused, memory_order_acquire); /* of resumed_us */
 }
 
 static inline bool pool_is_wanted(const struct pool *p)
@@ -132,12 +142,13 @@ struct pool_server {
     struct config *config;                      /* while it connects: a reference */
     const struct database *database;            /* of that config, while it connects */
     struct server_login *login;                 /* while it logs in */
-    struct timer *timer;                        /* while it connects or is cleaned */
+    struct timer *timer;                        /* while it is cleaned */
     uint64_t connected_us, idle_since_us;
     uint64_t generation;
     uint32_t process_id;
-    int fd; /* while it moves from one worker to another, as `tls` */
+    int fd; /* while it moves from one worker to another, as `tls` and `kept` */
     struct tls *tls;
+    struct buffer kept; /* the beginning of a message of which more is to come */
     enum pool_server_state state;
     bool any_will_do; /* no server that is preferred was found */
     bool retired;     /* it goes when it comes back */
@@ -218,6 +229,9 @@ void pool_after_failure(struct pool *p);
 /* One server less: another one may be connected. */
 void pool_on_room(struct pool *p);
 void pool_serve_called(struct pool *p);
+/* How old a server may get: up to a tenth less than server_lifetime (0: as old as it likes), and not the same for all, lest those that were opened in
+ * one burst all go at once. */
+uint64_t pool_lifetime_us(uint64_t server_lifetime_ms, uint32_t process_id);
 /* Idle times, lifetimes, min_size. */
 void pool_tick(struct pool *p, uint64_t now_us);
 
@@ -229,6 +243,16 @@ void pool_let_go(struct pool_shared *x);
 void pool_copy_credentials(struct pool *p, struct credentials *to);
 /* Has pool_serve() called on the thread of another worker's part. */
 void pool_call(struct pool *p);
+void pool_call_all(struct pool_shared *x);
+/* Looks at every pool, under the registry's lock. */
+void pools_visit(void (*look)(void *context, struct pool_shared *x), void *context);
+
+/* pool_pause.c */
+/* Whether an order to hand out no servers is meant for the database of that name. */
+bool pool_pause_holds(const char *database);
+/* The worker ends; all have. */
+void pool_pauses_close(struct worker *w);
+void pool_pauses_free(void);
 
 /* pool_greeting.c */
 void pool_free_greetings(struct greeting **list);

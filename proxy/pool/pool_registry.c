@@ -5,18 +5,16 @@
  * with the last of them the pool goes. */
 #include <stdlib.h>
 
+#include "config/users.h"
 #include "protocol/memory.h"
 #include "proxy/pool/pool.h"
 #include "proxy/worker.h"
 
-enum { TICK_LEAST_US = 10 * 1000, TICK_MOST_US = 2 * 1000 * 1000, TICKS_IN_A_TIMEOUT = 8, PAUSE_LOOK_US = 5 * 1000 };
+enum { TICK_LEAST_US = 10 * 1000, TICK_MOST_US = 2 * 1000 * 1000, TICKS_IN_A_TIMEOUT = 8 };
 
 static struct {
     pthread_mutex_t lock; /* of what stands below */
     struct pool_shared *first;
-    bool paused; /* all of them */
-    char **paused_names;
-    size_t paused_count, paused_capacity;
 } registry = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* --- references --------------------------------------------------------------------------------------- */
@@ -61,25 +59,24 @@ void pool_let_go(struct pool_shared *x)
 
 /* --- finding ------------------------------------------------------------------------------------------- */
 
-static bool is_paused_by_name(const char *name)
+/* Whom the servers of its clients are logged in as. */
+static const char *user_of(const struct pool_key *key)
 {
-    for (size_t i = 0; i < registry.paused_count; i++)
-        if (strcmp(registry.paused_names[i], name) == 0)
-            return true;
-    return registry.paused;
+    return key->database->user != NULL ? key->database->user : key->user;
 }
 
-static struct pool_shared *new_shared(const struct pool_key *key, const char *user)
+static struct pool_shared *new_shared(const struct pool_key *key)
 {
     unsigned count = workers_count();
     struct pool_shared *x = or_abort(calloc(1, sizeof *x + count * sizeof x->parts[0]));
     x->block = memory_copy_text(key->database->name);
     x->name = memory_copy_text(key->name);
-    x->user = memory_copy_text(user);
+    x->user = memory_copy_text(user_of(key));
+    x->for_all = key->database->user != NULL;
     x->count = count;
     pthread_mutex_init(&x->lock, NULL);
     atomic_init(&x->limit, key->database->pool_size);
-    atomic_init(&x->paused, is_paused_by_name(key->name));
+    atomic_init(&x->paused, pool_pause_holds(key->name));
     for (unsigned i = 0; i < count; i++) {
         x->parts[i].shared = x;
         x->parts[i].worker = worker_at(i);
@@ -91,15 +88,20 @@ static struct pool_shared *new_shared(const struct pool_key *key, const char *us
     return x;
 }
 
-static struct pool_shared *find_shared(const struct pool_key *key, const char *user)
+static bool is_of(const struct pool_shared *x, const struct pool_key *key)
+{
+    return strcmp(x->block, key->database->name) == 0 && strcmp(x->name, key->name) == 0 &&
+           strcmp(x->user, user_of(key)) == 0 && x->for_all == (key->database->user != NULL);
+}
+
+static struct pool_shared *find_shared(const struct pool_key *key)
 {
     pthread_mutex_lock(&registry.lock);
     struct pool_shared *x = registry.first;
-    while (x != NULL && (strcmp(x->block, key->database->name) != 0 || strcmp(x->name, key->name) != 0 ||
-                         strcmp(x->user, user) != 0))
+    while (x != NULL && !is_of(x, key))
         x = x->next;
     if (x == NULL)
-        x = new_shared(key, user);
+        x = new_shared(key);
     pool_hold(x);
     pthread_mutex_unlock(&registry.lock);
     return x;
@@ -172,9 +174,11 @@ static void link_part(struct pool *p, const struct pool_key *key)
     start_tick(w);
 }
 
-/* What was counted outlives the pool. */
+/* What was counted outlives the pool, unless no server of it could ever be had: clients may ask for any name. */
 static void leave_times(struct pool *p)
 {
+    if (!p->had_server)
+        return;
     struct database_counts *to = counts_database(&p->worker->counts, p->shared->name);
     to->wait_us += p->wait_us;
     to->query_us += p->query_us;
@@ -244,7 +248,7 @@ void pool_call(struct pool *p)
     loop_post(&p->worker->loop, answer_call, p);
 }
 
-static void call_all(struct pool_shared *x)
+void pool_call_all(struct pool_shared *x)
 {
     for (unsigned i = 0; i < x->count; i++)
         pool_call(&x->parts[i]);
@@ -257,11 +261,31 @@ static bool is_same_upstream(const struct database *a, const struct database *b)
     return strcmp(a->upstream, b->upstream) == 0;
 }
 
-/* A block that is gone, or has no pool any more, stays as it was for who is still connected. */
+/* A password that has been changed reaches those who stay connected, too: their pool may be logging in long after any login of theirs. */
+static void learn_secret(struct pool *p)
+{
+    const struct users *users = p->config->users;
+    const char *secret = users != NULL ? users_password(users, p->shared->user) : NULL;
+    struct credentials credentials = { 0 };
+    if (secret == NULL || p->shared->for_all)
+        return;
+    credentials_set_secret(&credentials, span_of(secret));
+    set_credentials(p->shared, &credentials);
+    credentials_wipe(&credentials);
+}
+
+/* Nobody becomes somebody else by a reload. */
+static bool has_same_user(const struct pool_shared *x, const struct database *d)
+{
+    return x->for_all ? d->user != NULL && strcmp(d->user, x->user) == 0 : d->user == NULL;
+}
+
+/* A block that is gone, has no pool any more, or logs in as another user, stays as it was for who is still connected. */
 static void reload_part(struct pool *p, struct config *config)
 {
     const struct database *database = config_database(config, p->shared->name);
-    if (database == NULL || database->pool == POOL_DEDICATED || strcmp(database->name, p->shared->block) != 0)
+    if (database == NULL || database->pool == POOL_DEDICATED || strcmp(database->name, p->shared->block) != 0 ||
+        !has_same_user(p->shared, database))
         return;
     if (!is_same_upstream(database, p->database)) {
         /* Each part finds it changed, and the first one is enough; but one generation more costs nothing. */
@@ -269,6 +293,7 @@ static void reload_part(struct pool *p, struct config *config)
         p->minor_refused = false;
     }
     set_config(p, config, database);
+    learn_secret(p);
     pool_free_greetings(&p->greetings);
     hear_generation(p);
     pool_serve_called(p);
@@ -288,14 +313,15 @@ void pools_reload(struct worker *w)
 
 struct pool *pool_join(struct worker *w, const struct pool_key *key, const struct credentials *credentials)
 {
-    struct pool_shared *x = find_shared(key, key->user);
+    struct pool_shared *x = find_shared(key);
     struct pool *p = &x->parts[w->number];
     if (!p->linked) {
         link_part(p, key);
         if (key->config != w->config) /* there was a reload while the client logged in */
             reload_part(p, w->config);
     }
-    set_credentials(x, credentials);
+    if (!x->for_all)
+        set_credentials(x, credentials);
     p->client_count++;
     return p;
 }
@@ -308,8 +334,6 @@ void pool_leave(struct pool *p)
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
 
-static void free_pauses(struct worker *w);
-
 void pools_close(struct worker *w)
 {
     w->pools.closed = true;
@@ -320,167 +344,46 @@ void pools_close(struct worker *w)
             pool_server_close(p->servers);
         unlink_part(p);
     }
-    free_pauses(w);
+    pool_pauses_close(w);
     timer_free(w->pools.tick);
     w->pools.tick = NULL;
 }
 
 void pools_free(void)
 {
-    for (size_t i = 0; i < registry.paused_count; i++)
-        free(registry.paused_names[i]);
-    free(registry.paused_names);
+    pool_pauses_free();
 }
 
 /* --- administrators ------------------------------------------------------------------------------------------------ */
 
-static bool is_meant(const struct pool_shared *x, const char *database)
+void pools_visit(void (*look)(void *context, struct pool_shared *x), void *context)
 {
-    return database == NULL || strcmp(x->name, database) == 0;
+    pthread_mutex_lock(&registry.lock);
+    for (struct pool_shared *x = registry.first; x != NULL; x = x->next)
+        look(context, x);
+    pthread_mutex_unlock(&registry.lock);
 }
 
-/* Called under the lock. */
-static void remember_pause(const char *database)
+static void replace_servers(void *context, struct pool_shared *x)
 {
-    if (database == NULL) {
-        registry.paused = true;
+    const char *const *database = context;
+    if (*database != NULL && strcmp(x->name, *database) != 0)
         return;
-    }
-    for (size_t i = 0; i < registry.paused_count; i++)
-        if (strcmp(registry.paused_names[i], database) == 0)
-            return;
-    registry.paused_names = memory_grow(registry.paused_names, &registry.paused_capacity, registry.paused_count,
-                                        sizeof *registry.paused_names);
-    registry.paused_names[registry.paused_count++] = memory_copy_text(database);
+    atomic_fetch_add(&x->generation, 1);
+    pool_call_all(x);
 }
 
-static void forget_pause(const char *database)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < registry.paused_count; i++) {
-        if (database == NULL || strcmp(registry.paused_names[i], database) == 0)
-            free(registry.paused_names[i]);
-        else
-            registry.paused_names[kept++] = registry.paused_names[i];
-    }
-    registry.paused_count = kept;
-    if (database == NULL)
-        registry.paused = false;
-}
-
-/* Somebody waits until nothing is open any more. Whether that is so is looked at every few milliseconds: it is rare, and no server's end
- * has to think of it. */
-struct pool_pause {
-    struct pool_pause *next;
-    struct worker *home;
-    char *database; /* NULL: all */
-    struct timer *timer;
-    uint64_t until_us;
-    void (*done)(void *context, bool in_time);
-    void *context;
-};
-
-static bool is_over(const char *database)
-{
-    bool over = true;
-    pthread_mutex_lock(&registry.lock);
-    for (const struct pool_shared *x = registry.first; x != NULL; x = x->next)
-        if (is_meant(x, database) && atomic_load(&x->paused) && atomic_load(&x->servers) > 0)
-            over = false;
-    pthread_mutex_unlock(&registry.lock);
-    return over;
-}
-
-static void free_pause(struct pool_pause *pause)
-{
-    struct pool_pause **link = &pause->home->pools.pauses;
-    while (*link != pause)
-        link = &(*link)->next;
-    *link = pause->next;
-    timer_free(pause->timer);
-    free(pause->database);
-    free(pause);
-}
-
-static void free_pauses(struct worker *w)
-{
-    while (w->pools.pauses != NULL)
-        free_pause(w->pools.pauses);
-}
-
-static void look_at_pause(void *context)
-{
-    struct pool_pause *pause = context;
-    bool over = is_over(pause->database);
-    if (!over && loop_now_us(&pause->home->loop) < pause->until_us) {
-        timer_start(pause->timer, PAUSE_LOOK_US);
-        return;
-    }
-    pause->done(pause->context, over);
-    free_pause(pause);
-}
-
-/* Called under the lock. */
-static void set_paused(const char *database, bool paused)
-{
-    for (struct pool_shared *x = registry.first; x != NULL; x = x->next) {
-        if (!is_meant(x, database))
-            continue;
-        atomic_store(&x->paused, paused || is_paused_by_name(x->name));
-        call_all(x);
-    }
-}
-
-void pool_pause(const char *database, struct worker *home, uint64_t limit_ms, void (*done)(void *context, bool in_time),
-                void *context)
+bool pool_exists(const char *database)
 {
     pthread_mutex_lock(&registry.lock);
-    remember_pause(database);
-    set_paused(database, true);
+    const struct pool_shared *x = registry.first;
+    while (x != NULL && strcmp(x->name, database) != 0)
+        x = x->next;
     pthread_mutex_unlock(&registry.lock);
-
-    struct pool_pause *pause = or_abort(calloc(1, sizeof *pause));
-    *pause = (struct pool_pause){ .next = home->pools.pauses, .home = home, .done = done, .context = context };
-    pause->database = database != NULL ? memory_copy_text(database) : NULL;
-    pause->until_us = loop_now_us(&home->loop) + limit_ms * 1000;
-    pause->timer = timer_new(&home->loop, look_at_pause, pause);
-    home->pools.pauses = pause;
-    timer_start(pause->timer, 0);
-}
-
-bool pool_is_paused_by_order(const char *database)
-{
-    pthread_mutex_lock(&registry.lock);
-    bool paused = database != NULL ? is_paused_by_name(database) : registry.paused || registry.paused_count > 0;
-    pthread_mutex_unlock(&registry.lock);
-    return paused;
-}
-
-void pool_pause_forget(struct worker *home, void *context)
-{
-    for (struct pool_pause *pause = home->pools.pauses, *next; pause != NULL; pause = next) {
-        next = pause->next;
-        if (pause->context == context)
-            free_pause(pause);
-    }
-}
-
-void pool_resume(const char *database)
-{
-    pthread_mutex_lock(&registry.lock);
-    forget_pause(database);
-    set_paused(database, false);
-    pthread_mutex_unlock(&registry.lock);
+    return x != NULL;
 }
 
 void pool_reconnect(const char *database)
 {
-    pthread_mutex_lock(&registry.lock);
-    for (struct pool_shared *x = registry.first; x != NULL; x = x->next) {
-        if (!is_meant(x, database))
-            continue;
-        atomic_fetch_add(&x->generation, 1);
-        call_all(x);
-    }
-    pthread_mutex_unlock(&registry.lock);
+    pools_visit(replace_servers, &database);
 }

@@ -1,15 +1,17 @@
 /* A server in the pool's own hands.
  *
  *     connecting --dialed--> login --ReadyForQuery--> READY: idle, or a client's
- *         |                    |                       |  ^
- *         +------ closed <-----+---- idle for too long-+  +--- CLEANING <--- comes back with something on it
+ *      |  ^                    |                       |  ^
+ *      |  +---- next host -----+                       |  +--- CLEANING <--- comes back with something on it
+ *      |                       |                       |
+ *      +------- closed <-------+---- idle for too long-+
  *
  * In each state its messages are read by one function, a frame at a time; nobody else's bytes are among them. What an idle server says is
  * recorded, logged or dropped: notices, parameters that a reload of its config has changed, and last words, which nobody waits for. Whoever
  * says those gets no client any more, though its end may be a moment behind them. */
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "config/users.h"
 #include "protocol/memory.h"
 #include "protocol/message.h"
 #include "proxy/auth/random.h"
@@ -18,9 +20,10 @@
 #include "proxy/pool/server_login.h"
 #include "proxy/worker.h"
 
-enum { LOGIN_US = 15 * 1000 * 1000, CLEANING_US = 15 * 1000 * 1000, MESSAGE_MOST = 1 << 20, WORDS_SIZE = 1000 };
+enum { CLEANING_US = 15 * 1000 * 1000, MESSAGE_MOST = 1 << 20 };
 
 static void on_login_ready(void *owner, bool readable);
+static void on_login_late(void *owner);
 static void on_cleaning_ready(void *owner, bool readable);
 
 /* --- ending ------------------------------------------------------------------------------------------- */
@@ -102,8 +105,8 @@ void pool_discard(struct pool_server *s)
 
 enum heard { HEARD_MORE, HEARD_ENOUGH };
 
-/* Hands what has come to `hear`, a frame at a time. False: the connection has ended, or says what the protocol does not know. After
- * HEARD_ENOUGH the server may be anybody's, and is not touched any more. */
+/* Hands what has come to `hear`, a frame at a time; the body of a ReadyForQuery is gone by then. False: the connection has ended, or says what
+ * the protocol does not know. After HEARD_ENOUGH the server may be anybody's, and is not touched any more. */
 static bool read_frames(struct pool_server *s, enum heard (*hear)(struct pool_server *s, const struct frame *f))
 {
     struct span input;
@@ -123,10 +126,15 @@ static bool read_frames(struct pool_server *s, enum heard (*hear)(struct pool_se
         case FRAME_OK:
             used += f.bytes.size;
         }
-        if (f.type == 'Z' && used == input.size)
+        bool may_be_enough = f.type == 'Z'; /* and what follows is for whoever has the server then */
+        if (may_be_enough)
             conn_keep(&s->server.conn, input, used);
         if (hear(s, &f) == HEARD_ENOUGH)
             return true;
+        if (may_be_enough) {
+            input = conn_kept(&s->server.conn);
+            used = 0;
+        }
     }
 }
 
@@ -175,19 +183,17 @@ static void fail_to_connect(struct pool_server *s, const char *sqlstate, const c
     pool_let_go(p->shared);
 }
 
-static void on_login_late(void *context)
-{
-    fail_to_connect(context, "08006", "the upstream took too long to log pgatomic in");
-}
-
-/* Those of the upstream string, when it names a user; else of whoever logged in as the pool's user. */
+/* Those of the upstream string, when it names a user, or of the users file for him; else of whoever logged in as the pool's user. */
 static void find_credentials(const struct pool_server *s, struct credentials *to)
 {
     const struct database *d = s->database;
+    const char *kept = d->user != NULL && s->config->users != NULL ? users_password(s->config->users, d->user) : NULL;
     if (d->user == NULL)
         pool_copy_credentials(s->pool, to);
     else if (d->password != NULL)
         credentials_set_text(to, CREDENTIALS_PASSWORD, span_of(d->password));
+    else if (kept != NULL)
+        credentials_set_secret(to, span_of(kept));
 }
 
 static void begin_login(struct pool_server *s)
@@ -200,11 +206,13 @@ static void begin_login(struct pool_server *s)
     size_t hash_size = d->channel_binding != CHANNEL_BINDING_DISABLE ? server_certificate_hash(&s->server, hash) : 0;
     find_credentials(s, &credentials);
     struct server_login_start start = {
-        .user = span_of(d->user != NULL ? d->user : p->shared->user),
-        .database = span_of(d->dbname != NULL ? d->dbname : p->shared->name),
+        .user = span_of(p->shared->user),
+        .database = span_of(config_dbname(d, p->shared->name)),
         .credentials = &credentials,
         .certificate_hash = span_make((const char *)hash, hash_size),
         .binding_required = d->channel_binding == CHANNEL_BINDING_REQUIRE,
+        .why_nothing =
+            d->user != NULL ? ", whom upstream names without password=, and the users file has no plain one" : NULL,
         .minor = p->minor_refused ? 0 : 2,
         .random = auth_random_kernel,
         .record = s->record,
@@ -246,7 +254,7 @@ void pool_server_connect(struct pool *p)
 {
     struct pool_server *s = or_abort(calloc(1, sizeof *s));
     server_init(&s->server, &p->worker->loop, on_login_ready, s);
-    s->server.chooses = true;
+    s->server.on_late = on_login_late;
     s->record = link_server_new();
     s->state = POOL_SERVER_CONNECTING;
     s->generation = p->generation;
@@ -256,8 +264,6 @@ void pool_server_connect(struct pool *p)
     p->connecting_count++;
     pool_hold(p->shared);
     link_server(s, p);
-    s->timer = timer_new(&p->worker->loop, on_login_late, s);
-    timer_start(s->timer, p->database->connect_timeout_ms * 1000 + LOGIN_US);
     dial(s);
 }
 
@@ -273,7 +279,6 @@ static void finish_login(struct pool_server *s)
     config_release(s->config);
     s->config = NULL;
     s->database = NULL;
-    stop_timer(s);
     leave_state(s);
     s->connected_us = loop_now_us(&p->worker->loop);
     p->backoff_us = 0;
@@ -282,16 +287,28 @@ static void finish_login(struct pool_server *s)
     pool_server_ready(s);
 }
 
-/* Another of the upstream's servers may be the one. */
+/* Another of the upstream's servers may be the one. `why` may be the login's. */
 static void go_on_to_next(struct pool_server *s, const char *why)
 {
-    char words[WORDS_SIZE];
-    snprintf(words, sizeof words, "%s", why); /* they may be the login's */
+    server_reject(&s->server, why);
     server_login_free(s->login);
     s->login = NULL;
     link_server_free(s->record);
     s->record = link_server_new();
-    server_reject(&s->server, words);
+}
+
+/* This one cannot be logged into. */
+static void pass_over(struct pool_server *s, const char *why)
+{
+    if (s->database->hosts[1] != NULL)
+        LOG(LOG_WARN, "a host of the upstream is passed over", log_text("database", s->pool->shared->name),
+            log_text("user", s->pool->shared->user), log_text("detail", why));
+    go_on_to_next(s, why);
+}
+
+static void on_login_late(void *owner)
+{
+    pass_over(owner, "timeout expired during the login");
 }
 
 static void take_or_reject(struct pool_server *s)
@@ -303,18 +320,12 @@ static void take_or_reject(struct pool_server *s)
         go_on_to_next(s, why);
 }
 
-static bool may_be_better_elsewhere(const struct pool_server *s, const char *sqlstate)
-{
-    const char *const *hosts = s->database->hosts;
-    return strcmp(sqlstate, "57P03") == 0 && hosts[1] != NULL; /* it starts up, or shuts down */
-}
-
 /* A server that knows no minor versions is asked again in the words of 3.0, from then on at once. */
 static void give_up_login(struct pool_server *s)
 {
     const struct server_login_fault *fault = server_login_fault(s->login);
-    if (may_be_better_elsewhere(s, fault->sqlstate)) {
-        go_on_to_next(s, fault->message);
+    if (server_has_stand_in(s->database, span_of(fault->sqlstate))) {
+        pass_over(s, fault->message);
         return;
     }
     if (!fault->refuses_version) {
@@ -353,9 +364,7 @@ static void on_login_ready(void *owner, bool readable)
     if (!readable || read_frames(s, hear_login))
         return;
     char words[SERVER_LOSS_SIZE];
-    server_login_on_lost(s->login,
-                         server_loss(&s->server, "the upstream closed the connection during the login", words));
-    fail_to_connect(s, server_login_fault(s->login)->sqlstate, server_login_fault(s->login)->message);
+    pass_over(s, server_loss(&s->server, "server closed the connection unexpectedly during the login", words));
 }
 
 /* --- cleaning ------------------------------------------------------------------------------------------- */
@@ -445,6 +454,7 @@ void pool_server_clean(struct pool_server *s)
 void pool_server_leave(struct pool_server *s)
 {
     unlink_server(s);
+    buffer_append_span(&s->kept, conn_kept(&s->server.conn));
     s->fd = conn_release(&s->server.conn, &s->tls);
 }
 
@@ -456,6 +466,8 @@ void pool_server_arrive(struct pool_server *s, struct pool *p)
     if (s->tls != NULL)
         conn_continue_tls(&s->server.conn, s->tls);
     s->tls = NULL;
+    conn_keep(&s->server.conn, buffer_span(&s->kept), 0);
+    buffer_free(&s->kept);
 }
 
 /* --- what has to go ---------------------------------------------------------------------------------------- */
@@ -465,9 +477,20 @@ static bool is_of_the_past(const struct pool *p, const struct pool_server *s)
     return s->generation != p->generation;
 }
 
+/* Numbers that follow each other, as those of backends of one burst do, lie far apart when each is multiplied by this (2^32 over the square of
+ * the golden ratio) and only 32 bits are kept. */
+enum { SPREADING_FACTOR = 0x61c88647, LIFETIME_SHARES = 1024 };
+
+uint64_t pool_lifetime_us(uint64_t server_lifetime_ms, uint32_t process_id)
+{
+    uint64_t lifetime_us = server_lifetime_ms * 1000;
+    uint64_t share = (uint32_t)(process_id * (uint32_t)SPREADING_FACTOR) / (UINT32_MAX / LIFETIME_SHARES + 1);
+    return lifetime_us - lifetime_us / 10 / LIFETIME_SHARES * share;
+}
+
 static bool is_too_old(const struct pool *p, const struct pool_server *s, uint64_t now_us)
 {
-    uint64_t lifetime_us = p->database->server_lifetime_ms * 1000;
+    uint64_t lifetime_us = pool_lifetime_us(p->database->server_lifetime_ms, s->process_id);
     return is_of_the_past(p, s) || (lifetime_us > 0 && now_us >= s->connected_us + lifetime_us);
 }
 

@@ -16,7 +16,7 @@
 #include "proxy/pool/traffic.h"
 #include "proxy/session/session.h"
 
-enum { CANCEL_CONNECT_MS = 5000, SPARE_MAX = 2048 };
+enum { CANCEL_CONNECT_MS = 5000, SPARE_MAX = 2048, LATE_TOLD_EVERY_US = 5 * 1000 * 1000 };
 
 static void on_pinned(void *context, const char *cause)
 {
@@ -48,7 +48,7 @@ static void on_listen(void *context, struct span channel)
     struct client *c = context;
     struct pooled *p = c->pooled;
     if (p->listener == NULL)
-        p->listener = listen_subscribe(&c->worker->loop, p->pool->database, on_heard, c);
+        p->listener = listen_subscribe(&c->worker->loop, p->pool->database, p->pool->shared->name, on_heard, c);
     listen_add(p->listener, channel, on_listening);
 }
 
@@ -57,6 +57,13 @@ static void on_unlisten(void *context, struct span channel)
     struct client *c = context;
     if (c->pooled->listener != NULL)
         listen_remove(c->pooled->listener, channel);
+}
+
+void pooled_reload(struct client *c)
+{
+    const struct pooled *p = c->pooled;
+    if (p->listener != NULL)
+        listen_move(p->listener, p->pool->database, p->pool->shared->name);
 }
 
 /* Not inside a message to it, and never more than it reads: what waits is bounded by the queue. */
@@ -237,8 +244,43 @@ static void on_granted(struct client *c, struct pool_server *s)
         pooled_login_on_granted(c);
 }
 
+/* Else the words would be taken for those about the client's own password. */
+static const char *detail_of(const struct pool_refusal *why)
+{
+    bool is_about_login = strncmp(why->sqlstate, "28", 2) == 0;
+    return is_about_login ? "This is about pgatomic's own login to the upstream. The client was let in." : "";
+}
+
+/* The client's, which has a session as soon as it is logged in. */
+static const char *user_of(const struct client *c)
+{
+    struct session_facts facts;
+    if (c->session == NULL)
+        return c->login->user;
+    session_tell_facts(c->session, &facts);
+    return facts.user;
+}
+
+/* Where one is late many are, for as long as whatever holds the servers lasts: a line every few seconds, which counts those that got none. */
+static void tell_late(struct client *c)
+{
+    struct pool *p = c->pooled->pool;
+    uint64_t now_us = loop_now_us(&c->worker->loop);
+    if (p->late_told_us > 0 && now_us < p->late_told_us + LATE_TOLD_EVERY_US) {
+        p->late_untold++;
+        return;
+    }
+    LOG(LOG_WARN, "a client has waited for a server longer than queue_timeout", log_text("client", c->name),
+        log_text("database", p->shared->name), log_text("user", user_of(c)),
+        log_ms("waited_ms", now_us - c->pooled->wait.since_us), log_number("others", p->late_untold));
+    p->late_told_us = now_us;
+    p->late_untold = 0;
+}
+
 static void on_refused(struct client *c, const struct pool_refusal *why)
 {
+    if (why->late)
+        tell_late(c);
     switch (c->state) {
     case CLIENT_SESSION:
         refuse_backlog(c, why);
@@ -247,7 +289,7 @@ static void on_refused(struct client *c, const struct pool_refusal *why)
         c->server_lingering = false;
         return;
     case CLIENT_LOGIN:
-        client_refuse(c, why->sqlstate, why->message);
+        client_refuse_in_detail(c, why->sqlstate, why->message, detail_of(why));
         return;
     case CLIENT_STARTUP:
     case CLIENT_CONNECTING:

@@ -32,6 +32,8 @@ bool pooled_may_sleep(const struct client *c);
 /* It is no more, but for its place in the pool, its key and what is left in *out. */
 void pooled_sleep(struct client *c, struct link_asleep *out);
 void pooled_wake(struct client *c, struct pool *pool, struct cancel_key *key, const struct link_asleep *asleep);
+/* Its pool has a new config. */
+void pooled_reload(struct client *c);
 /* Whose turn it is in the queue of the worker's clients that are awake, which goes to its end. There is one. */
 struct client *pooled_next_awake(struct worker *w);
 

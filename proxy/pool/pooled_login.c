@@ -236,13 +236,16 @@ void pooled_login_on_server_input(struct client *c)
 
 void pooled_login_on_granted(struct client *c)
 {
+    client_set_deadline(c, loop_now_us(&c->worker->loop) + LOGIN_TIMEOUT_US);
     look_at_link(c);
 }
 
+/* Who has to wait has shown who it is: how long it may is for queue_timeout to say, which has nothing to say during a PAUSE. */
 static void get_server(struct client *c)
 {
     struct pool_server *s = pool_take(c->pooled->pool);
     if (s == NULL) {
+        client_set_deadline(c, 0);
         pooled_wait(c);
         return;
     }
@@ -263,6 +266,7 @@ static bool has_odd_options(const struct client *c)
 static void join(struct client *c)
 {
     struct login *l = c->login;
+    stranger_leave(&l->stranger);
     if (l->upstream == NULL) {
         admin_begin(c, &l->pooled->out);
         return;
@@ -306,7 +310,7 @@ void pooled_login_begin(struct client *c, const struct message_startup *m)
 void pooled_login_start(struct client *c)
 {
     struct login *l = c->login;
-    if (l->upstream != NULL || admission_method(c) != AUTH_PASSTHROUGH)
+    if (l->upstream != NULL || l->method != AUTH_PASSTHROUGH)
         admission_start(c, &l->pooled->out, join);
     else if (admin_is_vouched_for(c))
         join(c);

@@ -1,4 +1,11 @@
-/* A connection to the upstream: connecting, and the key by which it is cancelled. */
+/* A connection to the upstream: connecting, and the key by which it is cancelled.
+ *
+ *     dialing --connected--> what its owner makes of it --accepted--> a server
+ *        ^                           |         |
+ *        +------- rejected ----------+         +--late--> its owner rejects it
+ *
+ * Who is reached may be a machine that takes connections and says nothing more. As in libpq each of several hosts has connect_timeout for
+ * the login, too; then it is the next one's turn. One that is alone gets more: whoever gave it up would only ask it again. */
 #include "proxy/pool/server.h"
 
 #include <stdio.h>
@@ -26,13 +33,29 @@ void server_free(struct server *s)
     free(s);
 }
 
+enum { ALONE_MS = 15 * 1000, WORDS_SIZE = 1000 };
+
+static void on_patience_over(void *context)
+{
+    struct server *s = context;
+    s->on_late(s->owner);
+}
+
+static void forget_timer(struct server *s)
+{
+    timer_free(s->timer);
+    s->timer = NULL;
+}
+
 static void on_dialed(void *context, const struct secure_connection *made, const char *error)
 {
     struct server *s = context;
-    if (made != NULL && s->chooses)
+    if (made != NULL && s->on_late != NULL) {
         secure_dial_keep(s->dial);
-    else
+        timer_start(s->timer, s->patience_ms * 1000);
+    } else {
         s->dial = NULL;
+    }
     if (made != NULL) {
         s->way = made->way;
         conn_open(&s->conn, s->loop, made->fd, s->on_ready, s->owner);
@@ -46,6 +69,9 @@ void server_connect(struct server *s, struct resolver *r, const struct database 
 {
     struct secure_targets targets = secure_targets_of(database);
     s->on_connected = on_connected;
+    s->patience_ms = database->connect_timeout_ms + (database->hosts[1] == NULL ? ALONE_MS : 0);
+    if (s->on_late != NULL && s->timer == NULL)
+        s->timer = timer_new(s->loop, on_patience_over, s);
     s->dial = secure_dial_hosts(s->loop, r, &targets, on_dialed, s);
 }
 
@@ -53,18 +79,26 @@ void server_accept(struct server *s)
 {
     secure_dial_cancel(s->dial);
     s->dial = NULL;
+    forget_timer(s);
 }
 
 void server_reject(struct server *s, const char *why)
 {
+    char words[WORDS_SIZE];
+    snprintf(words, sizeof words, "%s", why);
+    timer_stop(s->timer);
     conn_close(&s->conn);
-    secure_dial_next(s->dial, why);
+    secure_dial_next(s->dial, words);
+}
+
+bool server_has_stand_in(const struct database *d, struct span sqlstate)
+{
+    return span_is(sqlstate, "57P03") && d->hosts[1] != NULL;
 }
 
 void server_close(struct server *s)
 {
-    secure_dial_cancel(s->dial);
-    s->dial = NULL;
+    server_accept(s);
     cancel_key_remove(s->key);
     s->key = NULL;
     conn_close(&s->conn);

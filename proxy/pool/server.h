@@ -15,7 +15,11 @@ struct server {
     struct cancel_key *key;   /* NULL: the upstream gave none */
     struct loop *loop;
     struct stopwatch watch;
-    bool chooses; /* its owner says server_accept() or server_reject() when it is connected */
+    struct timer *timer; /* from connected to accepted or rejected, for `patience_ms` at most */
+    uint64_t patience_ms;
+    /* NULL: whoever is reached is taken. Else its owner says server_accept() or server_reject() when it is connected; the latter, too,
+     * when it hears here that it has had its time. */
+    void (*on_late)(void *owner);
     void (*on_connected)(void *owner, const char *error); /* `error` NULL: it is */
     void (*on_ready)(void *owner, bool readable);
     void *owner;
@@ -31,8 +35,14 @@ void server_connect(struct server *s, struct resolver *r, const struct database 
                     void (*on_connected)(void *owner, const char *error));
 /* The server that was reached is one that is wanted. */
 void server_accept(struct server *s);
-/* It is not, for this reason: goes on with the next one, and then calls on_connected again. */
+static inline bool server_is_accepted(const struct server *s)
+{
+    return s->dial == NULL;
+}
+/* It is not, for this reason, which may be the connection's own: goes on with the next one, and then calls on_connected again. */
 void server_reject(struct server *s, const char *why);
+/* Whoever answers a login with this SQLSTATE starts up or shuts down, and there are other hosts that may not. */
+bool server_has_stand_in(const struct database *d, struct span sqlstate);
 /* Closes the connection, or gives up connecting, and forgets its key. */
 void server_close(struct server *s);
 static inline bool server_is_open(const struct server *s)

@@ -37,6 +37,7 @@ struct server_login *server_login_new(const struct server_login_start *start, st
                                       .credentials = start->credentials,
                                       .certificate_hash = start->certificate_hash,
                                       .binding_required = start->binding_required,
+                                      .why_nothing = start->why_nothing,
                                       .random = start->random };
     struct server_login *l = or_abort(calloc(1, sizeof *l));
     l->auth = server_auth_new(&auth);
@@ -82,11 +83,6 @@ static enum auth_state on_error(struct server_login *l, const struct frame *f)
     bool about_version = span_is(e.sqlstate, "0A000") || span_is(e.sqlstate, "08P01");
     l->fault.refuses_version = l->minor > 0 && !l->heard && about_version;
     return fail(l, e.sqlstate.size == 5 ? e.sqlstate : span_of("08006"), e.message);
-}
-
-void server_login_on_lost(struct server_login *l, const char *why)
-{
-    fail(l, span_of("08006"), span_of(why));
 }
 
 const struct server_login_fault *server_login_fault(const struct server_login *l)

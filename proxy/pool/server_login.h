@@ -20,6 +20,7 @@ struct server_login_start {
     const struct credentials *credentials;
     struct span certificate_hash; /* see server_auth.h */
     bool binding_required;        /* see server_auth.h */
+    const char *why_nothing;      /* see server_auth.h */
     uint16_t minor;               /* of the protocol that is asked for: 2, or 0 */
     struct auth_random random;
     struct link_server *record; /* is told what the server reports */
@@ -33,8 +34,6 @@ void server_login_free(struct server_login *l); /* NULL: nothing */
 
 /* The server's next message, whole. What is appended has to be sent. AUTH_OK: it was the first ReadyForQuery. */
 enum auth_state server_login_on_frame(struct server_login *l, const struct frame *f, struct buffer *out);
-/* The connection is gone, for this reason: what can be said about it, as after AUTH_FAILED. */
-void server_login_on_lost(struct server_login *l, const char *why);
 
 /* After AUTH_FAILED: the server's own SQLSTATE and words where it has said some (NUL-terminated). Lives as long as `l`. */
 struct server_login_fault {

@@ -23,9 +23,10 @@
 #include "proxy/pool/pooled_login.h"
 #include "proxy/pool/startup_options.h"
 
-struct login *login_new(void)
+struct login *login_new(const struct address *peer)
 {
     struct login *l = or_abort(calloc(1, sizeof *l));
+    l->peer = *peer;
     l->standard_conforming_strings = true;
     return l;
 }
@@ -34,6 +35,7 @@ void login_free(struct login *l)
 {
     if (l == NULL)
         return;
+    stranger_leave(&l->stranger);
     if (l->config != NULL)
         config_release(l->config);
     free(l->user);
@@ -83,10 +85,11 @@ static void answer_gssenc_request(struct client *c, bool bytes_follow)
         conn_send_span(&c->conn, span_of("N"));
 }
 
-/* The first byte is looked at before any is read, so that a handshake finds all of its bytes. */
+/* The first byte is looked at before any is read, so that a handshake finds all of its bytes. Where there is no TLS it may be read: a reload
+ * that brings TLS does not bring it to those who have begun. */
 static void begin_direct_tls(struct client *c)
 {
-    int first = conn_peek(&c->conn);
+    int first = config_offers_tls(c->worker->config) ? conn_peek(&c->conn) : 0;
     c->login->begun = first >= 0;
     struct tls_context *context = first == TLS_HANDSHAKE ? encryption_of_clients() : NULL;
     if (context == NULL)
@@ -112,6 +115,7 @@ static void carry_cancel(struct client *c, const struct message_startup *m)
 {
     c->cancel = cancel_carry(&c->worker->cancels, m->process_id, m->secret, !c->from_peer, on_cancelled, c);
     if (c->cancel != NULL) {
+        stranger_leave(&c->login->stranger); /* it knows a key */
         client_set_state(c, CLIENT_CANCELLING);
         return;
     }
@@ -215,12 +219,14 @@ static void connect_upstream(struct client *c)
 {
     client_set_state(c, CLIENT_CONNECTING);
     c->server = server_new(&c->worker->loop, client_on_server_ready, c);
+    c->server->on_late = login_on_server_late;
     server_connect(c->server, c->worker->resolver, c->login->upstream, on_connected);
 }
 
 /* pgatomic knows who it is; what it has said of that goes ahead of what the upstream says. */
 static void on_admitted(struct client *c)
 {
+    stranger_leave(&c->login->stranger);
     conn_send_span(&c->conn, buffer_span(&c->login->said));
     buffer_free(&c->login->said);
     connect_upstream(c);
@@ -244,12 +250,23 @@ static bool is_encrypted_enough(struct client *c)
     return missing == NULL;
 }
 
+/* Once, for all that follow: a rule may go by what does not last. */
+static void choose_method(struct client *c)
+{
+    struct login *l = c->login;
+    struct login_attributes who = {
+        .database = l->database, .user = l->user, .peer = &l->peer.any, .tls = c->conn.tls != NULL
+    };
+    l->method = config_login(l->config, &who);
+}
+
 static void begin_session(struct client *c, const struct message_startup *m)
 {
     struct login *l = c->login;
     l->config = config_retain(c->worker->config);
     if (!read_parameters(c, m->parameters) || !is_encrypted_enough(c))
         return;
+    choose_method(c);
     if (admin_is_console(l->config, l->database)) {
         pooled_login_begin(c, m);
         return;
@@ -274,7 +291,7 @@ static void begin_session(struct client *c, const struct message_startup *m)
         return;
     }
     build_packet(l, m);
-    if (admission_method(c) == AUTH_PASSTHROUGH)
+    if (l->method == AUTH_PASSTHROUGH)
         connect_upstream(c);
     else
         client_set_state(c, CLIENT_LOGIN);
@@ -358,7 +375,7 @@ static bool lacks_protocol(const struct client *c)
 void startup_on_client_input(struct client *c)
 {
     struct span input;
-    if (!c->login->begun && config_offers_tls(c->worker->config))
+    if (!c->login->begun)
         begin_direct_tls(c);
     switch (conn_receive(&c->conn, &input)) {
     case CONN_NOTHING:

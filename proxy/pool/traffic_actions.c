@@ -130,6 +130,26 @@ static void tell_rolled_back(struct client *c, const struct action *action, uint
     counts_request(&c->worker->counts, action->request, request_outcome_of(action->discard), now_us);
 }
 
+static struct log_field request_field(const struct request *r)
+{
+    bool known = r != NULL && request_is_known(r);
+    return known ? log_id("request", r->id) : (struct log_field){ .kind = LOG_FIELD_END };
+}
+
+/* Transactions of the client's own have no other line that would say which limit has ended them. */
+static void tell_timed_out(struct client *c, const struct action *action)
+{
+    struct session_facts facts;
+    struct buffer route = { 0 };
+    session_tell_facts(c->session, &facts);
+    buffer_append_string(&route, action->bytes);
+    LOG(LOG_INFO, "timed_out", log_text("limit", action->idle ? "idle_timeout" : "timeout"),
+        log_text("route", route.data), log_text("database", facts.database), log_text("user", facts.user),
+        log_text("client", c->name), request_field(action->request));
+    counts_timeout(&c->worker->counts, route.data, action->idle);
+    buffer_free(&route);
+}
+
 /* --- performing ------------------------------------------------------------------------------------- */
 
 struct aftermath {
@@ -180,6 +200,9 @@ static void perform_other(struct client *c, struct action *action, struct afterm
         return;
     case ACTION_COMMIT_UNKNOWN:
         log_commit_unknown(action->request, action->bytes, now_us);
+        return;
+    case ACTION_TIMED_OUT:
+        tell_timed_out(c, action);
         return;
     }
 }

@@ -27,7 +27,8 @@ enum action_kind {
     ACTION_REQUEST_COMMITTED,
     ACTION_REQUEST_ROLLED_BACK, /* discard */
     ACTION_COMMIT_FAILED,       /* bytes: the server's error message; level error (R5) */
-    ACTION_COMMIT_UNKNOWN       /* bytes: the transaction's number, or nothing; level error (E9) */
+    ACTION_COMMIT_UNKNOWN,      /* bytes: the transaction's number, or nothing; level error (E9) */
+    ACTION_TIMED_OUT /* R12, of a request or a transaction of the client's. bytes: the route's name; idle; request: NULL if there is none */
 };
 
 struct action {
@@ -38,6 +39,7 @@ struct action {
     struct notification *event;
     struct request *request; /* a reference that actions_clear() lets go */
     enum discard_reason discard;
+    bool idle; /* idle_timeout, not timeout */
     bool has_row;
     unsigned char row[EVENT_ID_SIZE];
 };

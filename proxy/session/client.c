@@ -46,7 +46,7 @@ void client_begin_unit(struct session *s)
 bool client_switch_read_only(struct session *s)
 {
     bool wanted = s->front.mode == MODE_REQUIRED && !s->client_read_only;
-    if (wanted == s->front.read_only_sent)
+    if (wanted == (s->front.read_only_sent && !s->read_only_lost))
         return true;
     if (!client_is_settled(s) || s->server_status != 'I' || s->now.wrapper)
         return !wanted || s->server_status != 'I';
@@ -57,6 +57,7 @@ bool client_switch_read_only(struct session *s)
     step->swallow = true;
     step->after = s->front;
     step->after.read_only_sent = wanted;
+    s->read_only_lost = false;
     send_own_unit(s, plan);
     return true;
 }

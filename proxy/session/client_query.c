@@ -341,10 +341,12 @@ enum session_result client_on_query(struct session *s, const struct frame *f)
         session_break_copy(s, "a message came that is no part of it");
         return client_taken(s, REST_DROP);
     }
-    if (client_must_wait(s) || ends_request_first(s, text))
+    if (client_must_wait(s))
         return client_hold(s);
     if (s->ahead_failed)
         return client_refuse_ahead(s);
+    if (ends_request_first(s, text))
+        return client_hold(s);
     client_choose_route(s, text);
     if (!client_switch_read_only(s))
         return client_hold(s);

@@ -94,6 +94,7 @@ struct session {
     bool failure_owed;         /* the server skips after an error that the client was not told of */
     bool going_ahead;          /* something of ours is out that has to be answered before a held message */
     bool ahead_failed;         /* and it failed, which the client was told */
+    bool read_only_lost;       /* the client has reset what was switched for its route (R11) */
     bool close_cursors;        /* a client transaction was committed: its cursors go (R7) */
     bool finishing;            /* a unit's ReadyForQuery is withheld until our last words are answered */
     bool flushed;              /* a Flush of ours asked for what is owed */

@@ -341,13 +341,24 @@ static void follow_parameter(struct session *s, struct span name, struct span va
     }
 }
 
+/* Of what was switched for a route (R11) the client knows nothing: neither that it has reset it, nor that a ROLLBACK has brought it back. */
+static bool is_about_our_switch(struct session *s, struct span value)
+{
+    if (is_hidden(pending_head(&s->pending)))
+        return true;
+    bool is_on = span_is(value, "on");
+    if (is_on ? !s->read_only_lost : !s->now.read_only_sent)
+        return false;
+    s->read_only_lost = !is_on;
+    return true;
+}
+
 static void on_parameter_status(struct session *s, const struct frame *f)
 {
     struct span name, value;
     if (!message_read_parameter_status(frame_body(f), &name, &value))
         return;
-    const struct pending *head = pending_head(&s->pending);
-    if (is_hidden(head) && span_is(name, "default_transaction_read_only"))
+    if (span_is(name, "default_transaction_read_only") && is_about_our_switch(s, value))
         return;
     follow_parameter(s, name, value);
     forward(s, f);

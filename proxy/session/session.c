@@ -261,6 +261,15 @@ static bool something_to_roll_back(const struct session *s)
     return s->now.wrapper || s->now.client == CLIENT_OPEN || s->now.client == CLIENT_JOINED || s->server_status != 'I';
 }
 
+static void tell_timed_out(struct session *s)
+{
+    const struct route *route = s->front.route;
+    struct action *action = actions_add(s->out, ACTION_TIMED_OUT);
+    action->bytes = actions_keep(s->out, span_of(route != NULL ? route->name : ""));
+    action->idle = s->expiry == EXPIRY_IDLE;
+    action->request = s->request != NULL ? request_retain(s->request) : NULL;
+}
+
 void session_on_time(struct session *s, struct actions *a)
 {
     s->out = a;
@@ -269,6 +278,7 @@ void session_on_time(struct session *s, struct actions *a)
         s->expiry != EXPIRY_NONE)
         return;
     s->expiry = deadline == s->request_deadline_us ? EXPIRY_TIMEOUT : EXPIRY_IDLE;
+    tell_timed_out(s);
     s->failed_seen = false;
     s->rollback_owed = true;
     if (s->pending.count > 0) {

@@ -251,6 +251,9 @@ static void perform_one(struct world *w, const struct action *a)
     case ACTION_COMMIT_UNKNOWN:
         MUST(*fate_of(w, a->request->id) != OVER);
         return;
+    case ACTION_TIMED_OUT:
+        MUST(!w->closed);
+        return;
     }
 }
 

@@ -162,6 +162,9 @@ static void check_state(void *owner, const struct statement_state *state)
     case STATE_PIN:
         MUST(*statement_state_cause(state->cause));
         break;
+    case STATE_LOCAL_SETTING:
+        statement_state_name(state, seen->options, &name);
+        break;
     case STATE_RESET_ALL:
     case STATE_DISCARD_ALL:
     case STATE_DISCARD_PLANS:

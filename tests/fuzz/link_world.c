@@ -121,7 +121,7 @@ static void settle_side(struct world *w, struct side *s)
         return;
     MUST(s->link->partial.size <= s->said && s->link->owed.count <= 10 * s->messages + 20);
     if (link_error(s->link) != NULL) {
-        MUST(!world_is_honest(w) || s->cut_short);
+        MUST(!world_is_honest(w) || s->cut_short || link_server_is_out_of_step(s->upstream->record));
         world_lose_server(w, s);
         return;
     }

@@ -12,7 +12,8 @@ import psycopg2
 from proxy import Proxy, free_port, wait_until
 from test_http import fetch, metrics, value
 from test_outbox import Outbox
-from wire import SYNC, Upstream, Wire, fields, message, query, startup
+from test_tls import client_tls, directory_with_certificates
+from wire import SYNC, Client, Upstream, Wire, fields, message, query, startup
 
 BLOCKS = """
 admin_users = {"postgres"}
@@ -83,10 +84,67 @@ class Console(Proxy):
 def shell_the_console_is_for_admin_users_only(server):
     with Console(server) as proxy:
         status, _, errors = proxy.psql("SHOW CLIENTS", conninfo=proxy.conninfo(user="somebody"))
-        assert status == 2 and "only admin_users may use the console" in errors, errors
+        assert status == 2 and "only admin_users and stats_users may use the console" in errors, errors
         with proxy.connect() as client:
             client.send(startup(user="somebody", database="pgatomic"))
             assert client.fatal()["C"] == "28000"
+
+
+def shell_stats_users_may_look_and_give_no_order(server):
+    looking = BLOCKS.replace("\n", '\nstats_users = {"monitor", "postgres"}\n', 1)
+    with Console(server, looking) as proxy, proxy.log_in(application_name="victim") as victim:
+        monitor = proxy.conninfo(user="monitor")
+        (number,) = [row["id"] for row in proxy.ask("SHOW CLIENTS") if row["application_name"] == "victim"]
+        for (subject,) in [row["command"].split()[1:] for row in proxy.ask("SHOW HELP") if row["command"].startswith("SHOW ")]:
+            status, out, errors = proxy.psql(f"SHOW {subject}", conninfo=monitor)
+            assert (status, errors) == (0, ""), (subject, errors)
+            assert "***" not in out
+        orders = ("RELOAD", "PAUSE", "RESUME", "RECONNECT postgres", f"KILL {number}", "SHUTDOWN", "SHUTDOWN WAIT",
+                  "SET route.checkout.mode = 'autocommit'")
+        with psycopg.connect(monitor, autocommit=True) as connection:
+            for order in orders:
+                for prepare in (False, True):
+                    try:
+                        connection.execute(order, prepare=prepare)
+                    except psycopg.Error as error:
+                        assert error.sqlstate == "42501" and "stats_users may SHOW" in error.diag.message_primary, (order, error)
+                    else:
+                        raise AssertionError(f"{order} was obeyed")
+                status, _, errors = proxy.psql(order, conninfo=monitor)
+                assert status == 1 and "only admin_users may give orders" in errors, (order, errors)
+            connection.execute("SET client_encoding TO 'UTF8'")
+        assert victim.value("SELECT 1") == "1" and not proxy.log_where(msg="admin command")
+        assert proxy.do("RELOAD") == "RELOAD", "who is among both is an admin"
+        users = {row["name"]: (row["admin"], row["stats"]) for row in proxy.ask("SHOW USERS")}
+        assert users == {"postgres": ("yes", "yes"), "monitor": ("no", "yes")}, users
+        assert {row["list"]: row["items"] for row in proxy.ask("SHOW LISTS")}["users"] == 2
+        assert proxy.psql("SHOW VERSION", conninfo=proxy.conninfo(user="somebody"))[0] == 2
+
+
+def shell_a_reload_changes_what_those_who_are_logged_in_already_may_do(server):
+    with PoolConsole(server) as proxy, psycopg.connect(proxy.conninfo(), autocommit=True) as connection:
+        def allowed():
+            done = set()
+            for statement in ("SHOW VERSION", "RECONNECT"):
+                try:
+                    connection.execute(statement)
+                    done.add(statement)
+                except psycopg.errors.InsufficientPrivilege:
+                    pass
+            return done
+
+        admins = proxy.blocks
+        assert allowed() == {"SHOW VERSION", "RECONNECT"}
+        for blocks, want in ((admins.replace("admin_users", "stats_users"), {"SHOW VERSION"}), (admins.replace('{"postgres"}', '{"other"}'), set()),
+                             (admins, {"SHOW VERSION", "RECONNECT"})):
+            proxy.reload(blocks)
+            wait_until(lambda want=want: allowed() == want, f"{want} to be allowed")
+
+
+def shell_there_is_a_console_where_there_are_only_stats_users(server):
+    with Console(server, 'stats_users = {"monitor"}\n') as proxy:
+        assert proxy.psql("SHOW VERSION", conninfo=proxy.conninfo(user="monitor"))[0] == 0
+        assert proxy.psql("SHOW VERSION")[0] == 2, "postgres is neither"
 
 
 def shell_passthrough_knows_no_passwords_so_the_system_has_to_vouch_for_an_admin(server):
@@ -100,7 +158,7 @@ def shell_passthrough_knows_no_passwords_so_the_system_has_to_vouch_for_an_admin
 
 def shell_kill_without_authorization_does_nothing(server):
     with Console(server) as proxy, proxy.log_in() as victim, proxy.log_in() as attacker:
-        (number,) = [row["id"] for row in proxy.ask("SHOW CLIENTS") if row["addr"] == "127.0.0.1:%d" % victim.socket.getsockname()[1]]
+        (number,) = [row["id"] for row in proxy.ask("SHOW CLIENTS") if row["port"] == victim.socket.getsockname()[1]]
         kind, body = attacker.ask(f"KILL {number}")[0]
         assert kind == b"E" and fields(body)["C"] == "42601", "PostgreSQL's own words: it knows no KILL"
         assert proxy.psql(f"KILL {number}", conninfo=proxy.conninfo(user="somebody"))[0] == 2
@@ -136,11 +194,60 @@ def shell_show_clients_servers_and_pools(server):
             assert [row["client_id"] for row in servers] == [row["id"] for row in rows]
             assert all(row["addr"] for row in servers)
             (pool,) = proxy.ask("SHOW POOLS")
-            assert (pool["database"], pool["user"], pool["cl_active"], pool["sv_active"], pool["sv_idle"], pool["pool_mode"]) == (
-                "postgres", "postgres", 1, 1, 1, "dedicated"), pool
+            assert (pool["database"], pool["user"], pool["cl_active"], pool["cl_idle"], pool["sv_active"], pool["sv_idle"], pool["pool_mode"]) == (
+                "postgres", "postgres", 2, 1, 1, 1, "dedicated"), pool
         wait_until(lambda: proxy.ask("SHOW POOLS") == [], "the clients to be gone")
         (stats,) = proxy.ask("SHOW STATS")
         assert stats["database"] == "postgres" and stats["total_query_count"] >= 2 and stats["total_login_count"] == 2
+
+
+PGBOUNCERS = {
+    "CLIENTS": "type user database state addr port connect_time wait wait_us tls application_name id",
+    "SERVERS": "type user database state addr port connect_time remote_pid tls application_name",
+    "POOLS": "database user cl_active cl_waiting sv_active sv_idle sv_used sv_login maxwait maxwait_us pool_mode",
+    "DATABASES": "name host port database force_user pool_size min_pool_size reserve_pool_size server_lifetime pool_mode max_connections "
+                 "current_connections max_client_connections current_client_connections paused disabled",
+}
+
+
+def shell_columns_have_pgbouncers_names_and_order_and_ours_stand_behind(server):
+    with Console(server) as proxy, psycopg.connect(proxy.conninfo(), autocommit=True) as connection:
+        for subject, columns in PGBOUNCERS.items():
+            found = [column.name for column in connection.execute(f"SHOW {subject}").description]
+            assert found[:len(columns.split())] == columns.split(), (subject, found)
+
+
+def shell_show_clients_tells_who_the_admins_are_and_where_everybody_comes_from(server):
+    with Console(server) as proxy, proxy.log_in() as client, Client(proxy.port) as stranger:
+        def told():
+            return sorted((row["state"], row["user"], row["database"], row["addr"], row["port"]) for row in proxy.ask("SHOW CLIENTS"))
+
+        want = [("admin", "postgres", "pgatomic", "unix", 0), ("idle", "postgres", "postgres", "127.0.0.1", client.socket.getsockname()[1]),
+                ("startup", "", "", "127.0.0.1", stranger.socket.getsockname()[1])]
+        wait_until(lambda: told() == want, "everybody to be shown")
+        (row,) = proxy.ask("SHOW SERVERS")
+        assert (row["addr"], row["port"]) == (f"{server.directory}/.s.PGSQL.{server.port}", server.port), row
+
+
+def P10_show_clients_and_servers_tells_of_tls_and_of_the_application(server):
+    with directory_with_certificates() as tls, Proxy(server, client_tls(tls, "prefer")) as inner:
+        for mode in ("disable", "require"):
+            upstream = f"host=127.0.0.1 port={inner.port} dbname=postgres sslmode={mode}"
+            blocks = (BLOCKS + client_tls(tls, "prefer") + "auth { method = trust }\n"
+                      f'database "own" {{ upstream = "{upstream}" }}\ndatabase "*" {{ upstream = "{upstream}"  pool = transaction }}\n')
+            with Console(server, blocks, database=False) as proxy:
+                for database in ("own", "pooled"):
+                    conninfo = f"host=127.0.0.1 port={proxy.port} user=postgres dbname={database} application_name=shop sslmode={mode}"
+                    with psycopg.connect(conninfo) as connection:
+                        connection.execute("SELECT 1")
+                        (client,) = [row for row in proxy.ask("SHOW CLIENTS") if row["database"] == database]
+                        (its,) = [row for row in proxy.ask("SHOW SERVERS") if row["client_id"] == client["id"]]
+                        for row in (client, its):
+                            assert row["tls"].startswith("TLSv1.3/TLS_") if mode == "require" else row["tls"] == "", row
+                            assert row["application_name"] == "shop", row
+                        assert (its["addr"], its["port"]) == ("127.0.0.1", inner.port), its
+                (idle,) = wait_until(lambda proxy=proxy: [row for row in proxy.ask("SHOW SERVERS") if row["state"] == "idle"], "the client to be gone")
+                assert (idle["application_name"], idle["client_id"]) == ("", None), idle
 
 
 def E3_show_requests_and_events(server):
@@ -249,6 +356,52 @@ def shell_reload_tells_what_is_wrong_with_the_file(server):
         assert len(proxy.ask("SHOW ROUTES")) == 2
 
 
+def shell_reload_refuses_a_config_whose_files_cannot_be_used(server):
+    with Console(server) as proxy:
+        path = os.path.join(proxy.directory, "half.pem")
+        with open(path, "w", encoding="ascii") as file:
+            file.write("-----BEGIN CERTIFICATE-----\n")
+        proxy.write_config(BLOCKS + f'client_tls {{ certificate = "{path}"  key = "{path}" }}\nroute "new" {{ database = "*" }}\n')
+        sqlstate, words = proxy.refused("RELOAD")
+        assert sqlstate == "F0000" and path in words and proxy.config in words, words
+        assert len(proxy.ask("SHOW ROUTES")) == 2, "and nothing else of it holds"
+
+
+def shell_reload_tells_what_could_not_be_done(server):
+    with Console(server) as proxy, psycopg.connect(proxy.conninfo(), autocommit=True) as connection, socket.socket() as taken:
+        notices = []
+        connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        log, proxy.log = proxy.log, proxy.directory
+        proxy.listen.append(f"127.0.0.1:{taken.getsockname()[1]}")
+        proxy.write_config(BLOCKS)
+        assert connection.execute("RELOAD").statusmessage == "RELOAD", "the rest of it holds from now on"
+        assert len(notices) == 1 and "the log file cannot be opened" in notices[0] and "not all addresses" in notices[0], notices
+        proxy.log = log
+        del proxy.listen[-1]
+        proxy.write_config(BLOCKS)
+        connection.execute("RELOAD")
+        assert len(notices) == 1, notices
+
+
+def shell_reload_tells_what_takes_a_restart(server):
+    with Console(server, workers=2) as proxy, psycopg.connect(proxy.conninfo(), autocommit=True) as connection:
+        notices = []
+        connection.add_notice_handler(lambda notice: notices.append((notice.severity, notice.message_primary)))
+        assert connection.execute("RELOAD").statusmessage == "RELOAD" and notices == []
+        proxy.workers = 3
+        proxy.write_config(BLOCKS)
+        for times in (1, 2):
+            assert connection.execute("RELOAD").statusmessage == "RELOAD", "the rest of it holds from now on"
+            assert notices == [("NOTICE", "a change of workers takes a restart")] * times, "for as long as it is so"
+        assert len(proxy.wait_for_log(2, msg="a change of workers takes a restart")) == 2
+        proxy.workers = 2
+        proxy.write_config(BLOCKS)
+        connection.execute("RELOAD")
+        assert len(notices) == 2
+
+
 def P12_shutdown_wait_lets_requests_finish(server):
     with Console(server, workers=2) as proxy, proxy.log_in() as client:
         client.ask("SET pgatomic.request = '/checkout/1'")
@@ -258,6 +411,20 @@ def P12_shutdown_wait_lets_requests_finish(server):
         assert client.value("SELECT 2") == "2"
         client.ask("SET pgatomic.outcome = 'commit'")
         assert client.fatal()["C"] == "57P01"
+        wait_until(lambda: proxy.process.poll() == 0, "pgatomic to end")
+
+
+def shell_what_pgbouncer_calls_otherwise_is_done_under_its_name_too(server):
+    with Console(server) as proxy, proxy.log_in(application_name="victim") as victim, proxy.log_in() as other:
+        (number,) = [row["id"] for row in proxy.ask("SHOW CLIENTS") if row["application_name"] == "victim"]
+        assert proxy.do(f"KILL_CLIENT {number}") == "KILL_CLIENT"
+        assert victim.fatal()["C"] == "57P01"
+        other.ask("BEGIN")
+        proxy.psql("SHUTDOWN WAIT_FOR_SERVERS")
+        proxy.wait_for_log(msg="draining")
+        assert other.value("SELECT 2") == "2"
+        other.ask("COMMIT")
+        assert other.fatal()["C"] == "57P01"
         wait_until(lambda: proxy.process.poll() == 0, "pgatomic to end")
 
 
@@ -293,9 +460,10 @@ def P3_show_pools_counts_clients_that_wait(server):
             client.ask("BEGIN")
         clients[2].send(query("SELECT 1"))
         pool = wait_until(lambda: proxy.pool() if proxy.pool()["cl_waiting"] == 1 else None, "the third to wait")
-        assert (pool["cl_active"], pool["sv_active"], pool["sv_idle"], pool["pool_size"]) == (2, 2, 0, 2), pool
+        assert (pool["cl_active"], pool["cl_idle"], pool["sv_active"], pool["sv_idle"], pool["pool_size"]) == (2, 0, 2, 0, 2), pool
         assert (pool["pool_mode"], pool["paused"]) == ("transaction", "no") and pool["maxwait_us"] + pool["maxwait"] > 0
-        assert "waiting" in [row["state"] for row in proxy.ask("SHOW CLIENTS")]
+        rows = proxy.ask("SHOW CLIENTS")
+        assert [row["state"] for row in rows if row["wait"] + row["wait_us"] > 0] == ["waiting"], rows
         ids = [row["id"] for row in proxy.ask("SHOW CLIENTS") if row["state"] == "active"]
         assert [(row["state"], row["client_id"]) for row in proxy.ask("SHOW SERVERS")] == [("active", each) for each in ids]
         found = metrics(proxy)
@@ -304,10 +472,20 @@ def P3_show_pools_counts_clients_that_wait(server):
         clients[0].ask("COMMIT")
         clients[2].read_until(b"Z")
         pool = proxy.pool()
-        assert pool["cl_waiting"] == 0 and pool["waits"] >= 1 and pool["wait_us"] > 0, pool
+        assert (pool["cl_active"], pool["cl_idle"], pool["cl_waiting"]) == (3, 2, 0) and pool["waits"] >= 1 and pool["wait_us"] > 0, pool
         assert value(metrics(proxy), "pgatomic_wait_seconds_total") > 0
         for client in clients:
             client.close()
+
+
+def P3_who_waits_before_his_login_is_done_is_waiting_and_not_active(server):
+    with Upstream(lambda wire: wire.take(1 << 20)) as silent:
+        blocks = (BLOCKS + "auth { method = trust }\n"
+                  f'database "*" {{ upstream = "host=127.0.0.1 port={silent.port} sslmode=disable"  pool = transaction }}\n')
+        with Console(server, blocks, database=False) as proxy, Client(proxy.port) as client:
+            client.send(startup(user="postgres", database="postgres"))
+            (pool,) = wait_until(lambda: [row for row in proxy.ask("SHOW POOLS") if row["cl_waiting"]], "the client to wait")
+            assert (pool["cl_active"], pool["cl_idle"], pool["cl_waiting"]) == (0, 0, 1), pool
 
 
 def P5_the_metric_and_the_log_name_what_keeps_a_server(server):
@@ -336,72 +514,22 @@ def shell_show_users_lists_and_databases(server):
             (database,) = proxy.ask("SHOW DATABASES")
             assert (database["name"], database["host"], database["port"], database["pool_size"], database["pool_mode"],
                     database["paused"]) == ("*", server.directory, server.port, 2, "transaction", 0), database
-            assert database["current_connections"] == user["current_connections"]
-            proxy.do("PAUSE elsewhere")
-            assert proxy.ask("SHOW DATABASES")[0]["paused"] == 0
+            assert database["current_connections"] == user["current_connections"] and database["current_client_connections"] == 2
+            assert (database["server_lifetime"], database["disabled"], database["max_connections"]) == (3600, 0, 0)
 
 
-def P12_pause_waits_for_transactions_and_resume_goes_on(server):
-    with PoolConsole(server, workers=2, http=True) as proxy, proxy.log_in() as busy, proxy.log_in() as other:
-        busy.ask("BEGIN")
-        pausing = subprocess.Popen(["psql", "-XAt", proxy.conninfo(), "-c", "PAUSE"], stdout=subprocess.PIPE, universal_newlines=True)
-        wait_until(lambda: proxy.pool()["paused"] == "yes", "the pause to be in force")
-        assert fetch(proxy, "/readyz")[0::2] == (503, "paused\n")
-        other.send(query("SELECT 2"))
-        wait_until(lambda: proxy.pool()["cl_waiting"] == 1, "the other one to wait")
-        assert busy.value("SELECT 1") == "1" and pausing.poll() is None, "a transaction goes on"
-        busy.ask("COMMIT")
-        assert pausing.communicate(timeout=30)[0] == "PAUSE\n"
-        assert proxy.ask("SHOW SERVERS") == []
-        assert proxy.do("RESUME") == "RESUME"
-        assert (b"C", b"SELECT 1\0") in other.read_until(b"Z")
-        assert fetch(proxy, "/readyz")[0] == 200
-
-
-def P12_a_server_that_is_in_use_when_a_pause_begins_goes_as_soon_as_it_comes_back(server):
-    with PoolConsole(server, workers=2) as proxy, proxy.log_in() as busy:
-        busy.ask("BEGIN")
-        process_id = busy.value("SELECT pg_backend_pid()")
-        with subprocess.Popen(["psql", "-XAt", proxy.conninfo(), "-c", "PAUSE"], stdout=subprocess.PIPE, universal_newlines=True) as pausing:
-            wait_until(lambda: proxy.pool()["paused"] == "yes", "the pause to be in force")
-            assert proxy.pool()["sv_active"] == 1  # every worker has heard of the pause by the time that it answers once more
-            assert proxy.do("RESUME") == "RESUME"
-            assert pausing.communicate(timeout=30)[0] == "PAUSE\n"
-        assert busy.value("SELECT pg_backend_pid()") == process_id
-        busy.ask("COMMIT")
-        assert busy.value("SELECT pg_backend_pid()") != process_id
-
-
-def P12_pause_gives_up_after_drain_timeout_and_then_nothing_is_paused(server):
-    with PoolConsole(server, workers=2) as proxy, proxy.log_in() as busy:
-        proxy.reload("drain_timeout = 300ms\n" + proxy.blocks)
-        proxy.wait_for_log(msg="config reloaded")
-        busy.ask("BEGIN")
-        sqlstate, words = proxy.refused("PAUSE")
-        assert sqlstate == "55006" and "nothing is paused" in words, (sqlstate, words)
-        assert proxy.pool()["paused"] == "no"
-        assert busy.value("SELECT 1") == "1"
-        with proxy.log_in() as other:
-            assert other.value("SELECT 2") == "2"
-        busy.ask("COMMIT")
-        assert proxy.do("PAUSE") == "PAUSE" and proxy.pool()["paused"] == "yes"
-
-
-def P12_there_is_nothing_to_pause_where_every_client_has_its_own_server(server):
-    with Console(server) as proxy, proxy.log_in() as client:
-        assert proxy.refused("PAUSE")[0] == "55000" and proxy.refused("RECONNECT postgres")[0] == "55000"
-        assert client.value("SELECT 1") == "1"
-
-
-def P12_pause_of_one_database_and_what_does_not_exist(server):
-    with PoolConsole(server) as proxy, proxy.log_in() as client:
-        assert proxy.do("PAUSE elsewhere") == "PAUSE"
-        assert client.value("SELECT 1") == "1"
-        assert proxy.do("PAUSE postgres") == "PAUSE" and proxy.pool()["paused"] == "yes"
-        assert proxy.do("RESUME") == "RESUME" and proxy.pool()["paused"] == "no"
-        assert client.value("SELECT 1") == "1"
-    with Console(server, BLOCKS + f'database "one" {{ upstream = "host=127.0.0.1 port={server.port}" }}\n', database=False) as proxy:
-        assert proxy.refused("PAUSE two") == ("3D000", "no database block matches that name")
+def P12_pause_and_reconnect_of_a_name_that_nobody_uses_say_so(server):
+    with PoolConsole(server) as proxy, proxy.log_in(), psycopg.connect(proxy.conninfo(), autocommit=True) as connection:
+        notices = []
+        connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        for statement in ("RECONNECT postgres", "PAUSE postgres", "RESUME postgres", "RECONNECT"):
+            connection.execute(statement)
+        assert notices == [], "it has a client"
+        for statement in ("PAUSE postgers", "RECONNECT postgers"):
+            connection.execute(statement)
+            assert len(notices) == 1 and "no database block has this name" in notices.pop(), statement
+        connection.execute("RESUME postgers")
+        assert notices == []
 
 
 def P3_reconnect_replaces_servers_when_they_are_free(server):
@@ -438,18 +566,20 @@ def shell_what_the_console_does_not_know_is_an_error_like_postgresqls(server):
     with Console(server) as proxy:
         cases = {"SELECT 1": 'syntax error at or near "SELECT"', "SHOW": "syntax error at end of input",
                  "SHOW NOTHING": 'syntax error at or near "NOTHING"', "KILL": "syntax error at end of input",
-                 "KILL all": 'syntax error at or near "all"', "KILL -1": 'syntax error at or near "-"',
+                 "KILL -1": 'syntax error at or near "-"',
                  "KILL 1 2": 'syntax error at or near "2"', "RELOAD now": 'syntax error at or near "now"',
                  "SET route": "syntax error at end of input", "SHUTDOWN WAIT 5": 'syntax error at or near "5"'}
         for statement, words in cases.items():
             assert proxy.refused(statement) == ("42601", words), statement
+            assert "SHOW HELP lists the commands." in proxy.psql(statement)[2], statement
         assert proxy.ask("SHOW VERSION")[0]["version"].startswith("pgatomic ")
 
 
-def shell_what_only_pgbouncer_has_is_refused_with_a_hint(server):
+def shell_what_only_other_consoles_have_is_refused_with_a_hint(server):
     with Console(server) as proxy:
         for statement in ("SHOW MEM", "SHOW SOCKETS", "SHOW ACTIVE_SOCKETS", "SHOW FDS", "SHOW DNS_HOSTS", "SHOW PEERS", "DISABLE shop", "ENABLE shop",
-                          "SUSPEND", "WAIT_CLOSE", "WAIT_CLOSE shop"):
+                          "SUSPEND", "WAIT_CLOSE", "WAIT_CLOSE shop", "KILL shop", "SHUTDOWN WAIT_FOR_CLIENTS", "SET default_pool_size = 5",
+                          "SHOW PREPARED_STATEMENTS", "SHOW HBA"):
             try:
                 proxy.do(statement)
             except psycopg.Error as error:
@@ -480,7 +610,7 @@ def shell_psycopg_prepared_and_in_binary(server):
     with Console(server) as proxy, proxy.log_in(), psycopg.connect(proxy.conninfo()) as connection:
         for _ in range(8):
             (row,) = connection.execute("SHOW POOLS", binary=True, prepare=True).fetchall()
-            assert row[:5] == ("postgres", "postgres", 0, 0, 1), row
+            assert row[:4] == ("postgres", "postgres", 1, 0), row
 
 
 def shell_asyncpg_fetches(server):

@@ -2,6 +2,8 @@
 
 import threading
 
+import psycopg
+from postgres import Postgres
 from proxy import Proxy, wait_until
 from test_takeover import SLEEP, error_of, has_ended, is_running, successor
 from wire import AUTHENTICATED, READY, Client, Upstream, cancel_request, fields, message, query, read_startup
@@ -142,6 +144,41 @@ def P7_a_cancel_request_never_hits_another_client_of_the_server(server):
         assert victim.cancelled >= 100, (victim.cancelled, victim.done, sent)
         assert not any(client.cancelled for client in others), [client.cancelled for client in others]
         assert all(client.done > 0 for client in others)
+
+
+def P1_libpq_speaks_3_2_to_postgresql_18_and_cancels(_):
+    """Keys are longer there: a client with a server of its own gets that server's, one of a pool gets one of pgatomic's."""
+    assert psycopg.pq.version() >= 180000
+    with Postgres(version=18) as server:
+        for mode in ("dedicated", "session", "transaction"):
+            size = "" if mode == "dedicated" else "pool_size = 2"
+            block = f'database "*" {{ pool = {mode}  {size}  upstream = "host={server.directory} port={server.port}" }}\n'
+            with Proxy(server, "auth { method = trust }\n" + block, database=False) as proxy:
+                for minor in (0, 2):
+                    spoken = {"min_protocol_version": f"3.{minor}", "max_protocol_version": f"3.{minor}"}
+                    with psycopg.connect(host="127.0.0.1", port=proxy.port, user="postgres", dbname="postgres", autocommit=True,
+                                         **spoken) as client:
+                        assert client.pgconn.full_protocol_version == 30000 + minor
+                        thread = threading.Thread(target=cancel_when_running, args=(server, client))
+                        thread.start()
+                        assert is_cancelled(client), (mode, minor)
+                        thread.join()
+                        assert client.execute("SELECT 1").fetchone() == (1,)
+                    with proxy.log_in(version=3 << 16 | minor) as client:
+                        assert len(client.secret) == (32 if minor else 4), (mode, minor)
+
+
+def cancel_when_running(server, client):
+    wait_until(lambda: is_running(server, SLEEP), "the query to run")
+    client.cancel_safe(timeout=30)
+
+
+def is_cancelled(client):
+    try:
+        client.execute(SLEEP)
+    except psycopg.errors.QueryCanceled:
+        return True
+    return False
 
 
 def P12_a_takeover_of_a_pool_keeps_transactions_and_their_cancel_keys(server):

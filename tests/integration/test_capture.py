@@ -38,6 +38,22 @@ def E1_notifications_of_triggers_and_other_programs_reach_the_sinks(server):
         assert line["database"] == "*" and not line.get("label") and not line.get("client"), line
 
 
+def E1_a_named_block_hears_its_own_database_whichever_its_control_names(server):
+    server.create_database("captured")
+    conninfo = f"host={server.directory} port={server.port}"
+    blocks = """
+        database "captured" {{ upstream = "{conninfo}"  control = "{conninfo} user=postgres dbname=postgres" }}
+        sink "story" {{ type = log }}
+        channel "heard" {{ sink = {{"story"}}  capture = listen }}
+    """
+    with Proxy(conninfo, blocks.format(conninfo=conninfo), database=False) as proxy:
+        wait_until_listening(proxy, count=1)
+        server.sql("NOTIFY heard, 'of another'")
+        server.sql("NOTIFY heard, 'of its own'", database="captured")
+        proxy.wait_for_log(msg="event_delivered", payload="of its own")
+        assert delivered(proxy) == [("heard", "of its own")]
+
+
 def E1_nothing_is_delivered_twice_and_nothing_that_was_rolled_back(server):
     with capturing(server) as proxy, proxy.log_in() as client:
         wait_until_listening(proxy)

@@ -1,10 +1,13 @@
 """LISTEN in transaction pooling (P6): clients share servers, and each hears what it has asked for."""
 
+import re
+import socket
 import struct
 
 from proxy import Proxy, wait_until
 from relay import Relay
-from wire import SYNC, Closed, Upstream, fields, message, query
+from test_pool_reload import reload
+from wire import SYNC, Upstream, fields, message, query
 
 POOL = """
 auth {{ method = trust }}
@@ -197,6 +200,31 @@ def P6_without_control_LISTEN_keeps_the_server(server):
         wait_until(lambda: says(proxy, "keeps its server"), "the log to say so")
 
 
+def P6_a_control_that_a_reload_takes_away_leaves_LISTEN_on_the_server(server):
+    with pooled(server) as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        for client in (a, b):
+            done(client.ask("SELECT 1"))
+        without = re.sub(r'control = "[^"]*"', "", proxy.blocks)
+        assert without != proxy.blocks
+        proxy.reload(without)
+        proxy.wait_for_log(msg="config reloaded")
+        assert done(a.ask("LISTEN news")) == ["LISTEN"]
+        assert not proxy.log_where(msg="no connection to PostgreSQL"), "nobody was dialled in its place"
+        wait_until(lambda: says(proxy, "keeps its server"), "the log to say so")
+        done(b.ask("NOTIFY news, 'x'"))
+        assert heard(a)[1:] == ("news", "x")
+
+
+def P6_in_another_encoding_than_utf_8_LISTEN_keeps_the_server(server):
+    """What the listener hears is UTF-8; the server itself tells a client in the client's own."""
+    with pooled(server) as proxy, proxy.log_in(client_encoding="LATIN1") as a, proxy.log_in() as b:
+        done(a.ask("LISTEN news"))
+        wait_until(lambda: says(proxy, "keeps its server"), "the log to say so")
+        done(b.ask("NOTIFY news, '\u00fc'"))
+        kind, body = a.read()
+        assert kind == b"A" and body[4:] == b"news\0\xfc\0", (kind, body)
+
+
 def P6_with_a_control_that_cannot_be_reached_LISTEN_keeps_the_server(server):
     with Relay(server) as relay:
         port = relay.port
@@ -231,20 +259,40 @@ def P6_the_listener_comes_back_and_says_that_something_may_be_missing(server):
             assert [kind for kind, _ in b.ask("SELECT 1")] == [b"T", b"D", b"C", b"Z"], "it has not listened"
 
 
+def P6_a_reload_that_changes_control_takes_those_who_listen_along(server):
+    with Relay(server) as relay, pooled(server, control=f"host=127.0.0.1 port={relay.port}") as proxy:
+        with proxy.log_in() as a, proxy.log_in() as b:
+            for client in (a, b):
+                done(client.ask("LISTEN news"))
+            before = proxy.blocks
+            reload(proxy, before.replace("pool_size = 2", "pool_size = 3"))
+            done(b.ask("NOTIFY news, 'still there'"))
+            for client in (a, b):
+                assert heard(client)[1:] == ("news", "still there"), "and no word of a gap"
+            reload(proxy, before.replace(f"host=127.0.0.1 port={relay.port}", f"host={server.directory} port={server.port}"))
+            for client in (a, b):
+                kind, body = client.read()
+                assert kind == b"N" and fields(body)["C"] == "01000", (kind, body)
+            relay.break_all()
+            done(b.ask("NOTIFY news, 'from there'"))
+            for client in (a, b):
+                assert heard(client)[1:] == ("news", "from there")
+            wait_until(lambda: listeners(server) == {"postgres": 1}, "the connection of before to be gone")
+
+
 def P6_a_client_that_does_not_read_is_ended(server):
     with pooled(server) as proxy, proxy.connect(receive_buffer=4096) as a, proxy.log_in() as b:
         a.log_in()
         done(a.ask("LISTEN news"))
         done(b.ask("LISTEN news"))
-        payload = "x" * 7000
+        padding = "x" * 7000
         for i in range(60):
-            done(b.ask(";".join(f"NOTIFY news, '{i}.{k}.{payload}'" for k in range(50))))
+            done(b.ask(";".join(f"NOTIFY news, '{i * 50 + k} {padding}'" for k in range(50))))
         wait_until(lambda: says(proxy, "too many notifications"), "the client to be ended")
-        try:
-            while a.read()[0] != b"E":
-                pass
-        except Closed:
-            pass
+        a.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # it wakes up
+        *told, (kind, body) = a.read_to_end()
+        assert kind == b"E" and (fields(body)["V"], fields(body)["C"]) == ("FATAL", "53400"), (kind, body)
+        assert [int(payload.split()[0]) for payload in payloads_in(told)] == list(range(len(told))), "what it was told is whole"
         assert done(b.ask("SELECT 1")) == ["SELECT 1"]
 
 
@@ -258,4 +306,39 @@ def P6_clients_on_several_workers_hear(server):
             server.sql(f"NOTIFY only_{i}, '{i}'")
         for i, client in enumerate(clients):
             assert [heard(client)[1:] for _ in range(2)] == [("all_of_them", "a"), (f"only_{i}", str(i))]
+            client.close()
+
+
+# --- several databases ----------------------------------------------------------------------------------------
+
+DATABASES = """
+auth {{ method = trust }}
+database "*" {{ upstream = "{conninfo}"  control = "{conninfo} user=postgres dbname=postgres"  pool = transaction }}
+database "front" {{ upstream = "{conninfo} dbname=hears_two"  control = "{conninfo} user=postgres dbname=postgres"  pool = transaction }}
+"""
+
+
+def listeners(server):
+    """How many connections of pgatomic's own listen, by database."""
+    rows = server.sql("SELECT datname, count(*) FROM pg_stat_activity WHERE application_name = 'pgatomic' "
+                      "AND query ~ '^((LISTEN|UNLISTEN) \"|SELECT 1$)' GROUP BY 1")
+    return {name: int(count) for name, count in rows}
+
+
+def P6_clients_of_two_databases_hear_each_their_own(server):
+    """Whichever database `control` names, with one listener for each, over all workers."""
+    server.create_database("hears_one")
+    server.create_database("hears_two")
+    conninfo = f"host={server.directory} port={server.port}"
+    with Proxy(conninfo, DATABASES.format(conninfo=conninfo), workers=3, database=False) as proxy:
+        names = ["postgres", "hears_one", "hears_two", "front"] * 3
+        clients = [proxy.log_in(database=name) for name in names]
+        for client in clients:
+            done(client.ask("LISTEN news"))
+        assert listeners(server) == {"postgres": 1, "hears_one": 1, "hears_two": 1}
+        for name in ("postgres", "hears_one", "hears_two"):
+            server.sql(f"NOTIFY news, 'of {name}'; NOTIFY news, 'again'", database=name)
+        for name, client in zip(names, clients):
+            where = "hears_two" if name == "front" else name
+            assert [heard(client)[1:] for _ in range(2)] == [("news", f"of {where}"), ("news", "again")]
             client.close()

@@ -18,6 +18,8 @@ PASSWORD = "xyzzy-secret"
 QUERY = "SELECT rolname, rolpassword, rolvaliduntil FROM pg_authid WHERE rolname = $1"
 METHODS = {"scram": "scram-sha-256", "md5": "md5", "clear": "password"}  # of pg_hba.conf; users are named after them
 
+OWN_LOGIN = "DETAIL:  This is about pgatomic's own login to the upstream. The client was let in."
+
 
 class Roles:
     """Roles whose names begin with `login_`, and pg_hba.conf telling how the upstream authenticates each."""
@@ -57,9 +59,11 @@ class Roles:
 class LoginProxy(Proxy):
     """`users`: a users file, by name."""
 
-    def __init__(self, server, auth, users=None, more="", control_user="postgres", pool="transaction", **options):
-        control = f'control = "host={server.directory} port={server.port} user={control_user} dbname=postgres"' if control_user else ""
-        upstream = f"host=127.0.0.1 port={server.port} sslmode=disable"
+    def __init__(self, server, auth, users=None, more="", control_user="postgres", pool="transaction", upstream=None, control=None,
+                 **options):
+        control = control or f"host={server.directory} port={server.port} user={control_user} dbname=postgres"
+        control = f'control = "{control}"' if control_user else ""
+        upstream = upstream or f"host=127.0.0.1 port={server.port} sslmode=disable"
         super().__init__(server, "", database=False, **options)
         self.users = users or {}
         self.blocks = f'auth {{ {auth} }}\ndatabase "postgres" {{ upstream = "{upstream}"  {control}  pool = {pool} }}\n{more}'
@@ -180,7 +184,9 @@ def P9_the_upstreams_refusal_reaches_a_client_that_was_admitted(server):
         for pool in ("dedicated", "transaction"):
             with LoginProxy(server, f"method = scram-sha-256  {USERS}", users, pool=pool) as proxy:
                 assert proxy.refusal("login_closed") == 'too many connections for role "login_closed"'
-                assert proxy.refusal("login_scram", "another") == 'password authentication failed for user "login_scram"'
+                refused = proxy.refusal("login_scram", "another").splitlines()
+                assert refused[0] == 'password authentication failed for user "login_scram"'
+                assert refused[1:] == ([OWN_LOGIN] if pool == "transaction" else []), refused
                 assert proxy.refusal("login_closed", "wrong") == 'password authentication failed for user "login_closed"'
 
 
@@ -361,7 +367,7 @@ def P9_the_users_file_goes_before_the_query(server):
     with Roles(server):
         with LoginProxy(server, f'method = scram-sha-256  {USERS}  query = "{QUERY}"', {"login_scram": "another"}) as proxy:
             assert proxy.refusal("login_scram") == 'password authentication failed for user "login_scram"'
-            assert proxy.refusal("login_scram", "another") == 'password authentication failed for user "login_scram"', "the upstream's"
+            assert proxy.refusal("login_scram", "another").splitlines() == ['password authentication failed for user "login_scram"', OWN_LOGIN]
 
 
 def P9_VALID_UNTIL_is_respected(server):
@@ -468,12 +474,24 @@ def P9_the_first_login_block_that_fits_says_how(server):
 login "nobody" { user = "login_clear"  method = reject }
 login "far"    { address = {"192.0.2.0/24"}  method = trust }
 login "near"   { user = "login_md5"  address = {"127.0.0.0/8"}  method = trust }
+login "other"  { user = "login_scram"  database = "elsewhere*"  method = reject }
+login "here"   { user = "login_here"  database = "post*"  method = trust }
+login "plain"  { user = "login_tls"  tls = off  method = reject }
+login "secure" { user = "login_tls"  tls = on  method = trust }
 """
-    with Roles(server):
+    with Roles(server) as roles, tempfile.TemporaryDirectory() as directory:
+        tls = Certificates(directory)
+        blocks += f'client_tls {{ mode = prefer  certificate = "{tls.certificate}"  key = "{tls.key}" }}\n'
         users = {f"login_{name}": PASSWORD for name in METHODS}
+        for name in ("login_here", "login_tls"):
+            roles.add(name)
+            users[name] = PASSWORD
         with LoginProxy(server, f"method = scram-sha-256  {USERS}", users, more=blocks) as proxy:
             assert proxy.refusal("login_clear") == 'connection rejected for user "login_clear"'
             assert proxy.who("login_md5", password=None) == "login_md5"
+            assert proxy.who("login_here", password=None) == "login_here"
+            assert proxy.refusal("login_tls", sslmode="disable") == 'connection rejected for user "login_tls"'
+            assert proxy.who("login_tls", password=None, sslmode="require") == "login_tls"
             assert "authentication failed" in proxy.refusal("login_scram", "wrong")
             assert proxy.who("login_scram") == "login_scram"
 

@@ -1,5 +1,7 @@
 """Hundreds of clients that do nothing: a worker leaves a hundred awake and puts the others to sleep, which nobody may notice (P3 to P7)."""
 
+import os
+import socket
 import threading
 
 import psycopg
@@ -9,12 +11,31 @@ from test_admin import Console
 from test_neighbours import connect, setting, value
 from test_listen_pooled import pooled as listening
 from test_pool import TRUST, database, pooled
+from test_pool_reload import reload
 
 # More than a worker leaves awake, with room for those who have spoken a moment ago.
-MANY = 300
+MANY, AWAKE_MOST = 300, 100
 
 ADMINS = 'admin_users = {"postgres"}\n'
 RUNNING = "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
+
+
+def name_of(client):
+    """As the log has it."""
+    with socket.socket(fileno=os.dup(client.fileno())) as own:
+        return "{}:{}".format(*own.getsockname())
+
+
+def let_sleep(proxy, clients):
+    """Until as many sleep as ever do: those. A worker looks at a few each time that it has had something to do."""
+
+    def sleepers():
+        value(clients[-1], "SELECT 1")
+        states = {line["client"]: line["detail"] for line in proxy.log_where(msg="client state")}
+        asleep = [client for client in clients if states[name_of(client)] == "asleep"]
+        return len(asleep) >= len(clients) - AWAKE_MOST and asleep
+
+    return wait_until(sleepers, "clients to sleep")
 
 
 def P5_clients_that_have_slept_find_their_settings_and_statements(server):
@@ -27,7 +48,24 @@ def P5_clients_that_have_slept_find_their_settings_and_statements(server):
                 assert setting(client, "my.number") == str(number)
                 assert setting(client, "application_name") == f"client {number}"
                 assert value(client, f"SELECT {number % 7} + %s::int", (turn,), prepare=True) == number % 7 + turn
+            let_sleep(proxy, clients)
         assert len(server.sql("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'client %'")) <= 2
+        for client in clients:
+            client.close()
+
+
+def P4_a_reload_of_the_pools_kind_leaves_clients_what_they_have_prepared(server):
+    """Awake or asleep, they go on as they began, and share the servers."""
+    with pooled(server, pool_size=2) as proxy:
+        clients = [connect(proxy) for _ in range(MANY)]
+        for number, client in enumerate(clients):
+            client.execute(f"PREPARE mine AS SELECT {number}")
+            assert value(client, f"SELECT {number} + %s::int", (1,), prepare=True) == number + 1
+        let_sleep(proxy, clients)
+        reload(proxy, TRUST + database(server, pool_size=2, pool="session"))
+        for number, client in enumerate(clients):
+            assert value(client, "EXECUTE mine") == number
+            assert value(client, f"SELECT {number} + %s::int", (2,), prepare=True) == number + 2
         for client in clients:
             client.close()
 
@@ -37,6 +75,7 @@ def P6_a_client_hears_while_hundreds_sleep(server):
         listener = connect(proxy)
         listener.execute("LISTEN morning")
         sleepers = [connect(proxy) for _ in range(MANY)]
+        let_sleep(proxy, sleepers)
         sleepers[0].execute("NOTIFY morning, 'wake up'")
         (heard,) = listener.notifies(timeout=20, stop_after=1)
         assert heard.payload == "wake up"
@@ -47,7 +86,7 @@ def P6_a_client_hears_while_hundreds_sleep(server):
 def P7_who_has_slept_can_be_cancelled_with_the_key_of_its_greeting(server):
     with pooled(server, pool_size=2) as proxy:
         clients = [connect(proxy) for _ in range(MANY)]
-        first = clients[0]
+        first = let_sleep(proxy, clients)[0]
         errors = []
 
         def work():
@@ -70,6 +109,7 @@ def R1_a_request_begins_with_a_mark_after_a_long_sleep(server):
     with Proxy(server, TRUST + 'route "r" { match = "/*"  mode = atomic }\n' + database(server, pool_size=2), database=False) as proxy:
         server.sql("CREATE TABLE slept (id int)")
         clients = [connect(proxy) for _ in range(MANY)]
+        let_sleep(proxy, clients)
         for number, client in enumerate(clients):
             client.execute("SET pgatomic.request = '/sleep'")
             client.execute(f"INSERT INTO slept VALUES ({number})")
@@ -83,9 +123,11 @@ def R1_a_request_begins_with_a_mark_after_a_long_sleep(server):
 def shell_the_console_shows_and_ends_clients_that_sleep(server):
     with Console(server, TRUST + ADMINS + database(server, pool_size=2), database=False) as proxy:
         clients = [connect(proxy, application_name=f"client {number}") for number in range(MANY)]
+        asleep = clients.index(let_sleep(proxy, clients)[0])
         rows = [row for row in proxy.ask("SHOW CLIENTS") if row["state"] != "admin"]
         assert sorted(row["application_name"] for row in rows) == sorted(f"client {number}" for number in range(MANY))
-        assert proxy.psql(f"KILL {rows[0]['id']}")[0] == 0
+        (number,) = [row["id"] for row in rows if row["application_name"] == f"client {asleep}"]
+        assert proxy.psql(f"KILL {number}")[0] == 0
         wait_until(lambda: len([row for row in proxy.ask("SHOW CLIENTS") if row["state"] != "admin"]) == MANY - 1, "one to be gone")
         for client in clients:
             client.close()

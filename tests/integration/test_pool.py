@@ -14,7 +14,8 @@ TRUST = "auth { method = trust }\n"
 def database(upstream, **options):
     if not isinstance(upstream, str):
         upstream = f"host={upstream.directory} port={upstream.port}"
-    words = {"pool": "transaction", "pool_size": 4, **options}
+    size = {} if options.get("pool") == "dedicated" else {"pool_size": 4}
+    words = {"pool": "transaction", **size, **options}
     return f'database "*" {{ upstream = "{upstream}"  ' + "  ".join(f"{name} = {value}" for name, value in words.items()) + " }\n"
 
 
@@ -460,8 +461,11 @@ def P2_a_message_that_is_longer_than_its_type_may_be_is_refused_also_when_it_com
 
 
 def P3_idle_servers_are_closed_after_a_while_down_to_min_size(server):
+    """How long the last one stays is measured by the servers of a pool that keeps none."""
     server.create_database("pool_idle")
-    with pooled(server, pool_size=4, min_size=1, server_idle_timeout="300ms") as proxy:
+    times = {"server_idle_timeout": "300ms"}
+    blocks = TRUST + database(server, min_size=1, **times) + database(server, **times).replace('"*"', '"postgres"')
+    with Proxy(server, blocks, database=False) as proxy:
         clients = [proxy.log_in(database="pool_idle") for _ in range(4)]
         for client in clients:
             client.ask("BEGIN")
@@ -469,7 +473,21 @@ def P3_idle_servers_are_closed_after_a_while_down_to_min_size(server):
         for client in clients:
             client.ask("COMMIT")
         wait_until(lambda: len(backends(server, "pool_idle")) == 1, "all but one to go")
-        assert clients[0].value("SELECT 1") == "1"
+        (kept,) = backends(server, "pool_idle")
+        other = proxy.log_in()
+        for _ in range(3):
+            passing = int(other.value("SELECT pg_backend_pid()"))
+            wait_until(lambda pid=passing: pid not in backends(server), "a server that nothing keeps to go")
+        assert backends(server, "pool_idle") == [kept]
+        assert clients[0].value("SELECT pg_backend_pid()") == str(kept)
+
+
+def P3_min_size_servers_are_opened_ahead(server):
+    server.create_database("pool_ahead")
+    with pooled(server, pool_size=4, min_size=3, server_idle_timeout="1s") as proxy:
+        with proxy.log_in(database="pool_ahead") as client:
+            wait_until(lambda: len(backends(server, "pool_ahead")) == 3, "the pool to open what it should keep")
+            assert client.value("SELECT 1") == "1" and len(backends(server, "pool_ahead")) == 3
 
 
 def P3_servers_of_old_age_are_replaced(server):

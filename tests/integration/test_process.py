@@ -1,11 +1,16 @@
 """The process: signals, reload, listeners, the command line (P12's drain)."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 
+from certificates import Certificates
 from proxy import Proxy, free_port, wait_until
+from test_admin import PoolConsole
+from test_http import metrics, value
+from test_pool import TRUST, database, pooled
 from wire import TERMINATE, Client, Closed, Upstream, query, welcome
 
 ATOMIC = 'route "all" { mode = atomic  end = commit }\n'
@@ -38,6 +43,18 @@ def P12_sigterm_closes_idle_clients_and_takes_no_new_ones(server):
         assert ended(proxy) == 0 and refuses(proxy.port)
 
 
+def P12_a_second_sigterm_changes_nothing(server):
+    with Proxy(server) as proxy, proxy.log_in() as client:
+        client.ask("BEGIN")
+        for _ in range(2):
+            proxy.process.send_signal(signal.SIGTERM)
+            proxy.wait_for_log(msg="draining")
+            assert client.value("SELECT 1") == "1"
+        client.ask("COMMIT")
+        assert ended(proxy) == 0
+        assert len(proxy.log_where(msg="draining")) == 1
+
+
 def P12_sigterm_lets_transactions_finish(server):
     server.sql("CREATE TABLE drained (n int)")
     with Proxy(server, workers=2) as proxy, proxy.log_in() as client, proxy.log_in() as idle:
@@ -50,6 +67,51 @@ def P12_sigterm_lets_transactions_finish(server):
         assert client.fatal()["C"] == "57P01"
         assert ended(proxy) == 0
     assert server.sql("SELECT count(*) FROM drained; DROP TABLE drained") == [["2"]]
+
+
+def P12_sigterm_lets_clients_of_pools_finish_those_who_wait_for_a_server_too(server):
+    server.sql("CREATE TABLE drained (n int)")
+    proxy = Proxy(server, TRUST + database(server, pool_size=1), workers=2, database=False, http=True)
+    with proxy, proxy.log_in() as idle, proxy.log_in() as busy, proxy.log_in() as queued:
+        busy.ask("BEGIN")
+        busy.ask("INSERT INTO drained VALUES (1)")
+        queued.send(query("INSERT INTO drained VALUES (2)"))
+        wait_until(lambda: value(metrics(proxy), "pgatomic_clients_waiting") == 1, "one to wait for the server")
+        proxy.process.send_signal(signal.SIGTERM)
+        assert idle.fatal()["C"] == "57P01"
+        busy.ask("INSERT INTO drained VALUES (3)")
+        busy.ask("COMMIT")
+        assert busy.fatal()["C"] == "57P01"
+        assert (b"C", b"INSERT 0 1\0") in queued.read_until(b"Z")
+        assert queued.fatal()["C"] == "57P01"
+        assert ended(proxy) == 0
+    assert server.sql("SELECT count(*) FROM drained; DROP TABLE drained") == [["3"]]
+
+
+def P12_sigterm_ends_whoever_has_a_server_of_a_session_pool_between_transactions(server):
+    with pooled(server, pool="session", pool_size=2) as proxy, proxy.log_in() as busy, proxy.log_in() as idle:
+        busy.ask("BEGIN")
+        idle.ask("CREATE TEMP TABLE kept (n int)")
+        proxy.process.send_signal(signal.SIGTERM)
+        assert idle.fatal()["C"] == "57P01"
+        assert busy.value("SELECT 1") == "1"
+        busy.ask("COMMIT")
+        assert busy.fatal()["C"] == "57P01" and ended(proxy) == 0
+
+
+def P12_what_a_pool_has_open_after_drain_timeout_is_rolled_back(server):
+    server.sql("CREATE TABLE drained (n int)")
+    with pooled(server, pool_size=1) as proxy:
+        proxy.reload("drain_timeout = 300ms\n" + proxy.blocks)
+        proxy.wait_for_log(msg="config reloaded")
+        with proxy.log_in() as busy, proxy.log_in() as queued:
+            busy.ask("BEGIN")
+            busy.ask("INSERT INTO drained VALUES (1)")
+            queued.send(query("INSERT INTO drained VALUES (2)"))
+            proxy.process.send_signal(signal.SIGTERM)
+            assert busy.fatal()["C"] == queued.fatal()["C"] == "57P01"
+            assert ended(proxy) == 0
+    assert server.sql("SELECT count(*) FROM drained; DROP TABLE drained") == [["0"]]
 
 
 def P12_what_is_open_after_drain_timeout_is_rolled_back(server):
@@ -93,6 +155,59 @@ def shell_sigint_ends_everybody_now(server):
     wait_until(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'") == [["1"]],
                "the servers to be gone")
     assert server.sql("SELECT count(*) FROM interrupted; DROP TABLE interrupted") == [["0"]]
+
+
+def shell_sigquit_ends_everybody_now(server):
+    with Proxy(server, workers=2) as proxy, proxy.log_in() as busy, proxy.log_in() as idle:
+        busy.ask("BEGIN")
+        proxy.process.send_signal(signal.SIGQUIT)
+        for each in (busy, idle):
+            assert each.fatal()["C"] == "57P01"
+        assert ended(proxy) == 0 and proxy.log_where(msg="stopped")
+
+
+def P12_sigusr1_pauses_and_sigusr2_resumes(server):
+    with PoolConsole(server, workers=2) as proxy, proxy.log_in() as busy, proxy.log_in() as other:
+        busy.ask("BEGIN")
+        proxy.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: proxy.pool()["paused"] == "yes", "the pause to be in force")
+        other.send(query("SELECT 2"))
+        wait_until(lambda: proxy.pool()["cl_waiting"] == 1, "the other one to wait")
+        assert busy.value("SELECT 1") == "1" and not proxy.log_where(msg="paused"), "a transaction goes on"
+        busy.ask("COMMIT")
+        proxy.wait_for_log(msg="paused")
+        assert proxy.ask("SHOW SERVERS") == []
+        proxy.process.send_signal(signal.SIGUSR2)
+        assert (b"C", b"SELECT 1\0") in other.read_until(b"Z")
+        proxy.wait_for_log(msg="resumed")
+        proxy.process.send_signal(signal.SIGUSR2)
+        proxy.wait_for_log(msg="SIGUSR2 ignored", error="nothing is paused")
+        assert busy.value("SELECT 1") == "1"
+
+
+def P12_a_pause_by_signal_gives_up_after_drain_timeout(server):
+    with PoolConsole(server, workers=2) as proxy, proxy.log_in() as busy:
+        proxy.reload("drain_timeout = 300ms\n" + proxy.blocks)
+        proxy.wait_for_log(msg="config reloaded")
+        busy.ask("BEGIN")
+        proxy.process.send_signal(signal.SIGUSR1)
+        proxy.wait_for_log(msg="pause taken back", error="there are still servers in use after drain_timeout")
+        assert proxy.pool()["paused"] == "no" and busy.value("SELECT 1") == "1"
+
+
+def P12_signals_for_which_there_is_nothing_to_do_are_logged_and_end_nobody(server):
+    with Proxy(server) as proxy, proxy.log_in() as client:
+        proxy.process.send_signal(signal.SIGUSR1)
+        proxy.wait_for_log(msg="SIGUSR1 ignored")
+        proxy.process.send_signal(signal.SIGUSR2)
+        proxy.wait_for_log(msg="SIGUSR2 ignored")
+        client.ask("BEGIN")
+        proxy.process.send_signal(signal.SIGTERM)
+        proxy.wait_for_log(msg="draining")
+        proxy.process.send_signal(signal.SIGUSR1)
+        proxy.wait_for_log(msg="SIGUSR1 ignored", error="the process is about to end")
+        client.ask("COMMIT")
+        assert client.fatal()["C"] == "57P01" and ended(proxy) == 0
 
 
 def shell_sigint_does_not_wait_for_an_upstream_that_is_stuck(server):
@@ -166,6 +281,27 @@ def shell_sighup_opens_the_log_file_again(server):
         wait_until(lambda: os.path.exists(proxy.log) and proxy.log_where(msg="config reloaded"), "a new log file")
 
 
+def shell_a_log_that_nobody_reads_stops_neither_clients_nor_the_end(server):
+    """And who reads on is told how much was missed."""
+    reader, writer = os.pipe()
+    with open(reader, "rb") as log, Proxy(server, workers=2) as proxy:
+        proxy.stop()
+        proxy.log = ""
+        proxy.write_config(ATOMIC)
+        proxy.process = subprocess.Popen([proxy.binary, "run", "-c", proxy.config], stdout=writer)
+        os.close(writer)
+        wait_until(lambda: not refuses(proxy.port), "pgatomic to listen")
+        for _ in range(300):  # each request is worth more than 256 bytes of a pipe's 64 kB
+            with proxy.log_in() as client:
+                assert client.value("SELECT 1") == "1"
+        seen = log.read1(1 << 20)
+        with proxy.log_in() as client:
+            assert client.value("SELECT 1") == "1"
+        assert proxy.stop() == 0
+        lines = [json.loads(line) for line in (seen + log.read()).splitlines()]
+        assert sum(line["msg"] == "log_lines_lost" for line in lines) == 1 and lines[-1]["msg"] == "stopped", lines[-10:]
+
+
 def shell_a_unix_socket_is_made_and_removed(server):
     with Proxy(server) as proxy:
         path = os.path.join(proxy.directory, ".s.PGSQL.6543")
@@ -227,6 +363,30 @@ def shell_check_prints_a_config_that_it_takes_again(server):
         with open(again, "w") as file:
             file.write(said)
         assert proxy.run("check", "-c", again) == (0, said)
+
+
+def shell_check_looks_for_the_files_that_run_will_want(server):
+    with Proxy(server) as proxy:
+        tls = Certificates(proxy.directory)
+        path, nowhere = os.path.join(proxy.directory, "files.conf"), os.path.join(proxy.directory, "nowhere", "file")
+
+        def checked(block, upstream=""):
+            with open(path, "w") as file:
+                file.write(f'database "*" {{ upstream = "host=127.0.0.1 {upstream}" }}\nauth {{ method = trust }}\n{block}\n')
+            return proxy.run("check", "-c", path)
+
+        good = f'client_tls {{ certificate = "{tls.certificate}"  key = "{tls.key}"  ca = "{tls.ca}" }}'
+        for block in (good, 'log { file = "pgatomic.log" }', f'log {{ file = "{proxy.directory}/new.log" }}'):
+            assert checked(block)[0] == 0, checked(block)
+        assert not os.path.exists(f"{proxy.directory}/new.log")
+        assert checked("", f"sslmode=verify-full sslrootcert={tls.ca}")[0] == 0
+        for said, what in ((checked(good.replace(tls.key, nowhere)), f'{path}:3: client_tls: the key in "{nowhere}" cannot be read'),
+                           (checked(good.replace(tls.key, tls.ca_key)), f'{path}:3: client_tls: the key in "{tls.ca_key}" cannot be read'),
+                           (checked(good.replace(tls.certificate, nowhere)), f'{path}:3: client_tls: the certificate in "{nowhere}" cannot'),
+                           (checked(good.replace(tls.ca, nowhere)), f'{path}:3: client_tls: the certificates in "{nowhere}" cannot'),
+                           (checked("", f"sslmode=verify-full sslrootcert={nowhere}"), f'{path}:1: upstream: the certificates in "{nowhere}"'),
+                           (checked(f'log {{\nfile = "{nowhere}" }}'), f"{path}:4: file: there is no directory {proxy.directory}/nowhere/")):
+            assert said[0] == 2 and said[1].startswith(what), (said, what)
 
 
 def shell_help_and_version_are_exit_status_0(server):

@@ -95,6 +95,9 @@ def bad_files(proxy):
     """What is said of files that are wrong at the very place of a secret."""
     said = []
     for block in ('database "x" { upstream = "host=h password=only-in-the-file pasword=only-in-the-file" }',
+                  'database "x" { upstream = "host=h password=ab"only-in-the-file"" }',
+                  'database "x" { upstream = "host=h password=ab"only-in-the-file" dbname="x"" }',
+                  'database "x" { upstream = "host=h password=${VAR-only-in-the-file}" }',
                   'database "x" { upstream = "host=h sslpassword=only-in-the-file" }',
                   'database "x" { upstream = "host=h password=\'only-in-the-file" }',
                   'database "x" { upstream = "host=h"  control = "password=only-in-the-file nonsense" }',

@@ -2,13 +2,14 @@
 give orders. Each with what a stranger would try, in every kind of pool."""
 
 import contextlib
+import signal
 import socket
 import ssl
 import struct
 
 import psycopg
 
-from proxy import Proxy
+from proxy import Proxy, wait_until
 from test_admin import Console
 from test_login import PASSWORD, QUERY, USERS, LoginProxy, Roles
 from test_tls import SecureClient, context_for, proxy_with_tls
@@ -300,6 +301,20 @@ def P9_auth_query_context_nobodys_tables_functions_and_operators_stand_in_for_po
             server.sql("DROP SCHEMA evil CASCADE")
 
 
+def P9_auth_query_context_a_query_that_waits_for_a_lock_leaves_nobody_waiting(server):
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    server.sql("CREATE TABLE secrets (name text, secret text)")
+    try:
+        with LoginProxy(server, 'method = scram-sha-256  query = "SELECT name, secret FROM public.secrets WHERE name = $1"') as proxy:
+            with psycopg.connect(host=server.directory, port=server.port, user="postgres", dbname="postgres") as holder:
+                holder.execute("LOCK TABLE secrets")
+                assert "could not be looked up" in proxy.refusal("login_scram")
+                proxy.wait_for_log(msg="auth query failed", sqlstate="57014")
+                wait_until(lambda: server.sql(waiting) == [["0"]], "the lock to be waited for by nobody")
+    finally:
+        server.sql("DROP TABLE secrets")
+
+
 def P9_auth_query_context_runs_as_the_control_user_and_brings_nothing_of_the_clients(server):
     """Its own settings neither reach the connection on which is asked, nor does the name leave its place as a parameter."""
     spy = "SELECT $1::text, rolpassword FROM pg_authid WHERE rolname = $1 AND current_user = 'postgres' AND current_setting('role') = 'none' " \
@@ -314,6 +329,52 @@ def P9_auth_query_context_runs_as_the_control_user_and_brings_nothing_of_the_cli
                 assert "authentication failed" in proxy.refusal(name), name
             assert not proxy.log_where(msg="auth query failed")
         assert server.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'login_clear'") == [["1"]]
+
+
+# --- addresses ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def held_up(process):
+    """It does nothing meanwhile; what comes for it waits in the kernel."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def say_and_reset(port, packets):
+    with socket.create_connection(("127.0.0.1", port)) as s:
+        s.sendall(packets)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def P9_a_connection_that_was_reset_is_judged_by_the_address_that_it_had(server):
+    """Its socket has no address any more when what it said is read."""
+    reject = 'login "near" { address = {"127.0.0.0/8"}  method = reject }\nlogin "local" { address = unix  method = trust }\n'
+    server.sql("CREATE TABLE intruders (pool text)")
+    try:
+        for pool in POOLS:
+            blocks = (f'admin_users = {{"postgres"}}\nauth {{ method = trust }}\n{reject}database "postgres" '
+                      f'{{ upstream = "host={server.directory} port={server.port}"  pool = {pool} }}\n')
+            with Proxy(server, blocks, database=False) as proxy:
+                with held_up(proxy.process):
+                    for _ in range(10):
+                        say_and_reset(proxy.port, startup(user="postgres", database="postgres") + query(f"INSERT INTO intruders VALUES ('{pool}')"))
+                        say_and_reset(proxy.port, startup(user="postgres", database="pgatomic") + query("SHUTDOWN"))
+                proxy.wait_for_log(20, msg="login failed")
+                assert proxy.is_alive()
+        assert server.sql("SELECT * FROM intruders") == []
+    finally:
+        server.sql("DROP TABLE intruders")
+
+
+def P9_a_stranger_whom_an_address_rejects_makes_no_work_for_the_query(server):
+    blocks = 'login "near" { address = {"127.0.0.0/8"}  method = reject }'
+    with LoginProxy(server, f'method = scram-sha-256  query = "{QUERY}"', more=blocks, control_user="nobody_at_all") as proxy:
+        assert proxy.refusal("postgres") == 'connection rejected for user "postgres"'
+        assert not proxy.log_where(msg="auth query failed")
 
 
 # --- who may give orders -----------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def P12_a_takeover_under_a_manager_that_holds_the_socket(server):
 
     with listening(("127.0.0.1", 0)) as tcp:
         port = tcp.getsockname()[1]
-        options = {"sockets": [tcp], "port": port, "listen": [f"127.0.0.1:{port}"]}
+        options = {"sockets": [tcp], "port": port, "listen": [f"127.0.0.1:{port}"], "blocks": "limits { clients = 100 }\n"}
         with service(server, **options) as first:
             first.wait_for_log(msg="started")
             with service(server, **options, arguments=["--takeover"]) as second:
@@ -177,12 +177,24 @@ def P12_a_takeover_under_a_manager_that_holds_the_socket(server):
                     takes_place(second, third)
 
 
+def settings_of(unit):
+    """{name: [values]} of a unit in the tree."""
+    found = {}
+    with open(os.path.join(UNITS, unit)) as file:
+        for name, value in re.findall(r"^(\w+)=(.*)$", file.read(), re.M):
+            found.setdefault(name, []).append(value)
+    return found
+
+
 def P12_the_units_in_the_tree_name_addresses_that_go_together(server):
     """The sockets that the socket unit opens have to be those of a config's `listen`, or pgatomic would refuse them."""
     del server
-    with open(os.path.join(UNITS, "pgatomic.socket")) as file:
-        streams = re.findall(r"^ListenStream=(\S+)$", file.read(), re.M)
-    assert streams == ["127.0.0.1:6432"], streams
-    with open(os.path.join(UNITS, "pgatomic.service")) as file:
-        unit = file.read()
-    assert "Type=notify\n" in unit and "WatchdogSec=" in unit
+    assert settings_of("pgatomic.socket")["ListenStream"] == ["127.0.0.1:6432"]
+    one, instances = settings_of("pgatomic.service"), settings_of("pgatomic@.service")
+    for unit in (one, instances):
+        assert unit["Type"] == ["notify"] and unit["WatchdogSec"] == ["30s"] and unit["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert instances["ExecStart"] == [one["ExecStart"][0] + " --takeover"], "each takes the place of the one before"
+    assert instances["RuntimeDirectoryPreserve"] == ["yes"], "the one that ends must not remove the other's sockets"
+    apart = {"Description", "ExecStart", "RuntimeDirectoryPreserve"}
+    assert {name: value for name, value in one.items() if name not in apart} == {
+        name: value for name, value in instances.items() if name not in apart}

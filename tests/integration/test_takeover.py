@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import tempfile
 import threading
@@ -392,6 +393,139 @@ def P12_who_rings_and_talks_nonsense_is_hung_up_on(server):
             assert has_ended(old)
         for caller in idle:
             caller.close()
+
+
+# --- a takeover that is disturbed ------------------------------------------------------------------
+
+PACKET = struct.Struct("=II4xii116x")  # as struct handover_packet: what it is, the version, whose file, two descriptors, an address
+
+
+def packet(kind):
+    return PACKET.pack(ord(kind), 1, -1, -1)
+
+
+def ask_for_the_place(proxy):
+    """As a process that has come to take it: it has everything, and is not ready yet."""
+    caller = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    caller.settimeout(30)
+    caller.connect(bell_of(proxy))
+    caller.send(packet("T"))
+    while caller.recv(PACKET.size)[:1] != b"E":
+        pass
+    return caller
+
+
+@contextlib.contextmanager
+def getting_ready(old, server):
+    """Another process that has the sockets of `old`, and will ask for its place when its upstream's first host has not answered for two seconds."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        callers = []
+        for _ in range(3):  # a full queue drops whoever comes next
+            callers.append(socket.socket())
+            callers[-1].setblocking(False)
+            callers[-1].connect_ex(deaf.getsockname())
+        hosts = f"host=127.0.0.1,{server.directory} port={deaf.getsockname()[1]},{server.port}"
+        new = Proxy(server, f'database "*" {{ upstream = "{hosts}"  connect_timeout = 2s }}\n', listen=old.listen, database=False)
+        new.port = old.port
+        try:
+            new.write_config(new.blocks)
+            new.launch("--takeover", "--require-upstream")
+            new.wait_for_log(len(old.listen), msg="listening")
+            yield new
+        finally:
+            new.__exit__(None)
+            for caller in callers:
+                caller.close()
+
+
+def listen_at_file(proxy):
+    proxy.listen.append(f"unix:{proxy.directory}:6543")
+    proxy.reload("")
+    proxy.wait_for_log(msg="config reloaded")
+    return os.path.join(proxy.directory, ".s.PGSQL.6543")
+
+
+def takes_connections(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(path) == 0
+
+
+def P12_who_ends_while_its_place_is_asked_for_leaves_it(server):
+    with Proxy(server) as old:
+        path = listen_at_file(old)
+        with getting_ready(old, server) as new:
+            old.process.send_signal(signal.SIGTERM)
+            assert has_ended(old) and not new.log_where(msg="started"), "it had nobody to wait for"
+            assert takes_connections(path), "there is no moment at which nobody listens"
+            new.wait_for_log(msg="started")
+            assert takes_connections(path)
+            with new.log_in() as client:
+                assert client.value("SELECT 1") == "1"
+            new.stop()
+            assert not os.path.exists(path)
+
+
+def P12_who_drains_while_its_place_is_asked_for_leaves_it(server):
+    with Proxy(server) as old, old.log_in() as client:
+        path = listen_at_file(old)
+        client.ask("BEGIN")
+        with getting_ready(old, server) as new:
+            old.process.send_signal(signal.SIGTERM)
+            new.wait_for_log(msg="started")
+            assert takes_connections(path)
+            with new.log_in() as newcomer:
+                assert newcomer.value("SELECT 1") == "1"
+            assert client.value("SELECT 1") == "1"
+            client.ask("COMMIT")
+            assert has_ended(old)
+            assert len(old.log_where(msg="draining")) == 1
+
+
+def P12_the_end_of_who_was_asked_is_told_to_the_first_that_asked(server):
+    with Proxy(server) as old, ask_for_the_place(old) as first, ask_for_the_place(old) as second:
+        old.process.send_signal(signal.SIGTERM)
+        assert first.recv(PACKET.size)[:1] == b"G" and first.recv(PACKET.size) == b""
+        assert second.recv(PACKET.size) == b""
+        assert has_ended(old)
+
+
+def P12_only_one_of_two_takes_the_place(server):
+    with Proxy(server) as old, ask_for_the_place(old) as first, ask_for_the_place(old) as second:
+        second.send(packet("R"))
+        assert second.recv(PACKET.size)[:1] == b"G"
+        assert first.recv(PACKET.size) == b""
+        assert has_ended(old)
+
+
+def P12_who_asks_and_has_hung_up_replaces_nobody(server):
+    with Proxy(server) as old, ask_for_the_place(old) as caller:
+        old.process.send_signal(signal.SIGSTOP)
+        caller.send(packet("R"))
+        caller.close()
+        old.process.send_signal(signal.SIGCONT)
+        with old.log_in() as client:
+            assert client.value("SELECT 1") == "1"
+        assert not old.log_where(msg="draining")
+
+
+def P12_who_is_told_to_end_before_it_is_ready_takes_nobodys_place(server):
+    with Proxy(server) as old, getting_ready(old, server) as new:
+        new.process.send_signal(signal.SIGTERM)
+        assert has_ended(new)
+        with old.log_in() as client:
+            assert client.value("SELECT 1") == "1"
+        assert not old.log_where(msg="draining")
+
+
+def P12_a_reload_that_is_asked_for_before_it_is_ready_comes_after(server):
+    with Proxy(server) as old, getting_ready(old, server) as new:
+        new.process.send_signal(signal.SIGHUP)
+        new.wait_for_log(msg="config reloaded")
+        assert has_ended(old)
+        with new.log_in() as client:
+            assert client.value("SELECT 1") == "1"
 
 
 def P12_the_process_that_comes_reads_its_config_anew(server):

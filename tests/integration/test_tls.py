@@ -360,6 +360,21 @@ def P10_certificates_are_read_again_on_a_reload(server):
         assert psql(proxy, tls, "SELECT 42") == (0, "42")
 
 
+def P10_a_reload_that_brings_tls_brings_it_to_those_who_have_not_begun(server):
+    with directory_with_certificates() as tls, Proxy(server) as proxy:
+        blocks = proxy.blocks
+        with Client(proxy.port) as begun, Client(proxy.port) as silent:
+            begun.send(SSL_REQUEST[:1])
+            proxy.log_in().close()  # who comes later is served later
+            proxy.reload(client_tls(tls, "prefer") + blocks)
+            wait_until(lambda: psql(proxy, tls, "SELECT 42") == (0, "42"), "the reload")
+            begun.send(b"\x16\x03\x01")
+            assert begun.socket.recv(1) == b"", "what it says is no handshake: one begins with the first byte"
+            silent.send(SSL_REQUEST)
+            assert silent.take(1) == b"S"
+        assert psql(proxy, tls, "SELECT 42") == (0, "42")
+
+
 def P10_a_certificate_that_cannot_be_read_leaves_the_old_one_in_use(server):
     with proxy_with_tls(server) as (proxy, tls), directory_with_certificates() as other:
         old = shown_certificate(proxy)
@@ -369,8 +384,8 @@ def P10_a_certificate_that_cannot_be_read_leaves_the_old_one_in_use(server):
             with open(file, "w", encoding="ascii") as out:
                 out.write(text)
             proxy.reload(proxy.blocks)
-            line = proxy.wait_for_log(count, msg="cannot use the files of client_tls")[-1]
-            assert file in line["error"], what
+            line = proxy.wait_for_log(count, msg="config refused")[-1]
+            assert file in line["error"] and not proxy.log_where(msg="config reloaded"), what
             assert shown_certificate(proxy) == old, what
             with open(file, "w", encoding="ascii") as out:
                 out.write(good[file])

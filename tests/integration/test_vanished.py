@@ -58,7 +58,8 @@ def P8_a_server_that_is_gone_in_the_middle_of_a_login_is_found_out_by_keepalives
             with Proxy(upstream.port, blocks, database=False) as proxy:
                 client = proxy.connect()
                 client.send(startup(user="postgres", database="postgres"))
-                assert fatal_of(client) == ("08006", LOST)
+                code, words = fatal_of(client)
+                assert code == "08006" and words.endswith(f"port {upstream.port} failed: {LOST}"), words
 
 
 def P8_an_idle_server_that_is_gone_is_found_out_by_keepalives_and_given_to_nobody(server):

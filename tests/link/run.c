@@ -281,7 +281,7 @@ static void open_telling(struct telling *t, size_t cut)
 {
     stage_open(&t->stage, cut);
     struct shared_statement *last =
-        statements_share(t->stage.statements, span_of("none"), false, &(struct sql_options){ 0 });
+        statements_share(t->stage.statements, span_of("none"), false, &(struct sql_options){ 0 }, 0);
     t->first_id = last->id + 1;
     statements_release(t->stage.statements, last);
 }

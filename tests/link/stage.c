@@ -148,10 +148,13 @@ void stage_detach(struct stage_client *c)
 bool stage_sleep(struct stage_client *c)
 {
     struct link_asleep asleep;
+    struct link_start reloaded = c->start;
+    reloaded.keeps_server = !c->start.keeps_server;
+    reloaded.prepares_unnamed = !c->start.prepares_unnamed;
     if (!link_may_sleep(c->link))
         return false;
     link_sleep(c->link, &asleep);
-    c->link = link_wake(&asleep, &c->start);
+    c->link = link_wake(&asleep, &reloaded);
     return true;
 }
 

@@ -42,7 +42,7 @@ void stage_add_client(struct stage *s, struct stage_client *c, struct link_start
                       struct parameters *settings_take);
 void stage_attach(struct stage *s, struct stage_client *c, struct stage_server *to);
 void stage_detach(struct stage_client *c);
-/* Its link sleeps and wakes up; false: it may not sleep. */
+/* Its link sleeps and wakes up, when the config has come to say otherwise of every new client; false: it may not sleep. */
 bool stage_sleep(struct stage_client *c);
 bool stage_end(struct stage *s, struct stage_client *c);
 void stage_cancelled(struct stage *s, struct stage_client *c);

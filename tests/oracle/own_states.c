@@ -37,6 +37,8 @@ static void add_line(void *owner, const struct statement_state *state)
     case STATE_SETTING:
         add_setting(lines, state);
         break;
+    case STATE_LOCAL_SETTING: /* nothing is left of it */
+        return;
     case STATE_RESET_ALL:
         buffer_append_text(lines->out, "reset all");
         break;

@@ -4,7 +4,8 @@
 Every ```console block is a piece of a terminal session. `$ psql …` opens a psql that stays open, `postgres=# …` types into it (a block may
 begin with that and go on where the last one ended), any other `$ …` is a shell command. What follows a command is its output, to the
 letter, but for what differs each time: times, ids, process and port numbers, durations. Commands reach the pgatomic of this test in
-place of the one that `make run` starts, and its folder in place of build/run. Every ```conf block must be a config without a mistake.
+place of the one that `make run` starts, and its folder in place of build/run. Every ```conf block must be a config without a mistake, where
+there are a certificate and a folder for the log.
 
     tests/readme/check.py [--write]     --write puts the output of today into the README instead of comparing
 """
@@ -24,6 +25,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "lib"))
+from certificates import Certificates
 from waiting import wait_until
 README = ROOT / "README.md"
 RUN = "build/test/run"
@@ -157,7 +159,10 @@ def main():
         difference = list(difflib.unified_diff(masked(block[1]), masked(today), "README.md", "today", lineterm="", n=2))
         failed += bool(difference)
         print(*difference, sep="\n", end="\n" if difference else "")
-    configs = CONFIG.findall(text)
+    here = ROOT / RUN / "installed"
+    here.mkdir(exist_ok=True)
+    Certificates(here)
+    configs = [re.sub("/(etc|var/log)/pgatomic/", f"{here}/", config) for config in CONFIG.findall(text)]
     failed += sum(not is_good_config(config) for config in configs)
     print(f"{len(played) + len(configs) - failed} passed, {failed} failed")
     return failed > 0
@@ -166,6 +171,7 @@ def main():
 def is_good_config(text):
     path = ROOT / RUN / "readme.conf"
     path.write_text(text)
+    path.with_name("users.conf").write_text('user "app" { password = "secret" }\n')
     done = subprocess.run([ROOT / "build/pgatomic", "check", "-c", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         print(done.stdout)

@@ -21,6 +21,7 @@ struct client_habits {
     unsigned copies;          /* percent of statements that are a COPY */
     unsigned modes;           /* percent of BEGINs with an isolation or access mode */
     unsigned resets;          /* percent of turns that are DISCARD ALL or RESET ALL */
+    unsigned apart;           /* percent of turns that only parse the unnamed statement, or only run it */
     bool controls_in_strings; /* BEGIN, COMMIT, … among the statements of a string */
     bool bulk;                /* long results, and long COPYs, which take several turns */
     bool read_only;           /* asks whether transactions are, and makes them */
@@ -43,6 +44,7 @@ struct client {
     bool
         unfinished; /* the last turn ended within the data of a COPY: it waits, for the next thing it hears may be that it has failed */
     bool open_ended; /* the last turn ended in Flush, not Sync */
+    bool parsed; /* a turn that only parsed was the last one in the extended protocol but for those that only ran it */
 };
 
 void client_init(struct client *c, uint64_t seed, const struct client_habits *habits);

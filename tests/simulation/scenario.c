@@ -98,7 +98,7 @@ static struct scenario scenarios[] = {
                   .extended = 90,
                   .strings = 20,
                   .controls_in_strings = true,
-
+                  .apart = 25,
                   .flushes = true },
       .pooled = true },
     { .name = "pooled, atomic",

@@ -142,6 +142,14 @@ bool shell_is_settled(const struct shell *s)
     return held == settled;
 }
 
+static void tell_timed_out(struct shell *s, const struct action *a)
+{
+    const char *limit = a->idle ? "idle_timeout" : "timeout";
+    struct told *t = add_told(s, a, NULL);
+    t->name = keep_word(s, a->bytes.data, a->bytes.size);
+    t->payload = keep_word(s, limit, strlen(limit));
+}
+
 static void perform(struct shell *s, struct action *a)
 {
     bool sends = a->kind == ACTION_TO_CLIENT || a->kind == ACTION_TO_SERVER;
@@ -183,6 +191,9 @@ static void perform(struct shell *s, struct action *a)
     case ACTION_COMMIT_FAILED:
     case ACTION_COMMIT_UNKNOWN:
         add_told(s, a, NULL);
+        break;
+    case ACTION_TIMED_OUT:
+        tell_timed_out(s, a);
         break;
     }
 }

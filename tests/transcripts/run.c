@@ -159,6 +159,9 @@ static void print_told(const struct run *r, const struct told *t, struct buffer 
     case ACTION_COMMIT_UNKNOWN:
         buffer_append_text(out, "commit_unknown");
         break;
+    case ACTION_TIMED_OUT:
+        buffer_format(out, "timed_out %s %s", payload, name);
+        break;
     case ACTION_COMMIT_FAILED:
     case ACTION_ASK_OUTCOME:
     case ACTION_TO_SERVER:

@@ -86,3 +86,33 @@ Test(address, an_abstract_name_fits_or_is_refused)
     cr_assert(address_set_abstract(&a, name));
     cr_assert_eq(a.size, sizeof a.un);
 }
+
+Test(address, what_is_written_comes_apart_again)
+{
+    static const struct {
+        const char *text, *host;
+        uint16_t port;
+    } rows[] = {
+        { "127.0.0.1:5432", "127.0.0.1", 5432 },
+        { "[2001:db8::1]:53122", "2001:db8::1", 53122 },
+        { "/run/postgresql/.s.PGSQL.5433", "/run/postgresql/.s.PGSQL.5433", 5433 },
+        { "/run/a:b/socket", "/run/a:b/socket", 0 },
+        { "unix", "unix", 0 },
+        { "", "", 0 },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint16_t port = 1;
+        cr_expect(span_is(address_split(rows[i].text, &port), rows[i].host), "%s", rows[i].text);
+        cr_expect_eq(port, rows[i].port, "%s", rows[i].text);
+    }
+}
+
+Test(address, a_client_that_calls_its_socket_as_it_likes_is_split_within_bounds)
+{
+    static const char *const texts[] = { ":", "[:", "[", "[]:", "a:", ":1", "[:5", "x:99999999999999999999" };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        uint16_t port;
+        struct span host = address_split(texts[i], &port);
+        cr_expect(host.data >= texts[i] && host.data + host.size <= texts[i] + strlen(texts[i]), "%s", texts[i]);
+    }
+}

@@ -212,6 +212,8 @@ Test(config, every_unset_variable_is_an_error_on_its_line)
 #define LATER " is not supported by this version of pgatomic"
 #define QUOTES ": a value with anything but letters, digits and _ - . : needs double quotes"
 
+#define GLUED "a string ends and something else begins at once: a quote inside of a string is written with a \\"
+
 /* Each is put behind a line with a whole database block, so that its own first line is line 2. */
 static const struct {
     const char *text, *want;
@@ -233,10 +235,14 @@ static const struct {
     { "log { file = \"\\0\" }", "FILE:2: escapes by number are not understood: write the character itself" },
     { "log { file = \"${HOME\" }",
       "FILE:2: ${ without }: expected ${VAR} or ${VAR:-default}; a plain dollar sign before { is written \\$" },
-    { "log { file = \"${}\" }",
-      "FILE:2: \"\" is not the name of an environment variable: expected ${VAR} or ${VAR:-default}" },
-    { "log { file = \"${A B}\" }",
-      "FILE:2: \"A B\" is not the name of an environment variable: expected ${VAR} or ${VAR:-default}" },
+    { "log { file = \"${}\" }", "FILE:2: ${ is followed by no name of a variable; expected ${VAR} or ${VAR:-default}" },
+    { "log { file = \"${A B}\" }", "FILE:2: ${A is followed by neither } nor :-; expected ${VAR} or ${VAR:-default}" },
+    { "log { file = \"${VAR-secret}\" }",
+      "FILE:2: ${VAR is followed by neither } nor :-; expected ${VAR} or ${VAR:-default}" },
+    { "log { file = \"password=\"secret\"\" }", "FILE:2: " GLUED },
+    { "log { file = \"password=\"'secret'\"\" }", "FILE:2: " GLUED },
+    { "log { file = 'password=''secret'' }", "FILE:2: " GLUED },
+    { "log { file = \"password=\"\"secret\"\" }", "FILE:2: " GLUED },
     { "log{log{log{log{log{log{log{log{log{log{log{log{log{log{log{log{log{", "FILE:2: blocks are nested too deeply" },
     /* the grammar */
     { "workers", "FILE:2: the file ends where a value or a block was expected" },
@@ -257,11 +263,21 @@ static const struct {
     { "wrokers = 3",
       "FILE:2: unknown name \"wrokers\": expected one of log, limits, auth, client_tls, login, database, "
       "route, channel, sink, outbox, "
-      "listen, workers, drain_timeout, http, admin_users" },
+      "listen, workers, drain_timeout, http, admin_users, stats_users" },
+    { "pool = session",
+      "FILE:2: unknown name \"pool\": it belongs in database { }; expected one of log, limits, auth, client_tls, "
+      "login, "
+      "database, route, channel, sink, outbox, listen, workers, drain_timeout, http, admin_users, stats_users" },
+    { "log { timeout = 1s }",
+      "FILE:2: unknown name \"timeout\": it belongs in route { }, sink { }; expected one of format, level, file, "
+      "payloads" },
+    { "log {\nworkers = 3 }",
+      "FILE:3: unknown name \"workers\": it belongs in the file itself, outside of blocks; expected one of format, "
+      "level, file, payloads" },
     { "log {\nlevle = info }", "FILE:3: unknown name \"levle\": expected one of format, level, file, payloads" },
     { "\"(opened)\" = 3", "FILE:2: unknown name \"(opened)\": expected one of log, limits, auth, client_tls, login, "
                           "database, route, channel, "
-                          "sink, outbox, listen, workers, drain_timeout, http, admin_users" },
+                          "sink, outbox, listen, workers, drain_timeout, http, admin_users, stats_users" },
     /* values */
     { "workers = -1", "FILE:2: workers: expected a number from 0 to 1024, but found \"-1\"" },
     { "workers = 1025", "FILE:2: workers: expected a number from 0 to 1024, but found \"1025\"" },
@@ -272,20 +288,21 @@ static const struct {
     { "workers = 1\nworkers = 2", "FILE:3: workers is said twice: line 2 says it already" },
     { "log { level = info }\nlog { level = info }", "FILE:3: level is said twice: line 2 says it already" },
     { "limits { message = 16 }",
-      "FILE:2: message: expected a size such as 64kB or 16MB from 64kB to 1GB, but found \"16\"" },
+      "FILE:2: message: expected a number with its unit such as 64kB or 16MB, from 64kB to 1GB, but found \"16\"" },
     { "limits { message = 2GB }",
-      "FILE:2: message: expected a size such as 64kB or 16MB from 64kB to 1GB, but found \"2GB\"" },
-    { "limits { message = 18014398509481985kB }",
-      "FILE:2: message: expected a size such as 64kB or 16MB from 64kB to 1GB, but found \"18014398509481985kB\"" },
+      "FILE:2: message: expected a number with its unit such as 64kB or 16MB, from 64kB to 1GB, but found \"2GB\"" },
+    { "limits { message = 18014398509481985kB }", "FILE:2: message: expected a number with its unit such as 64kB or "
+                                                  "16MB, from 64kB to 1GB, but found \"18014398509481985kB\"" },
     { "limits { event = 1MB\n held = 1kB }", "FILE:3: held: smaller than event, which could then never be held" },
     { "limits { message = 1MB\n event = 2MB }",
       "FILE:3: event: larger than message, which is the most that can arrive" },
-    { "route x { timeout = 30 }",
-      "FILE:2: timeout: expected a duration such as 250ms, 30s, 5min or 1h from off to 480h, but found \"30\"" },
-    { "route x { timeout = 5m }",
-      "FILE:2: timeout: expected a duration such as 250ms, 30s, 5min or 1h from off to 480h, but found \"5m\"" },
+    { "route x { timeout = 30 }", "FILE:2: timeout: expected off, or a number with its unit such as 250ms, 30s, 5min "
+                                  "or 1h, up to 480h, but found \"30\"" },
+    { "route x { timeout = 5m }", "FILE:2: timeout: expected off, or a number with its unit such as 250ms, 30s, 5min "
+                                  "or 1h, up to 480h, but found \"5m\"" },
     { "database x { upstream = \"host=a\" connect_timeout = 0s }",
-      "FILE:2: connect_timeout: expected a duration such as 250ms, 30s, 5min or 1h from 1ms to 480h, but found "
+      "FILE:2: connect_timeout: expected a number with its unit such as 250ms, 30s, 5min or 1h, from 1ms to 480h, but "
+      "found "
       "\"0s\"" },
     { "route x { mode = Atomic }",
       "FILE:2: mode: expected autocommit or atomic or required or sandbox, but found \"Atomic\"" },
@@ -300,6 +317,23 @@ static const struct {
     { "listen = {}", "FILE:2: listen: expected an address such as 127.0.0.1:6432, [::]:6432 or unix:/run/pgatomic, but "
                      "found nothing" },
     { "listen = {\"127.0.0.1:1\", \"127.0.0.1:1\"}", "FILE:2: listen: 127.0.0.1:1 is said twice" },
+    { "listen = {\"127.0.0.1:7432\", \"0.0.0.0:7432\"}",
+      "FILE:2: listen: 127.0.0.1:7432 and 0.0.0.0:7432 cannot both be had: expected one of them" },
+    { "listen = {\"[::]:7432\", \"[::1]:7432\"}",
+      "FILE:2: listen: [::]:7432 and [::1]:7432 cannot both be had: expected one of them" },
+    { "listen = {\"localhost:1\", \"127.0.0.1:1\"}",
+      "FILE:2: listen: localhost:1 and 127.0.0.1:1 cannot both be had: expected one of them" },
+    { "listen = {\"unix:/tmp\", \"unix:/tmp:6432\"}",
+      "FILE:2: listen: unix:/tmp and unix:/tmp:6432 cannot both be had: expected one of them" },
+    { "listen = \"0.0.0.0:7432\"\nhttp = \"127.0.0.1:7432\"",
+      "FILE:3: http: 127.0.0.1:7432 cannot be had beside 0.0.0.0:7432 in listen" },
+    { "database \"app_*\" { upstream = \"host=a\" }", "FILE:2: database \"app_*\": a title is one name and no pattern: "
+                                                      "expected a block for each, or \"*\" for all that "
+                                                      "have none" },
+    { "admin_users = boss\ndatabase pgatomic { upstream = \"host=a\" }",
+      "FILE:3: database \"pgatomic\": with admin_users or stats_users this name is the console's" },
+    { "stats_users = boss\ndatabase pgatomic { upstream = \"host=a\" }",
+      "FILE:3: database \"pgatomic\": with admin_users or stats_users this name is the console's" },
     { "database x { upstream = \"host=a port=0\" }", "FILE:2: upstream: expected numbers from 1 to 65535 in port=" },
     { "database x { upstream = \"host=a port=65536\" }",
       "FILE:2: upstream: expected numbers from 1 to 65535 in port=" },
@@ -358,12 +392,76 @@ Test(config, all_impossible_values_are_told_at_once_in_the_order_of_their_lines)
         "FILE:5: workers: expected a number from 0 to 1024, but found \"many\"\n"
         "FILE:7: an atomic route without match must say how an unmarked request ends: expected end = commit or end = "
         "rollback\n"
-        "FILE:8: timeout: expected a duration such as 250ms, 30s, 5min or 1h from off to 480h, but found \"soon\"\n"
+        "FILE:8: timeout: expected off, or a number with its unit such as 250ms, 30s, 5min or 1h, up to 480h, but "
+        "found \"soon\"\n"
         "FILE:9: upstream is missing from this block\n"
         "FILE:9: pool: expected dedicated with auth method passthrough, for a client's login is good for one "
-        "connection "
-        "only\n");
+        "connection only; or auth { method = scram-sha-256  users = \"users.conf\" }\n");
     free(errors);
+}
+
+Test(config, modes_that_are_set_one_after_the_other_all_hold_and_keep_only_the_config_that_was_read)
+{
+    struct config *read = config_of("route \"a\" { match = \"/a\" }\nroute \"b\" { match = \"/b\" }\n" ANY_DATABASE);
+    struct config *first = config_with_route_mode(read, "a", MODE_SANDBOX);
+    struct config *second = config_with_route_mode(first, "b", MODE_REQUIRED);
+    config_release(first);
+    cr_assert_eq(((struct config_storage *)second)->base, read);
+    config_release(read);
+    cr_assert_eq(config_route_named(second, "a")->mode, MODE_SANDBOX);
+    cr_assert_eq(config_route_named(second, "b")->mode, MODE_REQUIRED);
+    cr_assert_str_eq(config_route_named(second, "b")->match, "/b");
+    config_release(second);
+}
+
+Test(config, addresses_that_sockets_share_are_accepted)
+{
+    config_release(
+        config_of("listen = {\"0.0.0.0:7432\", \"[::]:7432\", \"127.0.0.1:7433\", \"unix:/tmp:7432\", "
+                  "\"unix:/run:7432\", \"127.0.0.1:0\", \"0.0.0.0:0\"} http = \"127.0.0.1:7434\" " ANY_DATABASE));
+}
+
+/* Each stands behind a database block. */
+static const struct {
+    const char *text, *want; /* NULL: each of them has its turn */
+} orders[] = {
+    { "route a { }\nroute b { match = \"/x\" }",
+      "FILE:2: route \"b\": route \"a\" above takes all of its requests: expected the narrower one first\n" },
+    { "route a { match = \"/x/*\" user = \"app*\" }\nroute b { match = \"/x/1\" user = app database = shop }",
+      "FILE:2: route \"b\": route \"a\" above takes all of its requests: expected the narrower one first\n" },
+    { "route a { user = app }\nroute b { user = other }\nroute c { user = app }",
+      "FILE:3: route \"c\": route \"a\" above takes all of its requests: expected the narrower one first\n" },
+    { "route a { match = \"*\" } route b { }", NULL }, /* of requests without a label */
+    { "route a { match = \"/x\" } route b { }", NULL },
+    { "route a { user = \"a?\" } route b { user = \"a*\" }", NULL },
+    { "route a { application = x } route b { user = x } route c { database = x }", NULL },
+    { "login a { method = trust }\nlogin b { user = app  method = reject }",
+      "FILE:2: login \"b\": login \"a\" above takes all of its clients: expected the narrower one first\n" },
+    { "login a { database = {shop, \"till_*\"} method = trust }\n"
+      "login b { database = {till_1, shop} address = \"::1\" tls = off method = reject }",
+      "FILE:2: login \"b\": login \"a\" above takes all of its clients: expected the narrower one first\n" },
+    { "login a { address = {\"unix\", \"::1\"} method = trust }\nlogin b { address = \"::1\" method = reject }",
+      "FILE:2: login \"b\": login \"a\" above takes all of its clients: expected the narrower one first\n" },
+    { "login a { tls = off method = trust } login b { method = reject }", NULL },
+    { "login a { address = \"::1\" method = trust } login b { method = reject }", NULL },
+    { "login a { database = {shop, till} method = trust } login b { database = {shop, other} method = reject }", NULL },
+    { "channel \"*\" { }\nchannel \"mail.*\" { }",
+      "FILE:2: channel \"mail.*\": channel \"*\" above takes all of its events: expected the narrower one first\n" },
+    { "channel \"mail.*\" { } channel \"*\" { }", NULL },
+};
+
+Test(config, a_block_that_never_has_its_turn_is_refused_and_no_other)
+{
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        char *text, *errors;
+        cr_assert(asprintf(&text, ANY_DATABASE "%s", orders[i].text) > 0);
+        struct config *c = config_of_bytes(text, strlen(text), &errors);
+        cr_expect_str_eq(errors, orders[i].want != NULL ? orders[i].want : "", "%s\n gives: %s", text, errors);
+        if (c != NULL)
+            config_release(c);
+        free(errors);
+        free(text);
+    }
 }
 
 Test(config, a_syntax_error_stands_alone)

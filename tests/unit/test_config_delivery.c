@@ -120,8 +120,8 @@ static const struct {
     { "channel x {\nsink = {\"nowhere\"} }", "FILE:3: sink: there is no sink block \"nowhere\"" },
     { "route x {\nsandbox_sinks = {\"nowhere\"} }", "FILE:3: sandbox_sinks: there is no sink block \"nowhere\"" },
     { "channel \"jobs*\" { }\nchannel \"jobs.mail\" { }",
-      "FILE:3: channel \"jobs.mail\": channel \"jobs*\" above takes all of its events: expected them the other way "
-      "round" },
+      "FILE:3: channel \"jobs.mail\": channel \"jobs*\" above takes all of its events: expected the narrower one "
+      "first" },
     { "sink l { type = log } channel x { sink = l\ndelivery = outbox }",
       "FILE:3: delivery = outbox: there is no outbox block: expected one for each database that has such events, as in "
       "outbox \"shop\" { upstream = \"host=127.0.0.1 dbname=shop\" }" },
@@ -157,21 +157,27 @@ static const struct {
     { "sink x {\ntype = webhook }", "FILE:2: url is missing from this block" },
     { "sink x {\ntype = postgres }", "FILE:2: upstream is missing from this block" },
     { "sink x { type = webhook url = \"https://h\"\nqueue = q }",
-      "FILE:3: queue is not an option with type = webhook, which takes url, ca, secret, body, " OPTIONS_OF_URLS },
+      "FILE:3: queue has no effect with type = webhook, which takes url, ca, secret, body, " OPTIONS_OF_URLS
+      ": expected type = celery" },
     { "sink x { type = redis url = \"redis://h\"\nexchange = \"\" }",
-      "FILE:3: exchange is not an option with type = redis, which takes url, ca, command, key, " OPTIONS_OF_URLS },
+      "FILE:3: exchange has no effect with type = redis, which takes url, ca, command, key, " OPTIONS_OF_URLS
+      ": expected type = amqp" },
     { "sink x { type = postgres upstream = \"host=a\"\nurl = \"http://h\" }",
-      "FILE:3: url is not an option with type = postgres, which takes upstream, " OPTIONS_OF_URLS },
+      "FILE:3: url has no effect with type = postgres, which takes upstream, " OPTIONS_OF_URLS
+      ": expected type = webhook or redis or celery or amqp or kafka" },
     { "sink x { type = log\nretry {\nfirst = 1s } }",
-      "FILE:3: retry is not an option with type = log, which takes no other" },
+      "FILE:3: retry has no effect with type = log, which takes no other: expected type = postgres or webhook or "
+      "redis or celery or amqp or kafka" },
     { "sink x { type = webhook url = \"https://h\" command = lpush }",
-      "FILE:2: command is not an option with type = webhook, which takes url, ca, secret, body, " OPTIONS_OF_URLS },
+      "FILE:2: command has no effect with type = webhook, which takes url, ca, secret, body, " OPTIONS_OF_URLS
+      ": expected type = redis" },
     { "sink x { type = redis url = \"redis://h\" command = get }",
       "FILE:2: command: expected publish or lpush or rpush or xadd, but found \"get\"" },
     { "sink x { type = webhook url = \"https://h\" body = xml }",
       "FILE:2: body: expected raw or binary or structured, but found \"xml\"" },
     { "sink x { type = webhook url = \"https://h\" timeout = off }",
-      "FILE:2: timeout: expected a duration such as 250ms, 30s, 5min or 1h from 1ms to 24h, but found \"off\"" },
+      "FILE:2: timeout: expected a number with its unit such as 250ms, 30s, 5min or 1h, from 1ms to 24h, but found "
+      "\"off\"" },
     { "sink x { type = webhook url = \"https://h\" retry {\nfrist = 1s } }",
       "FILE:3: unknown name \"frist\": expected one of first, max, attempts" },
     { "sink x { type = webhook url = \"https://h\" retry {\nattempts = 0 } }",
@@ -213,8 +219,8 @@ static const struct {
     { "database a { upstream = \"host=a dbname=a\" }\noutbox a { }", "FILE:3: upstream is missing from this block" },
     { "\noutbox \"*\" { upstream = \"host=a dbname=a\" }",
       "FILE:3: outbox \"*\": expected the name of one database, or a dbname= in the upstream of database \"*\"" },
-    { "outbox a { upstream = \"host=a\" poll = 0s }",
-      "FILE:2: poll: expected a duration such as 250ms, 30s, 5min or 1h from 10ms to 24h, but found \"0s\"" },
+    { "outbox a { upstream = \"host=a\" poll = 0s }", "FILE:2: poll: expected a number with its unit such as 250ms, "
+                                                      "30s, 5min or 1h, from 10ms to 24h, but found \"0s\"" },
     { "outbox a { upstream = \"host=a\" batch = 0 }",
       "FILE:2: batch: expected a number from 1 to 10000, but found \"0\"" },
     { "outbox a { upstream = \"host=a\" } outbox a { upstream = \"host=b\" }",

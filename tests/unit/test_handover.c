@@ -1,9 +1,13 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
+#include "proxy/net/handover.h"
 #include "proxy/net/handover_packet.h"
 #include "proxy/net/inherited.h"
 
@@ -53,6 +57,29 @@ Test(handover, P12_a_packet_without_descriptors_has_none)
     cr_assert(handover_send(ends[0], &said));
     cr_assert(handover_receive(ends[1], &heard));
     cr_assert(heard.kind == HANDOVER_READY && heard.fd == -1 && heard.bell == -1);
+}
+
+static int answering;
+
+static void answer(int number)
+{
+    (void)number;
+    struct handover_packet gone = { .kind = HANDOVER_GONE, .fd = -1, .bell = -1 };
+    (void)handover_send(answering, &gone);
+}
+
+Test(handover, P12_a_signal_does_not_end_the_wait_for_an_answer, .timeout = 60)
+{
+    int ends[2];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+    struct timeval patience = { .tv_sec = 30 };
+    cr_assert_eq(setsockopt(ends[1], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    answering = ends[0];
+    cr_assert_neq(signal(SIGALRM, answer), SIG_ERR);
+    struct itimerval soon = { .it_value = { .tv_usec = 100 * 1000 } };
+    cr_assert_eq(setitimer(ITIMER_REAL, &soon, NULL), 0);
+    struct handover_packet heard;
+    cr_expect(handover_receive(ends[1], &heard) && heard.kind == HANDOVER_GONE);
 }
 
 Test(handover, P12_nothing_but_a_whole_packet_of_this_version_is_one)
@@ -138,4 +165,75 @@ Test(inherited, P12_of_two_sockets_of_an_address_the_first_stays_and_has_a_bell_
     cr_assert(out.fd == first.fd && out.bell == second.bell && out.is_required);
     cr_assert(!is_open(second.fd) && !is_open(third.fd) && !is_open(third.bell));
     cr_assert_not(inherited_take_any(&out));
+}
+
+/* --- bells ------------------------------------------------------------------------------------------ */
+
+enum { RESTS_US = 50 * 1000, FEW_TURNS = 20 };
+
+static void count_turn(void *context)
+{
+    ++*(unsigned *)context;
+}
+
+static void stop(void *context)
+{
+    loop_stop(context);
+}
+
+static void run_for(struct loop *l, uint64_t time_us)
+{
+    struct timer *timer = timer_new(l, stop, l);
+    timer_start(timer, time_us);
+    loop_run(l);
+    timer_free(timer);
+}
+
+static void on_asked(void *context, struct handover *to)
+{
+    (void)to;
+    loop_stop(context);
+}
+
+/* No descriptor above those that are open can be had. */
+static struct rlimit take_descriptors_away(void)
+{
+    struct rlimit before, little;
+    int next = dup(0);
+    close(next);
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    little = before;
+    little.rlim_cur = (rlim_t)next;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &little), 0);
+    return before;
+}
+
+Test(handover, P12_who_rings_while_no_descriptor_is_left_waits_and_makes_no_work)
+{
+    unsigned turns = 0;
+    struct loop l;
+    struct address at;
+    loop_init(&l, count_turn, &turns);
+    struct handover_host host = { .loop = &l, .on_asked = on_asked, .context = &l };
+    int place = listening_socket(&at);
+    struct bell *bell = bell_hang(&host, &at, -1);
+    cr_assert(bell != NULL);
+    struct address name;
+    handover_bell_address(&at, &name);
+    int caller = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    cr_assert_eq(connect(caller, &name.any, name.size), 0);
+
+    struct rlimit before = take_descriptors_away();
+    run_for(&l, RESTS_US);
+    cr_assert_lt(turns, FEW_TURNS);
+
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    struct handover_packet ask = { .kind = HANDOVER_TAKEOVER, .fd = -1, .bell = -1 };
+    cr_assert(handover_send(caller, &ask));
+    loop_run(&l); /* until on_asked() */
+    handovers_end();
+    bell_take_down(bell);
+    close(caller);
+    close(place);
+    loop_destroy(&l);
 }

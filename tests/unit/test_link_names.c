@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "proxy/link/handles.h"
+#include "proxy/link/meaning.h"
 #include "tests/unit/statements.h"
 
 /* A Parse's body behind its name: the text, and that it declares no types. To be let go. */
@@ -11,7 +12,7 @@ static struct shared_statement *share(struct statements *all, const char *text)
     char body[64] = "";
     struct sql_options usual = standard();
     snprintf(body, sizeof body - 3, "%s", text);
-    return statements_share(all, span_make(body, strlen(text) + 3), false, &usual);
+    return statements_share(all, span_make(body, strlen(text) + 3), false, &usual, 0);
 }
 
 Test(statements, P4_the_same_text_is_one_statement_under_one_name_on_servers)
@@ -34,14 +35,84 @@ Test(statements, P4_what_is_read_in_another_way_is_another_statement)
     struct sql_options usual = standard(), other = standard();
     other.standard_conforming_strings = false;
     struct span body = span_make("SELECT '\\'\0\0", 13);
-    struct shared_statement *a = statements_share(all, body, false, &usual);
-    struct shared_statement *b = statements_share(all, body, false, &other);
-    struct shared_statement *c = statements_share(all, body, true, &usual);
+    struct shared_statement *a = statements_share(all, body, false, &usual, 0);
+    struct shared_statement *b = statements_share(all, body, false, &other, 0);
+    struct shared_statement *c = statements_share(all, body, true, &usual, 0);
     cr_assert(a != b && a != c && b != c);
     statements_release(all, a);
     statements_release(all, b);
     statements_release(all, c);
     statements_free(all);
+}
+
+Test(statements, P4_a_text_that_means_something_else_is_another_statement_and_one_of_nobody_knows_what_is_each_time)
+{
+    struct statements *all = statements_new();
+    struct sql_options usual = standard();
+    struct span body = span_make("SELECT 1\0\0", 11);
+    static const struct {
+        uint64_t first, second;
+        bool shared;
+    } rows[] = { { 0, 0, true }, { 7, 7, true }, { 0, 7, false }, { MEANING_OF_ONE, MEANING_OF_ONE, false } };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct shared_statement *a = statements_share(all, body, false, &usual, rows[i].first);
+        struct shared_statement *b = statements_share(all, body, false, &usual, rows[i].second);
+        cr_expect_eq(a == b, rows[i].shared, "%zu", i);
+        statements_release(all, a);
+        statements_release(all, b);
+    }
+    statements_free(all);
+}
+
+/* Takes the settings. */
+static uint64_t meaning_of(struct statements *all, const char *name, const char *value)
+{
+    struct parameters *p = parameters_with(parameters_none(), span_of(name), span_of(value));
+    uint64_t meaning = statements_meaning(all, p);
+    parameters_release(p);
+    return meaning;
+}
+
+Test(statements, P4_settings_that_decide_what_a_text_means_are_told_apart_by_a_number)
+{
+    enum { MANY = 1100 };
+    struct statements *all = statements_new();
+    uint64_t utc = meaning_of(all, "TimeZone", "UTC");
+    cr_assert_eq(meaning_of(all, "work_mem", "3MB"), 0);
+    cr_assert_neq(utc, 0);
+    cr_assert_eq(meaning_of(all, "timezone", "UTC"), utc);
+    cr_assert_neq(meaning_of(all, "timezone", "Japan"), utc);
+    cr_assert_neq(meaning_of(all, "search_path", "UTC"), utc);
+    for (int i = 0; i < MANY; i++) {
+        char path[32];
+        snprintf(path, sizeof path, "tenant_%d", i);
+        cr_assert_neq(meaning_of(all, "search_path", path), utc, "a number is never given twice");
+    }
+    char *longest = calloc(1, 10000);
+    memset(longest, 'x', 9999);
+    cr_assert_eq(meaning_of(all, "search_path", longest), MEANING_OF_ONE, "what is very long is not kept");
+    free(longest);
+    statements_free(all);
+}
+
+Test(meaning, P4_a_literal_may_stand_for_the_moment_in_which_it_is_read)
+{
+    static const struct {
+        const char *sql;
+        bool is;
+    } rows[] = {
+        { "SELECT 'now'::timestamptz", true },
+        { "SELECT date $$ Today $$", true },
+        { "SELECT 'TOMORROW 12:00'", true },
+        { "SELECT date 'yesterday'", true },
+        { "SELECT now(), today FROM now", false },
+        { "SELECT 'unknown', 'nowhere', 'is_now'", false },
+        { "SELECT 1 -- 'now'", false },
+        { "", false },
+    };
+    struct sql_options options = standard();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        cr_expect_eq(meaning_is_of_the_moment(span_of(rows[i].sql), &options), rows[i].is, "%s", rows[i].sql);
 }
 
 Test(statements, P4_a_statement_that_nobody_uses_is_kept_for_who_comes_back_until_there_are_many)
@@ -80,7 +151,7 @@ Test(statements, P5_a_statement_knows_whether_running_it_leaves_something_behind
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct span body = span_make(rows[i].text, strlen(rows[i].text) + !rows[i].by_sql);
-        struct shared_statement *s = statements_share(all, body, rows[i].by_sql, &usual);
+        struct shared_statement *s = statements_share(all, body, rows[i].by_sql, &usual, 0);
         cr_expect_eq(s->leaves_state, rows[i].leaves, "%s", rows[i].text);
         statements_release(all, s);
     }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -511,6 +512,88 @@ Test(log, lines_that_could_not_be_written_are_counted_in_the_next_that_can)
     cr_expect_null(strstr(strstr(text, "found"), "log_lines_lost"), "told once");
     free(text);
     config_release(full);
+    close_log(&f);
+}
+
+/* The objects of a text's lines: how many have this msg, and the `lines` of the last that tells of lost ones. */
+static size_t count_objects(char *text, const char *msg, long long *lost)
+{
+    size_t count = 0;
+    for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL && (*line != '\0' || rest != NULL);) {
+        json_t *object = json_loads(line, 0, NULL);
+        const char *said = json_string_value(json_object_get(object, "msg"));
+        if (said != NULL && strcmp(said, "log_lines_lost") == 0)
+            *lost = json_integer_value(json_object_get(object, "lines"));
+        count += said != NULL && strcmp(said, msg) == 0;
+        json_decref(object);
+    }
+    return count;
+}
+
+Test(log, a_line_that_a_full_disk_has_cut_spoils_no_other)
+{
+    enum { WRITTEN = 10, ROOM = 333 };
+    struct log_file f = open_log("");
+    struct rlimit before, little;
+    long long lost = 0;
+
+    signal(SIGXFSZ, SIG_IGN);
+    cr_assert_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+    little = (struct rlimit){ ROOM, before.rlim_max };
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &little), 0);
+    for (int i = 0; i < WRITTEN; i++)
+        LOG(LOG_INFO, "a line");
+    log_flush();
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+    cr_assert_eq(size_of(f.path), ROOM);
+    LOG(LOG_INFO, "after");
+    char *text = written(&f), *copy = strdup(text);
+    size_t whole = count_objects(text, "a line", &lost);
+    cr_expect(whole > 0 && whole + (size_t)lost == WRITTEN, "%zu and %lld in %s", whole, lost, copy);
+    memcpy(text, copy, strlen(copy));
+    cr_expect_eq(count_objects(text, "after", &lost), 1);
+    free(copy);
+    free(text);
+    close_log(&f);
+}
+
+/* What is in a FIFO, which holds no more than that; the caller frees it. */
+static char *drain_pipe(int fd)
+{
+    enum { PIPE_BYTES = 1 << 20 };
+    char *text = calloc(1, PIPE_BYTES + 1);
+    ssize_t n;
+    for (size_t size = 0; (n = read(fd, text + size, PIPE_BYTES - size)) > 0;)
+        size += (size_t)n;
+    return text;
+}
+
+Test(log, a_fifo_that_nobody_reads_stops_nothing_and_what_it_lost_is_told, .timeout = 60)
+{
+    enum { WRITTEN = 2000 };
+    struct log_file f = open_log("");
+    long long lost = 0;
+
+    unlink(f.path);
+    cr_assert_eq(mkfifo(f.path, 0600), 0);
+    cr_assert(log_open(f.config), "nobody has to read for it to be opened");
+    for (int i = 0; i < WRITTEN; i++)
+        LOG(LOG_INFO, "a line of two thousand, which are more than what there is room for in a pipe");
+    log_flush();
+    int reader = open(f.path, O_RDONLY | O_NONBLOCK);
+    char *text = drain_pipe(reader);
+    size_t kept =
+        count_objects(text, "a line of two thousand, which are more than what there is room for in a pipe", &lost);
+    cr_expect(kept > 100 && kept < WRITTEN && lost == 0, "%zu", kept);
+    free(text);
+
+    LOG(LOG_INFO, "somebody reads again");
+    log_flush();
+    text = drain_pipe(reader);
+    cr_expect_eq(count_objects(text, "somebody reads again", &lost), 1);
+    cr_expect_eq(kept + (size_t)lost, WRITTEN);
+    free(text);
+    close(reader);
     close_log(&f);
 }
 

@@ -105,12 +105,14 @@ Test(network, what_is_no_network_is_refused)
 Test(network, the_first_login_block_that_matches_decides)
 {
     static const char *const local[] = { "unix", "127.0.0.0/8", NULL }, *const anywhere[] = { NULL };
+    static const char *const any[] = { "*", NULL }, *const shops[] = { "till", "shop*", NULL };
+    static const char *const keepers[] = { "postgres", "dba_*", NULL };
     struct network networks[2];
     const struct login_rule logins[] = {
-        { "local", "*", "postgres", local, networks, LOGIN_TLS_ANY, AUTH_TRUST },
-        { "others", "*", "postgres", anywhere, NULL, LOGIN_TLS_ANY, AUTH_REJECT },
-        { "plain", "shop*", "*", anywhere, NULL, LOGIN_TLS_OFF, AUTH_REJECT },
-        { "secret", "shop*", "*", anywhere, NULL, LOGIN_TLS_ON, AUTH_MD5 },
+        { "local", any, keepers, local, networks, LOGIN_TLS_ANY, AUTH_TRUST },
+        { "others", any, keepers, anywhere, NULL, LOGIN_TLS_ANY, AUTH_REJECT },
+        { "plain", shops, any, anywhere, NULL, LOGIN_TLS_OFF, AUTH_REJECT },
+        { "secret", shops, any, anywhere, NULL, LOGIN_TLS_ON, AUTH_MD5 },
     };
     const struct config c = { .auth = AUTH_SCRAM_SHA_256, .logins = logins, .login_count = 4 };
     static const struct {
@@ -121,6 +123,7 @@ Test(network, the_first_login_block_that_matches_decides)
         { "shop", "postgres", "unix", false, AUTH_TRUST },     { "shop", "postgres", "127.9.9.9", true, AUTH_TRUST },
         { "shop", "postgres", "10.0.0.1", true, AUTH_REJECT }, { "shop", "app", "127.0.0.1", false, AUTH_REJECT },
         { "shop2", "app", "127.0.0.1", true, AUTH_MD5 },       { "other", "app", "::1", false, AUTH_SCRAM_SHA_256 },
+        { "shop", "dba_ann", "unix", false, AUTH_TRUST },      { "till", "app", "10.0.0.1", true, AUTH_MD5 },
     };
 
     cr_assert(network_parse(local[0], &networks[0]) && network_parse(local[1], &networks[1]));

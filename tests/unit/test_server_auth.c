@@ -65,6 +65,42 @@ Test(server_auth, P9_each_question_is_answered_with_what_fits_it_or_not_at_all)
     }
 }
 
+Test(server_auth, P9_who_has_nothing_says_why)
+{
+    struct credentials none = { 0 };
+    struct server_auth_start start = {
+        .user = span_of("m"), .credentials = &none, .why_nothing = ", for a reason", .random = counting
+    };
+    struct server_auth *a = server_auth_new(&start);
+    struct buffer out = { 0 };
+
+    cr_expect_eq(server_auth_message(a, (struct span)SASL, &out), AUTH_FAILED);
+    cr_expect_str_eq(server_auth_fault(a)->message,
+                     "the upstream asks for SCRAM-SHA-256, but nothing is known of user \"m\", for a reason");
+    server_auth_free(a);
+    buffer_free(&out);
+}
+
+Test(server_auth, P9_what_is_kept_of_a_user_logs_in_unless_it_is_a_verifier)
+{
+    static const struct {
+        const char *kept;
+        enum credentials_kind want;
+    } rows[] = {
+        { "secret", CREDENTIALS_PASSWORD },
+        { MD5, CREDENTIALS_MD5 },
+        { "SCRAM-SHA-256$4096:c2FsdA==$AAAA:AAAA", CREDENTIALS_NONE },
+        { "", CREDENTIALS_NONE },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct credentials c = { 0 };
+        credentials_set_secret(&c, span_of(rows[i].kept));
+        cr_expect_eq(c.kind, rows[i].want, "row %zu", i);
+        credentials_wipe(&c);
+    }
+}
+
 Test(server_auth, P9_a_server_that_asks_for_nothing_lets_in)
 {
     struct server_auth *a = applicant(CREDENTIALS_NONE, "");

@@ -12,6 +12,8 @@ static const char *word_of(enum state_kind kind)
     switch (kind) {
     case STATE_SETTING:
         return "setting";
+    case STATE_LOCAL_SETTING:
+        return "local";
     case STATE_RESET_ALL:
         return "reset all";
     case STATE_DISCARD_ALL:
@@ -154,7 +156,6 @@ Test(statement_state, P5_a_setting_goes_back_to_its_default)
 Test(statement_state, P5_what_ends_with_its_transaction_leaves_nothing)
 {
     static const struct row rows[] = {
-        { "SET LOCAL work_mem = 1", "" },
         { "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "" },
         { "SET SESSION TRANSACTION READ ONLY", "" },
         { "SET TRANSACTION SNAPSHOT 'x'", "" },
@@ -162,13 +163,28 @@ Test(statement_state, P5_what_ends_with_its_transaction_leaves_nothing)
         { "SET transaction_isolation = 'serializable'", "" },
         { "SET SESSION Transaction_Read_Only TO on", "" },
         { "RESET TRANSACTION ISOLATION LEVEL", "" },
-        { "SELECT set_config('work_mem', $1, true)", "" },
-        { "SELECT set_config($1, $2, 't')", "" },
         { "SELECT pg_advisory_xact_lock(1), pg_try_advisory_xact_lock_shared(2)", "" },
         { "DECLARE c CURSOR FOR SELECT 1", "" },
         { "DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1", "" },
         { "CREATE TEMP TABLE t (a int, b text) ON COMMIT DROP", "" },
         { "CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1", "" },
+    };
+    EXPECT_ROWS(rows);
+}
+
+Test(statement_state, P4_what_holds_for_a_transaction_is_told_by_its_name)
+{
+    static const struct row rows[] = {
+        { "SET LOCAL work_mem = 1", "local work_mem" },
+        { "SET LOCAL \"Search_Path\" TO a, b", "local search_path" },
+        { "SET LOCAL TIME ZONE 'Europe/Rome'", "local timezone" },
+        { "SET LOCAL SCHEMA 'a'", "local search_path" },
+        { "SET LOCAL ROLE a", "local role" },
+        { "SET LOCAL XML OPTION DOCUMENT", "local xmloption" },
+        { "SET LOCAL a.b TO DEFAULT", "local a.b" },
+        { "SELECT set_config('Work_Mem', $1, true)", "local work_mem" },
+        { "SELECT set_config($1, $2, 't')", "local" },
+        { "SELECT set_config('a' || 'b', $2, true)", "local" },
     };
     EXPECT_ROWS(rows);
 }
@@ -356,11 +372,11 @@ Test(statement_state, P5_a_search_path_that_is_temporary_makes_temporary_things)
 {
     static const struct row rows[] = {
         { "SET search_path = pg_temp", "setting search_path, pin: temporary table" },
-        { "SET LOCAL search_path = pg_temp, public", "pin: temporary table" },
-        { "SELECT set_config('search_path', 'pg_temp', true)", "pin: temporary table" },
-        { "SELECT set_config('search_path', 'public', true)", "" },
+        { "SET LOCAL search_path = pg_temp, public", "local search_path, pin: temporary table" },
+        { "SELECT set_config('search_path', 'pg_temp', true)", "local search_path, pin: temporary table" },
+        { "SELECT set_config('search_path', 'public', true)", "local search_path" },
         { "CREATE TABLE U&\"pg\\005ftemp\".t (a int)", "pin: temporary table" },
-        { "SET LOCAL search_path = public", "" },
+        { "SET LOCAL search_path = public", "local search_path" },
     };
     EXPECT_ROWS(rows);
 }

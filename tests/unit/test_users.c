@@ -85,6 +85,8 @@ Test(users, P9_most_of_them_are_plain_or_else_verifiers)
 
 #define DAMAGED "password: this verifier is damaged: expected SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey\n"
 
+#define DAMAGED_MD5 "password: this verifier is damaged: expected md5 and 32 hex digits in lower case\n"
+
 static const struct {
     const char *text, *want;
 } mistakes[] = {
@@ -99,8 +101,12 @@ static const struct {
       "FILE:2: there is a second block with the title \"a\": expected titles that differ\n" },
     { "user a { password = x }\nuser b { }\nuser c { password = \"\" }",
       "FILE:2: password is missing from this block\nFILE:3: password: expected from 1 to 1000 bytes\n" },
-    { "users = 3", "FILE:1: unknown name \"…\": expected one of user\n" },
-    { "database x { }", "FILE:1: unknown name \"…\": expected one of user\n" },
+    { "users = 3", "FILE:1: unknown name \"…\": expected user \"NAME\" { password = \"…\" }\n" },
+    { "database x { }", "FILE:1: unknown name \"…\": expected user \"NAME\" { password = \"…\" }\n" },
+    { "\"app\" \"md5a3556571e93b0d20722ba62be61e8c2d\"",
+      "FILE:1: unknown name \"…\": expected user \"NAME\" { password = \"…\" }\n" },
+    { "user a { password = md5a3556571e93b0d20722ba62be61e8c2 }", "FILE:1: " DAMAGED_MD5 },
+    { "user a { password = md5A3556571E93B0D20722BA62BE61E8C2D }", "FILE:1: " DAMAGED_MD5 },
     /* verifiers */
     { "user a { password = \"SCRAM-SHA-256$\" }", "FILE:1: " DAMAGED },
     { "user a { password = \"SCRAM-SHA-256$0:c2FsdA==$" KEY ":" KEY "\" }", "FILE:1: " DAMAGED },

@@ -1,0 +1,100 @@
+"""Prepared statements of a client that comes to another server with its next unit: what runs is what it prepared last (P4)."""
+
+from test_differential import bind, execute, parse
+from test_pool import error_of, pooled
+from wire import SYNC, fields, query
+
+
+class Steered:
+    """A client on a pool of two servers. Two others keep them, and let go the one on which its next unit shall run."""
+
+    def __init__(self, proxy):
+        self.client = proxy.log_in()
+        self.keepers = [proxy.log_in() for _ in range(2)]
+        for keeper in self.keepers:  # they use named statements alone: a Query would destroy the unnamed one on their server
+            keeper.send(parse(b"keep", "BEGIN") + parse(b"let_go", "COMMIT") + SYNC)
+            keeper.read_until(b"Z")
+            self.run(keeper, b"keep")
+
+    @staticmethod
+    def run(client, name):
+        client.send(bind(b"", name) + execute(b"") + SYNC)
+        client.read_until(b"Z")
+
+    def at(self, number, unit):
+        """What is answered there: the columns of rows, the tags of statements, the SQLSTATEs of errors."""
+        self.run(self.keepers[number], b"let_go")
+        self.client.send(unit)
+        replies = self.client.read_until(b"Z")
+        self.run(self.keepers[number], b"keep")
+        shown = {b"D": lambda body: body[6:].decode(), b"C": lambda body: body[:-1].decode(), b"E": lambda body: fields(body)["C"]}
+        return [shown[kind](body) for kind, body in replies if kind in shown]
+
+
+def run(name):
+    return bind(b"", name) + execute(b"") + SYNC
+
+
+def P4_the_unnamed_statement_is_the_last_one_that_was_parsed_whatever_other_servers_have(server):
+    with pooled(server, pool_size=2) as proxy:
+        steered = Steered(proxy)
+        assert steered.at(0, parse(b"", "SELECT 'first'") + SYNC) == []
+        assert steered.at(0, run(b"")) == ["first", "SELECT 1"]
+        assert steered.at(1, parse(b"", "SELECT 'second'") + SYNC) == []
+        assert steered.at(0, run(b"")) == ["second", "SELECT 1"]
+        assert steered.at(1, run(b"")) == ["second", "SELECT 1"]
+        assert steered.at(1, parse(b"", "SELEC") + SYNC) == ["42601"]
+        assert steered.at(0, run(b"")) == ["26000"]
+
+
+def P4_a_statement_that_executes_another_one_finds_it_on_whatever_server(server):
+    """Drivers prepare of their own accord what they are told, an EXECUTE too."""
+    with pooled(server, pool_size=2) as proxy:
+        steered = Steered(proxy)
+        assert steered.at(0, query("PREPARE p AS SELECT 'by sql'")) == ["PREPARE"]
+        assert steered.at(0, parse(b"s", "EXECUTE p") + SYNC) == []
+        assert steered.at(1, run(b"s")) == ["by sql", "SELECT 1"]
+        assert steered.at(1, parse(b"q", "SELECT 'by protocol'") + SYNC) == []
+        assert steered.at(1, parse(b"", "EXECUTE q") + SYNC) == []
+        assert steered.at(0, run(b"")) == ["by protocol", "SELECT 1"]
+
+
+def P4_what_was_prepared_by_sql_is_prepared_once_on_each_server(server):
+    when = query("SELECT max(prepare_time) FROM pg_prepared_statements WHERE statement LIKE 'PREPARE%'")
+    with pooled(server, pool_size=2) as proxy:
+        steered = Steered(proxy)
+        assert steered.at(0, query("PREPARE p AS SELECT 'once'")) == ["PREPARE"]
+        assert steered.at(1, query("EXECUTE p")) == ["once", "SELECT 1"]
+        first = steered.at(1, when)
+        assert steered.at(1, query("EXECUTE p")) == ["once", "SELECT 1"]
+        assert steered.at(1, when) == first
+
+
+def P4_what_stands_behind_deallocate_all_in_one_string_is_prepared(server):
+    with pooled(server, pool_size=1) as proxy:
+        first, second = proxy.log_in(), proxy.log_in()
+        for number in (1, 2):
+            first.ask(f"DEALLOCATE ALL; PREPARE a AS SELECT {number}")
+            assert first.value("EXECUTE a") == str(number)
+            second.ask(f"PREPARE x{number} AS SELECT {number}")
+            assert second.value(f"EXECUTE x{number}") == str(number)
+        first.ask("PREPARE b AS SELECT 77; DEALLOCATE ALL; PREPARE b AS SELECT 88")
+        second.ask("PREPARE y AS SELECT 77")
+        assert [first.value("EXECUTE b"), second.value("EXECUTE y")] == ["88", "77"]
+        assert error_of(first.ask("DEALLOCATE ALL; EXECUTE b"))["C"] == "26000"
+        assert second.value("EXECUTE y") == "77"
+
+
+def P4_nobody_meets_another_clients_statement_by_the_name_that_it_has_on_the_server(server):
+    with pooled(server, pool_size=1) as proxy:
+        owner, other = proxy.log_in(), proxy.log_in()
+        owner.ask("PREPARE mine AS SELECT 'of the owner'")
+        name = other.value("SELECT name FROM pg_prepared_statements WHERE statement LIKE 'PREPARE%owner%'")
+        for sql in (f"EXECUTE {name}", f"DEALLOCATE {name}", f"EXPLAIN EXECUTE {name}", f"SELECT 1; EXECUTE {name}"):
+            error = error_of(other.ask(sql))
+            assert (error["C"], error["M"]) == ("26000", f'prepared statement "{name}" does not exist'), error
+        assert owner.value("EXECUTE mine") == "of the owner"
+        other.ask(f"CREATE FUNCTION take_away() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DEALLOCATE {name}'; END $$")
+        other.ask("SELECT take_away(); DROP FUNCTION take_away()")  # what a function does nobody sees
+        assert error_of(owner.ask("EXECUTE mine"))["C"] == "26000"
+        assert owner.value("EXECUTE mine") == "of the owner"
