@@ -24,6 +24,7 @@ import sys
 import time
 
 import harness
+from ports import free_port
 from proxies import PgAtomic, wait_for_port
 from wire_client import WireClient
 
@@ -32,7 +33,7 @@ class Relay:
     """A running bench/relay.c."""
 
     def __init__(self, name, upstream_port, delay_us):
-        self.port = harness.free_port()
+        self.port = free_port()
         path = harness.WORK / f"{name}.counters"
         self.process = subprocess.Popen([harness.ROOT / "build/bench/relay", str(self.port), str(upstream_port), str(delay_us), path])
         atexit.register(self.process.kill)

@@ -15,7 +15,6 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "lib"))
-from postgres import free_port
 from waiting import wait_until
 
 WORK = ROOT / "build" / "bench"

@@ -12,6 +12,7 @@ import socket
 import subprocess
 
 import harness
+from ports import free_port
 
 PGATOMIC = os.environ.get("PGATOMIC", str(harness.ROOT / "build/pgatomic"))
 SBIN = os.environ.get("PATH", "") + ":/usr/sbin"
@@ -28,7 +29,7 @@ class Proxy:
         self.process = None
 
     def start(self, under=()):
-        self.port = harness.free_port()
+        self.port = free_port()
         log = open(harness.WORK / f"{self.name}.log", "ab")
         self.process = subprocess.Popen([*under, *self.command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
                                         **self.privileges())

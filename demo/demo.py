@@ -26,7 +26,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
 
-from ports import lasting_port  # noqa: E402
+from ports import free_port  # noqa: E402
 from postgres import PASSWORD, USER, Postgres  # noqa: E402
 from rabbitmq import RabbitMQ  # noqa: E402
 from redis_server import Redis  # noqa: E402
@@ -85,7 +85,7 @@ class Demo:
 
     @contextmanager
     def pgatomic(self, broker):
-        port, login = lasting_port(), f"host=127.0.0.1 port={self.server.port} dbname=shop user={USER} password={PASSWORD}"
+        port, login = free_port(), f"host=127.0.0.1 port={self.server.port} dbname=shop user={USER} password={PASSWORD}"
         subprocess.run([PGATOMIC, "outbox", "install", login], stdout=subprocess.DEVNULL, check=True)
         with self.running("pgatomic", [PGATOMIC, "run", "-c", os.path.join(HERE, "pgatomic.conf")], lambda said: answers(port),
                           DEMO_PORT=str(port), DEMO_UPSTREAM=str(self.server.port), DEMO_OWN_LOGIN=login, DEMO_BROKER=broker,
@@ -130,7 +130,7 @@ def sign_ups(demo, kind, broker, with_pgatomic, **environment):
             environment["SHOP_BROKER"] = "amqp://nobody@127.0.0.1:1/"  # the shop itself has no business with it
         else:
             environment["SHOP_BROKER"] = broker
-        port = lasting_port()
+        port = free_port()
         command = [sys.executable, *(word.format(port=port) for word in (GUNICORN if kind == "sync" else UVICORN))]
         stack.enter_context(demo.running(f"{kind} shop", command, lambda said: answers(port), **environment))
         with ThreadPoolExecutor(AT_ONCE) as clients:

@@ -12,7 +12,7 @@ import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from postgres import free_port  # noqa: E402
+from ports import free_port  # noqa: E402
 from waiting import wait_until  # noqa: E402
 
 

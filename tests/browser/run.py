@@ -14,7 +14,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "integration")]
 
 from browser import Browser  # noqa: E402
-from postgres import Postgres, free_port  # noqa: E402
+from ports import free_port  # noqa: E402
+from postgres import Postgres  # noqa: E402
 from proxy import Proxy  # noqa: E402
 
 BLOCKS = """

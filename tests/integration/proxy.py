@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from pgatomic import Pgatomic  # noqa: E402
-from postgres import free_port  # noqa: E402,F401
+from ports import free_port  # noqa: E402,F401
 from waiting import wait_until  # noqa: E402,F401
 from wire import Client  # noqa: E402
 

@@ -11,7 +11,7 @@ import http.server
 import ssl
 import threading
 
-from postgres import free_port
+from ports import free_port
 from waiting import wait_until
 
 

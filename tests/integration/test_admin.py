@@ -10,7 +10,7 @@ import asyncpg
 import psycopg
 import psycopg2
 from proxy import Proxy, free_port, wait_until
-from test_http import fetch, metrics, value
+from test_http import metrics, value
 from test_outbox import Outbox
 from test_tls import client_tls, directory_with_certificates
 from wire import SYNC, Client, Upstream, Wire, fields, message, query, startup

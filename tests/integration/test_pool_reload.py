@@ -10,7 +10,7 @@ from proxy import Proxy, wait_until
 from test_http import metrics, value
 from test_login import PASSWORD, QUERY, USERS, LoginProxy, Roles
 from test_pool import TRUST, backends, database, pooled
-from wire import Upstream, message, read_startup, startup, welcome
+from wire import Upstream, message, startup, welcome
 
 
 def reload(proxy, blocks):

@@ -1,7 +1,7 @@
 """The sink `postgres`: NOTIFY for PostgreSQL's own listeners, after the commit and apart from it (E7)."""
 
 from postgres import Postgres
-from proxy import Proxy, wait_until
+from proxy import Proxy
 
 BLOCKS = """
 sink "listeners" {{ type = postgres  upstream = "host={directory} port={port} user=postgres dbname={database}"

@@ -5,7 +5,7 @@ import socket
 import struct
 
 from proxy import Proxy, free_port
-from wire import (AUTHENTICATED, GSSENC_REQUEST, READY, SSL_REQUEST, Client, Upstream, Wire, fields, message, query, read_startup,
+from wire import (AUTHENTICATED, GSSENC_REQUEST, READY, SSL_REQUEST, Client, Upstream, fields, message, query, read_startup,
                   startup, welcome)
 
 

@@ -6,7 +6,7 @@ import threading
 from proxy import wait_until
 from receiver import Receiver
 from test_outbox import Outbox
-from wire import Closed, query
+from wire import Closed
 
 BLOCKS = """
 sink "hook" {{ type = webhook  url = "{url}"  retry {{ first = 50ms  max = 500ms  attempts = 100000 }} }}

@@ -19,7 +19,7 @@ import tempfile
 import uuid
 
 from certificates import Certificates
-from ports import lasting_port
+from ports import free_port
 from postgres import ROOT
 from waiting import wait_until
 
@@ -70,7 +70,7 @@ class Kafka:
         self.directory = tempfile.mkdtemp(prefix="pgatomic-kafka-")
         self.log = os.path.join(self.directory, "log")
         self.tls = Certificates(self.directory)
-        self.port, self.ssl_port, self.sasl_port, controller = (lasting_port() for _ in range(4))
+        self.port, self.ssl_port, self.sasl_port, controller = (free_port() for _ in range(4))
         self.config = os.path.join(self.directory, "server.properties")
         with open(self.config, "w") as file:
             file.write(CONFIG.format(directory=self.directory, port=self.port, ssl=self.ssl_port, sasl=self.sasl_port, controller=controller,

@@ -16,7 +16,8 @@ import socket
 import subprocess
 import tempfile
 
-from postgres import ROOT, free_port
+from ports import free_port
+from postgres import ROOT
 from waiting import wait_until
 
 BINARY = os.environ.get("PGATOMIC", os.path.join(ROOT, "build", "pgatomic"))

@@ -1,21 +1,23 @@
-"""Ports for servers that go away and come back.
+"""Ports for what is about to listen.
 
-A port that the kernel gives out (postgres.free_port) may be given to somebody's outgoing connection while its server is down, even to one that
-was meant for that server. Those below the kernel's range are only ever taken by who asks for them.
+One that the kernel gives out may be somebody's outgoing connection before its server listens, or while that is down; it may even be the end of a
+connection that was meant for the server. Those below the kernel's range are only ever taken by who asks for them.
 """
 
 import random
 import socket
 
 RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
+given = set()
 
 
-def lasting_port():
-    """A port of 127.0.0.1 on which nobody listens, and that nobody is given by chance."""
+def free_port():
+    """A port of 127.0.0.1 on which nobody listens, that this program is given once and nobody by chance."""
     with open(RANGE) as file:
-        first_given = int(file.read().split()[0])
+        first_of_kernel = int(file.read().split()[0])
     while True:
-        port = random.randrange(first_given // 2, first_given)
+        port = random.randrange(first_of_kernel // 2, first_of_kernel)
         with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) != 0:
+            if port not in given and s.connect_ex(("127.0.0.1", port)) != 0:
+                given.add(port)
                 return port

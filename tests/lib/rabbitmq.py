@@ -19,7 +19,7 @@ import tempfile
 import urllib.parse
 
 from certificates import Certificates
-from ports import lasting_port
+from ports import free_port
 from postgres import newest
 from waiting import wait_until
 
@@ -47,7 +47,7 @@ class RabbitMQ:
         self.directory = tempfile.mkdtemp(prefix="pgatomic-rabbitmq-")
         self.log = os.path.join(self.directory, "log")
         self.tls = Certificates(self.directory)
-        self.port, self.tls_port, self.names_port, distribution_port = (lasting_port() for _ in range(4))
+        self.port, self.tls_port, self.names_port, distribution_port = (free_port() for _ in range(4))
         self.programs = newest_programs()
         self.environment = {
             **os.environ,

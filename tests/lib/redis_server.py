@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import urllib.parse
 
-from postgres import free_port
+from ports import free_port
 from waiting import wait_until
 
 
