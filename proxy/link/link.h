@@ -11,8 +11,8 @@
  *
  * The shell's side of the bargain:
  * - what the session has for the server (ACTION_TO_SERVER) goes through link_on_client() in order, in pieces of any size, while a server is
- *   attached. While none is, the shell keeps those bytes, asks the pool for a server, attaches it and hands them in then; or it gives up
- *   and has the link answer in the server's stead (link_refuse);
+ *   attached. While none is, the shell keeps those bytes, asks the pool for a server, attaches it and hands them in then; or it gives up,
+ *   and tells both session and link (link_refuse);
  * - what comes from the server goes through link_on_server() piece by piece, and each piece on to the session;
  * - after every batch it asks link_may_release() when all actions are performed, and then detaches the server. */
 #ifndef PROXY_LINK_LINK_H
@@ -118,10 +118,8 @@ bool link_pass_rows(struct link *l, size_t begun, size_t left);
  * link_on_client(); then link_on_server() is called with whatever input there is. */
 bool link_has_due(const struct link *l);
 
-/* Answers `backlog`, what the session had for a server that is not to be had, as a server would that fails the first statement of each
- * Query, and of each pipeline up to its Sync, with this error. The replies are for session_on_server(). */
-void link_refuse(struct link *l, struct span backlog, const char *sqlstate, const char *message,
-                 struct buffer *replies);
+/* What the session had for a server that is not to be had goes nowhere. */
+void link_refuse(struct link *l, struct span backlog);
 /* How many bytes at the front are the rest of a message that was refused: they go nowhere, and need no server. */
 size_t link_drop_refused(struct link *l, struct span bytes);
 

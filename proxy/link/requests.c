@@ -406,39 +406,6 @@ void requests_resume(struct link *l, struct actions *out)
 
 /* --- refusing --------------------------------------------------------------------------------------------------------- */
 
-static void fail_here(struct buffer *replies, const char *sqlstate, const char *message)
-{
-    message_add_error(replies, &(struct message_fault){ "ERROR", sqlstate, span_of(message), { 0 }, { 0 } });
-}
-
-static void refuse_message(struct link *l, char type, const char *sqlstate, const char *message, struct buffer *replies)
-{
-    switch (type) {
-    case 'Q':
-    case 'F':
-        if (l->skipping)
-            return;
-        fail_here(replies, sqlstate, message);
-        message_add_ready(replies, 'I');
-        return;
-    case 'S':
-        l->skipping = false;
-        message_add_ready(replies, 'I');
-        return;
-    case 'P':
-    case 'B':
-    case 'D':
-    case 'E':
-    case 'C':
-        if (!l->skipping)
-            fail_here(replies, sqlstate, message);
-        l->skipping = true;
-        return;
-    default:
-        return;
-    }
-}
-
 size_t link_drop_refused(struct link *l, struct span bytes)
 {
     if (l->client_left == 0 || !l->client_drops)
@@ -448,14 +415,13 @@ size_t link_drop_refused(struct link *l, struct span bytes)
     return size;
 }
 
-void link_refuse(struct link *l, struct span backlog, const char *sqlstate, const char *message, struct buffer *replies)
+void link_refuse(struct link *l, struct span backlog)
 {
     for (size_t at = link_drop_refused(l, backlog); at < backlog.size;) {
         struct frame f;
         if (frame_next(frontend_messages, span_make(backlog.data + at, backlog.size - at), LENGTH_MAX, &f, NULL) !=
             FRAME_OK)
             return;
-        refuse_message(l, f.type, sqlstate, message, replies);
         at += f.bytes.size;
         l->client_left = f.left;
         l->client_drops = true;

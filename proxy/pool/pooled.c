@@ -3,7 +3,7 @@
  *     none --something to send--> waiting --granted--> attached --link_may_release()--> none
  *       |                            |                    |
  *       +--- an idle server is there-+--> attached        +-- lost: cut, and the client with it
- *                                    +-- refused: the link answers in the server's stead
+ *                                    +-- refused: the session answers by itself
  *
  * What the client said while it waited stays where it is: its input is kept unread, and looked at when the wait has ended. */
 #include "proxy/pool/pooled.h"
@@ -218,15 +218,12 @@ static void send_backlog(struct client *c)
 
 /* --- waiting ------------------------------------------------------------------------------------------ */
 
-/* The link answers; the session hears it as if a server had said it. */
 static void refuse_backlog(struct client *c, const struct pool_refusal *why)
 {
     struct pooled *p = c->pooled;
-    struct buffer replies = { 0 };
-    link_refuse(p->link, buffer_span(&p->backlog), why->sqlstate, why->message, &replies);
+    link_refuse(p->link, buffer_span(&p->backlog));
     buffer_free(&p->backlog);
-    traffic_hear_replies(c, buffer_span(&replies));
-    buffer_free(&replies);
+    traffic_refuse(c, why->sqlstate, why->message);
 }
 
 static void on_granted(struct client *c, struct pool_server *s)

@@ -271,10 +271,11 @@ void traffic_end_hearing(struct client *c)
         traffic_resume(c);
 }
 
-void traffic_hear_replies(struct client *c, struct span bytes)
+void traffic_refuse(struct client *c, const char *sqlstate, const char *message)
 {
     traffic_set_time(c);
-    feed_server(c, bytes);
+    buffer_free(&c->deferred);
+    session_on_refused(c->session, sqlstate, span_of(message), &c->worker->actions);
     traffic_resume(c);
 }
 

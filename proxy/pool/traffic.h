@@ -40,8 +40,8 @@ struct actions;
 size_t traffic_hear(struct client *c, struct span bytes, bool last);
 /* A batch of the server's, or a wait, has ended: performs, if there is something to perform. */
 void traffic_end_hearing(struct client *c);
-/* The same with all of them, and performs. They are whole messages. */
-void traffic_hear_replies(struct client *c, struct span bytes);
+/* No server is to be had for what the session has said: it is told, and what comes of that is performed. */
+void traffic_refuse(struct client *c, const char *sqlstate, const char *message);
 /* Something has changed: what the session would not take is offered again, and all is performed. */
 void traffic_resume(struct client *c);
 /* Closes the server. To be performed. */

@@ -77,8 +77,8 @@ bool client_must_wait(const struct session *s)
 /* A statement without a request of its own may name one in a comment (sqlcommenter). */
 void client_choose_route(struct session *s, struct span text)
 {
-    if (!s->comments_matter || s->now.marked || s->now.wrapper || s->now.outer || s->server_status != 'I' ||
-        s->now.client != CLIENT_NONE || !client_is_settled(s) || s->unsynced_sent > 0)
+    if (!s->comments_matter || s->expiry != EXPIRY_NONE || s->now.marked || s->now.wrapper || s->now.outer ||
+        s->server_status != 'I' || s->now.client != CLIENT_NONE || !client_is_settled(s) || s->unsynced_sent > 0)
         return;
     struct buffer label = { 0 };
     bool named = memchr(text.data, '*', text.size) && statement_route_comment(text, &s->sql, &label);

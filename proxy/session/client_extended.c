@@ -107,10 +107,8 @@ static bool needs_prelude(const struct session *s, enum statement_kind kind)
 
 static enum session_result expired(struct session *s)
 {
-    bool timeout = s->expiry == EXPIRY_TIMEOUT;
-    return client_fail_extended(s, timeout ? "25P04" : "25P03",
-                                timeout ? "request was rolled back: it ran longer than its route's timeout"
-                                        : "request was rolled back: it was idle longer than its route's idle_timeout");
+    const struct expiry_words *words = request_expiry_words(s);
+    return client_fail_extended(s, words->sqlstate, words->statement);
 }
 
 /* What a failed transaction lets nobody prepare. */
@@ -174,6 +172,12 @@ static bool is_reset(enum statement_kind kind)
     return kind == STATEMENT_DISCARD_ALL || kind == STATEMENT_RESET_ALL;
 }
 
+/* Of a request that has expired only what may end it; a set_config may. */
+static bool may_be_parsed(const struct session *s, enum statement_kind kind)
+{
+    return s->expiry == EXPIRY_NONE || kind == STATEMENT_SET_CONFIG || decide_speaks_of_the_end(kind);
+}
+
 static enum session_result on_parse(struct session *s, const struct frame *f)
 {
     struct message_parse parse;
@@ -183,7 +187,7 @@ static enum session_result on_parse(struct session *s, const struct frame *f)
     if (!client_switch_read_only(s))
         return client_hold(s);
     struct statement st;
-    if (!statement_is_plain(parse.text, &s->sql) && is_single_special(s, &parse, &st)) {
+    if (!statement_is_plain(parse.text, &s->sql) && is_single_special(s, &parse, &st) && may_be_parsed(s, st.kind)) {
         if (needs_prelude(s, st.kind) && open_for_extended(s) == NOT_YET)
             return SESSION_HOLD;
         if (is_reset(st.kind) && state_is_virtual(&s->front) && !client_is_settled(s))

@@ -17,6 +17,12 @@ static enum session_result refuse_query(struct session *s, const char *sqlstate,
     return client_taken(s, REST_DROP);
 }
 
+static enum session_result expired(struct session *s)
+{
+    const struct expiry_words *words = request_expiry_words(s);
+    return refuse_query(s, words->sqlstate, words->statement);
+}
+
 /* A transaction is open on the server, so that nothing can slip out of it. */
 static bool is_open(const struct state *st)
 {
@@ -54,12 +60,8 @@ static enum session_result forward_query(struct session *s, const struct frame *
 static enum session_result on_plain_query(struct session *s, const struct frame *f)
 {
     struct plan *plan = NULL;
-    if (s->expiry != EXPIRY_NONE) {
-        bool timeout = s->expiry == EXPIRY_TIMEOUT;
-        return refuse_query(s, timeout ? "25P04" : "25P03",
-                            timeout ? "request was rolled back: it ran longer than its route's timeout"
-                                    : "request was rolled back: it was idle longer than its route's idle_timeout");
-    }
+    if (s->expiry != EXPIRY_NONE)
+        return expired(s);
     if (state_needs_prelude(s, &s->front)) {
         if (s->unsynced_sent > 0 && !session_is_settled(s))
             return client_hold(s);
@@ -361,6 +363,8 @@ enum session_result client_on_function_call(struct session *s, const struct fram
         return client_hold(s);
     if (s->ahead_failed)
         return client_refuse_ahead(s);
+    if (s->expiry != EXPIRY_NONE)
+        return expired(s);
     if (state_needs_prelude(s, &s->front)) { /* not a Query: what goes ahead of it has to be confirmed first */
         struct plan *plan = session_plan(s);
         struct decision d;

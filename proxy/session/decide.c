@@ -389,7 +389,7 @@ static void decide_control(struct decision *d, const struct statement *st, struc
     }
 }
 
-static bool speaks_of_the_end(enum statement_kind kind)
+bool decide_speaks_of_the_end(enum statement_kind kind)
 {
     return kind == STATEMENT_COMMIT || kind == STATEMENT_ROLLBACK || kind == STATEMENT_MARK_REQUEST ||
            kind == STATEMENT_MARK_OUTCOME || kind == STATEMENT_SHOW_REQUEST || kind == STATEMENT_DISCARD_ALL ||
@@ -398,12 +398,10 @@ static bool speaks_of_the_end(enum statement_kind kind)
 
 static bool refuse_expired(struct decision *d, const struct statement *st)
 {
-    if (d->s->expiry == EXPIRY_NONE || speaks_of_the_end(st->kind))
+    if (d->s->expiry == EXPIRY_NONE || decide_speaks_of_the_end(st->kind))
         return false;
-    if (d->s->expiry == EXPIRY_TIMEOUT)
-        decide_refuse(d, "25P04", "request was rolled back: it ran longer than its route's timeout");
-    else
-        decide_refuse(d, "25P03", "request was rolled back: it was idle longer than its route's idle_timeout");
+    const struct expiry_words *words = request_expiry_words(d->s);
+    decide_refuse(d, words->sqlstate, words->statement);
     return true;
 }
 

@@ -243,13 +243,11 @@ static void refuse_commit(struct decision *d)
 {
     struct session *s = d->s;
     if (s->expiry != EXPIRY_NONE) {
+        const struct expiry_words *words = request_expiry_words(s);
+        struct span detail = s->expiry == EXPIRY_REFUSED ? buffer_span(&s->failure) : (struct span){ 0 };
         decision_local(d, EFFECT_REQUEST_OVER)->swallow = true;
         decide_leave(d);
-        decision_fail(d, decision_local(d, EFFECT_NONE), s->expiry == EXPIRY_TIMEOUT ? "25P04" : "25P03",
-                      s->expiry == EXPIRY_TIMEOUT
-                          ? "request was rolled back: it ran longer than its route's timeout"
-                          : "request was rolled back: it was idle longer than its route's idle_timeout",
-                      (struct span){ 0 });
+        decision_fail(d, decision_local(d, EFFECT_NONE), words->sqlstate, words->commit, detail);
         return;
     }
     decision_fail(d, decide_end(d, false, DISCARD_ERROR), "25P02",

@@ -162,10 +162,13 @@ static bool request_would_fail(const struct decision *d)
     return state_is_virtual(&d->st) && d->s->expiry == EXPIRY_NONE && (d->st.marked || decision_has_begun(d));
 }
 
-/* No transaction is open, nor a request that would have to fail, and the server has nothing to do with this string or pipeline. */
+/* No transaction is open, nor a request that would have to fail, and the server has nothing to do with this string or pipeline; or with the
+ * request any more. */
 static bool server_is_out_of_it(const struct decision *d)
 {
     const struct session *s = d->s;
+    if (s->expiry != EXPIRY_NONE)
+        return true;
     if (request_would_fail(d))
         return false;
     return s->server_status == 'I' && session_is_settled(s) && s->unsynced_sent == 0 && d->st.client == CLIENT_NONE &&

@@ -7,6 +7,7 @@
  *   plan.c, send.c     how that travels, in either protocol
  *   server.c           whose reply is this, and what it means
  *   server_error.c     the same of an error
+ *   refusal.c          what no server was to be had for
  *   request.c, txn.c   requests and events: begun, held, released, discarded
  *   durable.c          events that are rows before their COMMIT
  *   doubt.c            a COMMIT whose reply is lost
@@ -33,8 +34,13 @@
 #define PORTAL_OWN "pgatomic_p"
 #define PORTAL_REFUSED "pgatomic_refused" /* never exists: executing it fails in any state (R15) */
 
-/* Why a request cannot go on although the client does not know its end yet (R12). */
-enum expiry { EXPIRY_NONE, EXPIRY_TIMEOUT, EXPIRY_IDLE };
+/* Why a request cannot go on although the client has not ended it yet: a limit has passed (R12), or no server was to be had for it (P3). */
+enum expiry { EXPIRY_NONE, EXPIRY_TIMEOUT, EXPIRY_IDLE, EXPIRY_REFUSED };
+
+/* What the client is told of it until then: for a statement, and for `outcome = commit`. */
+struct expiry_words {
+    const char *sqlstate, *statement, *commit;
+};
 
 struct session {
     struct config *config;
@@ -197,6 +203,9 @@ void request_finish_committed(struct session *s);
 void request_finish_rolled_back(struct session *s, enum discard_reason reason);
 void request_discard_all(struct session *s, enum discard_reason reason);
 void request_settle_implicit(struct session *s);
+/* It is rolled back, and the server holds nothing of it; its client does not know yet. */
+void request_end_early(struct session *s, enum discard_reason reason);
+const struct expiry_words *request_expiry_words(const struct session *s);
 /* Nothing will go back to the savepoint of the unit, though it may still stand (UNIT_DONE). */
 void request_end_unit(struct session *s);
 void request_arm_timers(struct session *s);
@@ -241,6 +250,8 @@ void decide_statement(struct decision *d, const struct statement *st, struct spa
                       const struct arguments *arguments);
 /* A savepoint ahead of what the string has still to run, for a BEGIN or ROLLBACK further on that reaches back to here. */
 void decide_adopt(struct decision *d);
+/* Whoever says that ends the request, or begins another; or asks. */
+bool decide_speaks_of_the_end(enum statement_kind kind);
 /* The statements that have to go ahead of one that needs a transaction. */
 void decide_prelude(struct decision *d);
 bool state_needs_prelude(const struct session *s, const struct state *st);

@@ -28,6 +28,7 @@ enum pending_kind {
 struct pending {
     enum pending_kind kind;
     bool swallow;              /* pgatomic asked, not the client */
+    bool own_begin;            /* PARSE: of the BEGIN that is prepared once */
     struct plan *plan;         /* owned; NULL: an ordinary statement, whose replies go through as they are */
     struct prepared *prepared; /* PARSE: a reference to what it makes; usually NULL */
 };

@@ -167,6 +167,26 @@ void request_finish_rolled_back(struct session *s, enum discard_reason reason)
     forget_request(s, ACTION_REQUEST_ROLLED_BACK, reason);
 }
 
+void request_end_early(struct session *s, enum discard_reason reason)
+{
+    request_finish_rolled_back(s, reason);
+    s->now.client = CLIENT_NONE;
+    s->front = s->now;
+}
+
+const struct expiry_words *request_expiry_words(const struct session *s)
+{
+    static const char timeout[] = "request was rolled back: it ran longer than its route's timeout";
+    static const char idle[] = "request was rolled back: it was idle longer than its route's idle_timeout";
+    static const struct expiry_words words[] = {
+        [EXPIRY_TIMEOUT] = { "25P04", timeout, timeout },
+        [EXPIRY_IDLE] = { "25P03", idle, idle },
+        [EXPIRY_REFUSED] = { "25P02", "current transaction is aborted, commands ignored until end of transaction block",
+                             "request was rolled back: an earlier statement failed" },
+    };
+    return &words[s->expiry];
+}
+
 /* --- effects ----------------------------------------------------------------------------------- */
 
 bool request_folds(const struct txn *t, const struct plan *plan, const struct step *step)
@@ -367,8 +387,8 @@ void request_apply(struct session *s, const struct plan *plan, const struct step
         release(s, span_of(SAVEPOINT_CLIENT)); /* of a joined transaction, which is over */
         break;
     case EFFECT_REQUEST_OVER:
+        request_finish_rolled_back(s, s->expiry == EXPIRY_REFUSED ? DISCARD_ERROR : DISCARD_TIMEOUT);
         s->expiry = EXPIRY_NONE;
-        request_finish_rolled_back(s, DISCARD_TIMEOUT);
         break;
     }
     s->now = step->after;

@@ -260,7 +260,7 @@ static void send_own_begin(struct session *s, struct plan *plan)
     if (!s->own_begin_prepared) {
         message_add_parse(&made, statement, span_of("BEGIN"));
         owe(s, PENDING_PARSE, true, NULL);
-        s->own_begin_prepared = true;
+        pending_at(&s->pending, s->pending.count - 1)->own_begin = true;
     }
     message_add_bind(&made, portal, statement);
     message_add_execute(&made, portal, 0);

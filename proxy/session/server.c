@@ -123,6 +123,7 @@ static void on_simple_reply(struct session *s, const struct frame *f, enum pendi
     forward_unless_hidden(s, f);
     if (!head || head->kind != kind)
         return;
+    s->own_begin_prepared |= head->own_begin;
     if (head->prepared && kind == PENDING_PARSE)
         names_confirm(&s->names, head->prepared);
     if (head->prepared && kind == PENDING_CLOSE)

@@ -81,7 +81,7 @@ static void forward_error(struct session *s, const struct frame *f, const struct
                  (head->plan->prefix > 0 || head->plan->text.size > 0);
     bool hint = wants_hint(s, error);
     bool write = s->now.mode == MODE_REQUIRED && is_code(error, "25006") && s->server_status == 'I';
-    bool cancelled = s->expiry != EXPIRY_NONE && is_code(error, "57014");
+    bool cancelled = (s->expiry == EXPIRY_TIMEOUT || s->expiry == EXPIRY_IDLE) && is_code(error, "57014");
     bool row = step && step->row.size > 0 && error->position.size > 0 && head->kind != PENDING_QUERY;
     if (!moved && !hint && !write && !cancelled && !row) {
         send_to_client(s, f->bytes);

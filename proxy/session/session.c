@@ -305,7 +305,7 @@ void session_progress(struct session *s)
             roll_back_expired(s);
         } else {
             s->rollback_owed = false;
-            request_finish_rolled_back(s, DISCARD_TIMEOUT);
+            request_end_early(s, DISCARD_TIMEOUT);
         }
     }
     if (s->rules_stale)

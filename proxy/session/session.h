@@ -77,6 +77,9 @@ void session_on_client_lost(struct session *s, struct actions *a);
 bool session_wants_whole_row(const struct session *s);
 /* The server is gone. `message` is what the client is told (08006), unless the server has said its own FATAL. */
 void session_on_server_lost(struct session *s, struct span message, struct actions *a);
+/* No server is to be had for what it has sent since nothing was owed to it: none of that has been heard by anybody, nor will be. The client is
+ * told this error; what was to begin with it has failed, and what was to end with it has been rolled back. */
+void session_on_refused(struct session *s, const char *sqlstate, struct span message, struct actions *a);
 /* The connection that carried a cancel request has closed. */
 void session_on_cancelled(struct session *s, struct actions *a);
 /* What became of the COMMIT that ACTION_ASK_OUTCOME was about. Until it is known the session waits, and has to be told before it is freed. */

@@ -268,13 +268,10 @@ void world_attach(struct world *w, struct side *s, unsigned number)
 
 void world_refuse(struct world *w, struct side *s)
 {
-    struct buffer replies = { 0 };
     if (s->upstream != NULL || s->backlog.size == 0)
         return;
-    link_refuse(s->link, buffer_span(&s->backlog), "53300", "no server", &replies);
+    link_refuse(s->link, buffer_span(&s->backlog));
     buffer_clear(&s->backlog);
-    show(w, s, buffer_span(&replies));
-    buffer_free(&replies);
     s->uncertain = true;
 }
 

@@ -13,7 +13,7 @@
  *     a cancelled                                 a cancel request has been there
  *     a ends | cannot end
  *     a sleeps | stays awake                      its client does nothing: only what is needed later is kept, and it wakes up; or it may not
- *     a refused 53300 "text" > messages           what it is answered without a server comes next with a <
+ *     a refused > messages                        no server was to be had for them
  *     a prepares 3 1                              three statements, one by one, at server 1
  *     1 dirty | clean                             whether DISCARD ALL is due before anybody else gets it
  *
@@ -164,12 +164,8 @@ static void prepare_many(struct telling *t, struct stage_client *c, const char *
 static void refuse(struct telling *t, struct stage_client *c, char *rest)
 {
     struct buffer backlog = { 0 };
-    char *text = strchr(rest, '"') + 1, *end = strchr(text, '"'), *messages = strstr(end, " > ") + 2;
-    char sqlstate[6] = { 0 };
-    memcpy(sqlstate, rest, 5);
-    *end = '\0';
-    if (read_messages(t, FROM_CLIENT, messages, &backlog))
-        link_refuse(c->link, buffer_span(&backlog), sqlstate, text, &c->got);
+    if (read_messages(t, FROM_CLIENT, strchr(rest, '>') + 1, &backlog))
+        link_refuse(c->link, buffer_span(&backlog));
     buffer_free(&backlog);
 }
 

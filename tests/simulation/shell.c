@@ -388,6 +388,15 @@ void shell_server_lost(struct shell *s, struct span message)
     perform_all(s);
 }
 
+void shell_refused(struct shell *s, const char *sqlstate, struct span message)
+{
+    buffer_clear(&s->deferred);
+    session_on_refused(s->session, sqlstate, message, &s->actions);
+    perform_all(s);
+    if (s->held)
+        pump_client(s);
+}
+
 void shell_time(struct shell *s, uint64_t now_us)
 {
     s->now_us = now_us;

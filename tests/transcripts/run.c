@@ -26,6 +26,7 @@ struct run {
     size_t model_given, model_taken;   /* of shell.to_server, of model->output */
     size_t server_seen, client_seen;   /* of shell.to_server, of shell.to_client: by the script */
     size_t events_seen, requests_seen; /* of shell.told */
+    const char *refusal;               /* SQLSTATE and words for all that is for a server; NULL: there is one */
     long cut[2];                       /* by speaker: an offset, NO_CUT or EVERY_BYTE */
     size_t sent[2];                    /* bytes so far, by speaker */
     bool failed;
@@ -73,9 +74,22 @@ static void deliver(struct run *r, enum speaker from, struct span bytes)
     }
 }
 
+/* All that the session says is said to nobody. */
+static void refuse(struct run *r)
+{
+    char sqlstate[6] = { 0 };
+    const char *start = strchr(r->refusal, '"') + 1, *end = strrchr(r->refusal, '"');
+    memcpy(sqlstate, r->refusal, 5);
+    while (session_is_busy(r->shell.session) && !r->shell.closed)
+        shell_refused(&r->shell, sqlstate, span_make(start, (size_t)(end - start)));
+    r->model_given = r->shell.to_server.size;
+}
+
 /* Until neither the model nor the session has anything more to say. */
 static void let_model_work(struct run *r)
 {
+    if (r->refusal)
+        refuse(r);
     if (!r->model)
         return;
     struct buffer *asked = &r->shell.to_server, *answered = &r->model->output;
@@ -287,6 +301,15 @@ static void perform(struct run *r)
         break;
     case STEP_SERVER_LOST:
         lose_server(r);
+        break;
+    case STEP_NO_SERVER:
+        if (r->model && r->model->rules->status(r->model) != 'I')
+            fail(r, "the server is in a transaction");
+        r->refusal = step->text;
+        let_model_work(r);
+        break;
+    case STEP_SERVER_BACK:
+        r->refusal = NULL;
         break;
     case STEP_TIME:
         shell_time(&r->shell, r->shell.now_us + duration_us(step->text));

@@ -16,6 +16,8 @@ static const struct {
 } keywords[] = {
     { "client lost", STEP_CLIENT_LOST },
     { "server lost", STEP_SERVER_LOST },
+    { "no server", STEP_NO_SERVER },
+    { "server back", STEP_SERVER_BACK },
     { "client<", STEP_CLIENT_GETS },
     { "server<", STEP_SERVER_SENDS },
     { "server>", STEP_SERVER_GETS },

@@ -12,6 +12,8 @@
  * Without any `server<` line a model of PostgreSQL plays the server; `server>` may still be asked. Further lines:
  *
  *   time 30s               that much time passes            finish        the model's pg_sleep() ends
+ *   no server 53300 "why"  from here on no server is to be had for what the session says (P3)
+ *   server back            from here on one is
  *   cancelled              the session asked for a cancel of the server's statement, and it is carried out
  *   client lost            server lost "why"                closed        the session has closed both connections
  *   event held CHANNEL "payload" | event released … | event discarded REASON …
@@ -40,6 +42,8 @@ enum step_kind {
     STEP_SERVER_GETS,
     STEP_CLIENT_LOST,
     STEP_SERVER_LOST,
+    STEP_NO_SERVER,
+    STEP_SERVER_BACK,
     STEP_TIME,
     STEP_FINISH,
     STEP_CANCELLED,
