@@ -359,6 +359,8 @@ void traffic_on_server_input(struct client *c)
 void traffic_on_deadline(struct client *c, uint64_t deadline_us)
 {
     uint64_t now_us = loop_now_us(&c->worker->loop);
+    if (session_is_leaving(c->session))
+        end_inside_message(c);
     session_set_time(c->session, now_us > deadline_us ? now_us : deadline_us);
     session_on_time(c->session, &c->worker->actions);
     traffic_resume(c);
@@ -368,10 +370,14 @@ void traffic_shut_down(struct client *c)
 {
     c->deaf = true;
     c->held = false;
-    end_inside_message(c);
     traffic_set_time(c);
     session_shut_down(c->session, &c->worker->actions);
+    bool waits = session_is_leaving(c->session);
+    if (!waits)
+        end_inside_message(c);
     traffic_perform(c);
+    if (waits && c->pooled != NULL && pooled_is_waiting(c->pooled))
+        pooled_refuse(c, "57P01", "terminating connection due to administrator command");
 }
 
 void traffic_cut(struct client *c)

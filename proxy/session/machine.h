@@ -121,7 +121,8 @@ struct session {
     /* how it ends */
     bool client_gone, server_gone, closing, fatal_seen;
     enum discard_reason gone_reason;
-    bool ending; /* Terminate was read: the last COMMIT or ROLLBACK is out */
+    bool ending;  /* Terminate was read: the last COMMIT or ROLLBACK is out */
+    bool leaving; /* it is shut down as soon as the COMMIT that is out is answered */
 
     uint64_t deadline_us; /* as last told to the shell */
     uint64_t request_deadline_us, idle_deadline_us;

@@ -17,7 +17,7 @@ static bool has_no_deadline(const struct session *s)
 static bool client_is_calm(const struct session *s)
 {
     return !(s->skipping | s->controls | s->finishing | s->cancelling | s->rollback_owed | s->closing | s->client_gone |
-             s->ending | s->in_doubt | s->copy_in | s->going_ahead | s->ahead_failed | s->rules_stale) &&
+             s->ending | s->leaving | s->in_doubt | s->copy_in | s->going_ahead | s->ahead_failed | s->rules_stale) &&
            s->expiry == EXPIRY_NONE && s->server_status != 'E' && !session_is_opening(s) &&
            s->front.mode != MODE_REQUIRED && !s->front.read_only_sent && has_no_deadline(s) &&
            !session_wants_units(&s->front) && !session_has_more_to_say(s) && !state_needs_prelude(s, &s->front);
@@ -179,8 +179,8 @@ size_t session_pass_client(struct session *s, struct span input)
 static bool server_is_calm(const struct session *s)
 {
     return !(s->controls | s->finishing | s->cancelling | s->rollback_owed | s->closing | s->client_gone | s->ending |
-             s->copying | s->copy_in | s->rules_stale | s->unit_failed | s->commit_told | s->close_cursors |
-             s->begin_failed) &&
+             s->leaving | s->copying | s->copy_in | s->rules_stale | s->unit_failed | s->commit_told |
+             s->close_cursors | s->begin_failed) &&
            s->undo == UNDO_NONE && s->expiry == EXPIRY_NONE && s->now.unit == UNIT_NONE && !s->names.portals &&
            s->settings.count == 0 && has_no_deadline(s);
 }

@@ -434,6 +434,8 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 /* `timeout` runs from the first statement, `idle_timeout` while the client is silent. Nothing runs while a COMMIT is out. */
 void request_arm_timers(struct session *s)
 {
+    if (s->leaving)
+        return;
     const struct route *route = s->front.route;
     bool runs = route && (route->timeout_ms || route->idle_timeout_ms) && s->expiry == EXPIRY_NONE && !s->closing &&
                 (in_transaction(s) || s->now.marked);

@@ -5,6 +5,8 @@
 
 #include "protocol/memory.h"
 
+enum { LEAVE_US = 1000 * 1000 };
+
 struct session *session_new(const struct session_start *start)
 {
     struct session *s = or_abort(calloc(1, sizeof *s));
@@ -210,6 +212,29 @@ static void client_is_gone(struct session *s, enum discard_reason reason)
     }
 }
 
+static void leave(struct session *s, const char *sqlstate, const char *detail)
+{
+    struct buffer made = { 0 };
+    struct span words = span_of("terminating connection due to administrator command");
+    message_add_error(&made, &(struct message_fault){ "FATAL", sqlstate, words, span_of(detail), { 0 } });
+    send_made_to_client(s, &made);
+    client_is_gone(s, DISCARD_DISCONNECT);
+}
+
+/* Its ReadyForQuery, if that is under way, belongs to it. */
+static bool commit_is_owed_a_reply(struct session *s)
+{
+    return commit_is_out(s) || s->finishing || (s->commit_told && end_of_unit_is_out(s));
+}
+
+static void leave_behind_commit(struct session *s)
+{
+    s->leaving = true;
+    s->deadline_us = s->now_us + LEAVE_US;
+    actions_add(s->out, ACTION_SET_TIMER)->deadline_us = s->deadline_us;
+    ask_for_the_reply(s);
+}
+
 void session_end_with(struct session *s, enum discard_reason reason)
 {
     client_is_gone(s, reason);
@@ -274,8 +299,11 @@ void session_on_time(struct session *s, struct actions *a)
 {
     s->out = a;
     uint64_t deadline = s->deadline_us;
-    if (deadline == 0 || s->now_us < deadline || s->closing || s->client_gone || s->in_doubt ||
-        s->expiry != EXPIRY_NONE)
+    if (deadline == 0 || s->now_us < deadline || s->closing || s->client_gone || s->in_doubt)
+        return;
+    if (s->leaving)
+        leave(s, "08007", "COMMIT has not been answered: whether the transaction was committed is not known.");
+    if (s->leaving || s->expiry != EXPIRY_NONE)
         return;
     s->expiry = deadline == s->request_deadline_us ? EXPIRY_TIMEOUT : EXPIRY_IDLE;
     tell_timed_out(s);
@@ -296,6 +324,10 @@ void session_progress(struct session *s)
 {
     if (s->closing || s->in_doubt)
         return;
+    if (s->leaving && !s->client_gone && !commit_is_owed_a_reply(s)) {
+        leave(s, "57P01", "");
+        return;
+    }
     if (s->pending.count == 0 && !s->cancelling && s->client_gone && !s->finishing) {
         abandon(s, s->gone_reason);
         return;
@@ -320,7 +352,7 @@ enum session_result session_on_client(struct session *s, const struct frame *f, 
 {
     s->out = a;
     a->rest = REST_DROP;
-    if (s->closing || s->client_gone)
+    if (s->closing || s->client_gone || s->leaving)
         return SESSION_TAKEN;
     if (s->in_doubt)
         return SESSION_HOLD;
@@ -402,12 +434,15 @@ void session_shut_down(struct session *s, struct actions *a)
 {
     session_on_outcome(s, OUTCOME_UNKNOWN, a); /* there is no time left to find out */
     s->out = a;
-    if (s->closing || s->client_gone)
+    if (s->closing || s->client_gone || s->leaving)
         return;
-    struct buffer made = { 0 };
-    message_add_error(
-        &made, &(struct message_fault){
-                   "FATAL", "57P01", span_of("terminating connection due to administrator command"), { 0 }, { 0 } });
-    send_made_to_client(s, &made);
-    client_is_gone(s, DISCARD_DISCONNECT);
+    if (commit_is_out(s))
+        leave_behind_commit(s);
+    else
+        leave(s, "57P01", "");
+}
+
+bool session_is_leaving(const struct session *s)
+{
+    return s->leaving;
 }

@@ -89,8 +89,11 @@ bool session_is_in_doubt(const struct session *s);
 void session_on_time(struct session *s, struct actions *a);
 /* The process is draining (P12): true when the session may be closed now, for it is between requests. */
 bool session_is_between_requests(const struct session *s);
-/* Ends the session from outside (drain_timeout, SIGINT): the transaction is rolled back, the client gets FATAL 57P01. */
+/* Ends the session from outside (KILL, drain_timeout, SIGINT): the transaction is rolled back, the client gets FATAL 57P01. Where a COMMIT is out,
+ * its reply comes first, for a second at most; then the client is told that nobody knows (08007). */
 void session_shut_down(struct session *s, struct actions *a);
+/* That reply is waited for. */
+bool session_is_leaving(const struct session *s);
 /* Replies are outstanding. */
 bool session_is_busy(const struct session *s);
 

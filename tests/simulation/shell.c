@@ -388,6 +388,14 @@ void shell_server_lost(struct shell *s, struct span message)
     perform_all(s);
 }
 
+void shell_shut_down(struct shell *s)
+{
+    s->held = false;
+    buffer_clear(&s->from_client);
+    session_shut_down(s->session, &s->actions);
+    perform_all(s);
+}
+
 void shell_refused(struct shell *s, const char *sqlstate, struct span message)
 {
     buffer_clear(&s->deferred);

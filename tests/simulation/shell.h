@@ -61,6 +61,8 @@ bool shell_rows_pass(struct shell *s, struct buffer *arrived);
 void shell_server_sends(struct shell *s, struct span bytes);
 void shell_client_lost(struct shell *s);
 void shell_server_lost(struct shell *s, struct span message);
+/* Whoever runs the proxy ends the session. */
+void shell_shut_down(struct shell *s);
 /* No server is to be had for what has been sent. */
 void shell_refused(struct shell *s, const char *sqlstate, struct span message);
 /* Moves the clock; the deadline that it passes goes off. */

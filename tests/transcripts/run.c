@@ -302,6 +302,10 @@ static void perform(struct run *r)
     case STEP_SERVER_LOST:
         lose_server(r);
         break;
+    case STEP_SHUT_DOWN:
+        shell_shut_down(&r->shell);
+        let_model_work(r);
+        break;
     case STEP_NO_SERVER:
         if (r->model && r->model->rules->status(r->model) != 'I')
             fail(r, "the server is in a transaction");

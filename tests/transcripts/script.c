@@ -16,6 +16,7 @@ static const struct {
 } keywords[] = {
     { "client lost", STEP_CLIENT_LOST },
     { "server lost", STEP_SERVER_LOST },
+    { "shut down", STEP_SHUT_DOWN },
     { "no server", STEP_NO_SERVER },
     { "server back", STEP_SERVER_BACK },
     { "client<", STEP_CLIENT_GETS },

@@ -12,6 +12,7 @@
  * Without any `server<` line a model of PostgreSQL plays the server; `server>` may still be asked. Further lines:
  *
  *   time 30s               that much time passes            finish        the model's pg_sleep() ends
+ *   shut down              whoever runs the proxy ends the session (KILL, drain_timeout, SIGINT)
  *   no server 53300 "why"  from here on no server is to be had for what the session says (P3)
  *   server back            from here on one is
  *   cancelled              the session asked for a cancel of the server's statement, and it is carried out
@@ -42,6 +43,7 @@ enum step_kind {
     STEP_SERVER_GETS,
     STEP_CLIENT_LOST,
     STEP_SERVER_LOST,
+    STEP_SHUT_DOWN,
     STEP_NO_SERVER,
     STEP_SERVER_BACK,
     STEP_TIME,

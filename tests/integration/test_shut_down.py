@@ -1,0 +1,115 @@
+"""A client that is ended from outside while its COMMIT is out: it hears how that has ended, and then that it is ended (R12). A COMMIT takes as long as a
+deferred trigger waits for a lock of the test's."""
+
+import contextlib
+import signal
+
+import psycopg
+from proxy import wait_until
+from test_admin import Console
+from test_doubt import extended
+from test_process import ended
+from wire import fields, query
+
+# Triggers fire in the order of their names: this one ahead of a constraint's.
+SCHEMA = """
+CREATE TABLE t (id int);
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER "A" AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait();
+"""
+POOLS = ("dedicated", "transaction", "session")
+# How a transaction begins, and how it ends.
+TRANSACTIONS = (("BEGIN", "COMMIT"), ("SET pgatomic.request = '/x'", "SET pgatomic.outcome = 'commit'"))
+
+
+class Ended(Console):
+    def __init__(self, server, pool):
+        size = "" if pool == "dedicated" else "pool_size = 2"
+        super().__init__(server, 'auth { method = trust }\nadmin_users = {"postgres"}\nroute "marked" { match = "/*"  mode = atomic }\n'
+                         f'database "*" {{ pool = {pool}  {size}  upstream = "host={server.directory} port={server.port}" }}\n',
+                         database=False)
+
+    def kill(self, name):
+        number = next(row["id"] for row in self.ask("SHOW CLIENTS") if row["database"] == name)
+        assert self.do(f"KILL {number}") == "KILL"
+
+
+@contextlib.contextmanager
+def committing(server, proxy, name, begin, end):
+    """A client whose COMMIT is out, and the connection whose lock holds that up."""
+    host = {"host": server.directory, "port": server.port, "user": "postgres", "dbname": name}
+    with psycopg.connect(autocommit=True, **host) as holder, proxy.log_in(database=name) as client:
+        holder.execute("SELECT pg_advisory_lock(7)")
+        client.ask(begin)
+        client.ask("INSERT INTO t VALUES (1)")
+        client.send(end)
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        wait_until(lambda: holder.execute(waiting).fetchall(), "the COMMIT to be under way")
+        yield client, holder
+
+
+def codes(messages):
+    """Tags, SQLSTATEs and the status, in their order."""
+    words = {b"C": lambda body: body[:-1].decode(), b"E": lambda body: fields(body)["V"] + " " + fields(body)["C"],
+             b"Z": lambda body: body.decode()}
+    return [words[kind](body) for kind, body in messages if kind in words]
+
+
+def rows(server, name):
+    return len(server.sql("SELECT 1 FROM t", database=name))
+
+
+def R12_a_client_that_is_killed_during_its_commit_hears_how_that_has_ended(server):
+    server.create_database("killed_commit", SCHEMA)
+    count = 0
+    for pool in POOLS:
+        with Ended(server, pool) as proxy:
+            for begin, end in TRANSACTIONS:
+                for message in (query(end), extended(end)):
+                    with committing(server, proxy, "killed_commit", begin, message) as (client, holder):
+                        proxy.kill("killed_commit")
+                        holder.execute("SELECT pg_advisory_unlock(7)")
+                        assert codes(client.read_to_end()) == [end.split()[0], "I", "FATAL 57P01"], (pool, end)
+                    count += 1
+                    assert rows(server, "killed_commit") == count
+
+
+def R12_a_client_that_is_killed_during_a_commit_that_fails_hears_that(server):
+    server.create_database("killed_failing", SCHEMA + "ALTER TABLE t ADD UNIQUE (id) DEFERRABLE INITIALLY DEFERRED; "
+                           "INSERT INTO t VALUES (1);")
+    for pool in POOLS:
+        with Ended(server, pool) as proxy:
+            for begin, end in TRANSACTIONS:
+                with committing(server, proxy, "killed_failing", begin, extended(end)) as (client, holder):
+                    proxy.kill("killed_failing")
+                    holder.execute("SELECT pg_advisory_unlock(7)")
+                    assert codes(client.read_to_end()) == ["ERROR 23505", "I", "FATAL 57P01"], (pool, end)
+    assert rows(server, "killed_failing") == 1
+
+
+def R12_a_client_killed_during_a_commit_that_takes_too_long_hears_that_nobody_knows(server):
+    server.create_database("killed_late", SCHEMA)
+    for count, pool in enumerate(POOLS):
+        with Ended(server, pool) as proxy:
+            with committing(server, proxy, "killed_late", *TRANSACTIONS[1][:1], query(TRANSACTIONS[1][1])) as (client, holder):
+                proxy.kill("killed_late")
+                kind, body = client.read()
+                assert kind == b"E" and fields(body)["C"] == "08007" and "not known" in fields(body)["D"]
+                holder.execute("SELECT pg_advisory_unlock(7)")
+                assert client.read_to_end() == []
+                wait_until(lambda: rows(server, "killed_late") == count + 1, "the COMMIT to end")  # pylint: disable=cell-var-from-loop
+                proxy.wait_for_log(msg="request_committed")
+
+
+def R12_who_stops_the_process_does_not_lie_about_a_commit(server):
+    server.create_database("stopped_commit", SCHEMA)
+    for count, pool in enumerate(POOLS):
+        with Ended(server, pool) as proxy:
+            begin, end = TRANSACTIONS[count % 2]
+            with committing(server, proxy, "stopped_commit", begin, query(end)) as (client, holder):
+                proxy.process.send_signal(signal.SIGINT)
+                proxy.wait_for_log(msg="stopping")
+                holder.execute("SELECT pg_advisory_unlock(7)")
+                assert codes(client.read_to_end()) == [end.split()[0], "I", "FATAL 57P01"], pool
+            assert ended(proxy) == 0
+        assert rows(server, "stopped_commit") == count + 1
