@@ -224,7 +224,8 @@ static void leave(struct session *s, const char *sqlstate, const char *detail)
 /* Its ReadyForQuery, if that is under way, belongs to it. */
 static bool commit_is_owed_a_reply(struct session *s)
 {
-    return commit_is_out(s) || s->finishing || (s->commit_told && end_of_unit_is_out(s));
+    bool told = s->commit_told || s->unit_failed;
+    return commit_is_out(s) || s->finishing || (told && end_of_unit_is_out(s));
 }
 
 static void leave_behind_commit(struct session *s)
