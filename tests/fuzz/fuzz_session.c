@@ -10,6 +10,7 @@
  *   t n        time passes                                   g n       the config is another one
  *   l          the client is lost      L   the server is lost      q   the session is shut down
  *   o n        what became of a COMMIT in doubt is known
+ *   r          no server is to be had for what has been sent since the server was idle
  *
  * The shell in the middle keeps the bargain of session.h as proxy/pool/traffic.c does. What must hold, whatever is said:
  * - both sides get whole messages, of types that the protocol knows, and not without end;
@@ -100,6 +101,7 @@ struct server {
     bool in_query;
     bool copy_in;  /* it reads CopyData */
     bool skipping; /* to the next Sync */
+    bool in_pipeline;
     char status;
     struct named names[NAMES_MAX];
     size_t name_count;
@@ -119,7 +121,9 @@ struct world {
     bool held, deaf, terminated, client_lost, server_lost;
     bool client_output_ended, server_output_ended;
     bool cancelling, asked, closed;
-    bool lied; /* the server has said what it was not asked */
+    bool lied;   /* the server has said what it was not asked */
+    bool left;   /* since the server has been idle it has heard nothing: there need not be one */
+    size_t lost; /* of a message that no server was to be had for, these bytes are still to come */
 
     size_t size, sent; /* of the input; of all that was sent to anyone */
     uint64_t next_id;
@@ -192,8 +196,10 @@ static void to_client(struct world *w, struct span bytes)
 static void to_server(struct world *w, struct span bytes)
 {
     count_sent(w, bytes);
+    size_t lost = bytes.size < w->lost ? bytes.size : w->lost;
+    w->lost -= lost;
     if (!w->server_output_ended && !w->server_lost)
-        buffer_append_span(&w->server.unread, bytes);
+        buffer_append(&w->server.unread, bytes.data + lost, bytes.size - lost);
 }
 
 static void check_events(struct world *w, const struct action *a)
@@ -667,6 +673,8 @@ static bool read_extended(struct server *v, const struct frame *f)
 static void read_message(struct world *w, const struct frame *f)
 {
     struct server *v = &w->server;
+    w->left = false;
+    v->in_pipeline = f->type != 'S' && f->type != 'Q' && f->type != 'F' && !(f->type == 'H' && !v->in_pipeline);
     if (v->copy_in) {
         read_in_copy(v, f->type);
     } else if (f->type == 'S') {
@@ -728,6 +736,8 @@ static void pass_time(struct world *w, unsigned tenths)
     if (is_over(w) || w->deadline_us == 0 || w->now_us < w->deadline_us)
         return;
     w->deadline_us = 0;
+    if (session_is_leaving(w->session))
+        end_inside_message(w);
     session_on_time(w->session, &w->actions);
     resume(w);
 }
@@ -738,9 +748,31 @@ static void shut_down(struct world *w)
         return;
     w->deaf = true;
     w->held = false;
-    end_inside_message(w);
     session_shut_down(w->session, &w->actions);
+    if (!session_is_leaving(w->session))
+        end_inside_message(w);
     perform(w);
+}
+
+/* As link_may_release(), and nothing is on its way. */
+static bool may_be_left(const struct world *w)
+{
+    const struct server *v = &w->server;
+    return v->status == 'I' && !(v->in_query | v->copy_in | v->skipping | v->in_pipeline) && v->unread.size == 0 &&
+           v->output.size == 0 && w->client_stream.left == 0 && !w->cancelling && !session_is_busy(w->session);
+}
+
+/* No server is to be had for what the session has said since it has been idle. */
+static void refuse(struct world *w)
+{
+    if (is_over(w) || w->lied || !w->left || !session_is_busy(w->session))
+        return;
+    buffer_clear(&w->server.unread);
+    if (w->client_stream.rest == REST_FORWARD)
+        w->lost = w->client_stream.left;
+    session_on_refused(w->session, "53300", span_of("no server"), &w->actions);
+    MUST(w->closed || !session_is_busy(w->session));
+    resume(w);
 }
 
 static void outcome_is_known(struct world *w, unsigned number)
@@ -783,6 +815,7 @@ static void take_turn(struct world *w, char turn, struct span body)
 {
     struct buffer made = { 0 };
     unsigned number = body.size > 0 ? (unsigned char)body.data[0] : 0;
+    w->left |= may_be_left(w);
     switch (turn) {
     case 'c':
         client_sends(w, message_of(body, &made));
@@ -821,6 +854,9 @@ static void take_turn(struct world *w, char turn, struct span body)
         break;
     case 'q':
         shut_down(w);
+        break;
+    case 'r':
+        refuse(w);
         break;
     case 'o':
         outcome_is_known(w, number);
