@@ -220,7 +220,7 @@ static void take_turn(struct world *w, char letter, struct script *from)
         world_attach(w, s, next_byte(from));
         return;
     case 'r':
-        world_refuse(w, s);
+        world_refuse(s);
         return;
     case 'x':
         world_cancel(w, s);

@@ -266,7 +266,7 @@ void world_attach(struct world *w, struct side *s, unsigned number)
     settle_side(w, s);
 }
 
-void world_refuse(struct world *w, struct side *s)
+void world_refuse(struct side *s)
 {
     if (s->upstream != NULL || s->backlog.size == 0)
         return;

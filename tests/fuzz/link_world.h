@@ -63,7 +63,7 @@ void world_replace_link(struct world *w, struct side *s, struct parameters *base
 /* A server is to be had: that number, if the client waits and it is free. */
 void world_attach(struct world *w, struct side *s, unsigned number);
 /* The client's wait for a server has ended without one. */
-void world_refuse(struct world *w, struct side *s);
+void world_refuse(struct side *s);
 void world_cancel(struct world *w, struct side *s);
 void world_hear_channel(struct world *w, struct side *s, bool ok);
 
