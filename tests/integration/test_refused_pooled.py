@@ -295,14 +295,14 @@ def P3_asyncpg_hears_of_a_refused_request_until_its_end(server):
 def P3_the_end_of_a_request_that_gets_no_server_is_its_end(server):
     """A request that has only notified has a COMMIT for its rows, which is the first that a server hears of it."""
     name = shop(server, "refused_end")
-    upstream = f"host={server.directory} port={server.port} dbname={name}"
+    upstream = f"host={server.directory} port={server.port} dbname={name} user=postgres"
     blocks = ROUTES + f"""
 outbox "{name}" {{ upstream = "{upstream}" }}
 channel "jobs" {{ sink = {{"listeners"}}  delivery = outbox  forward = off }}
 sink "listeners" {{ type = log }}
 """
     with pool(server, blocks=blocks) as proxy:
-        proxy.run("outbox", "install", upstream)
+        assert proxy.run("outbox", "install", upstream)[0] == 0
         for number, protocol in enumerate(PROTOCOLS):
             with protocol(proxy, name) as client:
                 client.run("SET pgatomic.request = '/x'")

@@ -23,9 +23,9 @@ TRANSACTIONS = (("BEGIN", "COMMIT"), ("SET pgatomic.request = '/x'", "SET pgatom
 
 
 class Ended(Console):
-    def __init__(self, server, pool):
-        size = "" if pool == "dedicated" else "pool_size = 2"
-        super().__init__(server, 'auth { method = trust }\nadmin_users = {"postgres"}\nroute "marked" { match = "/*"  mode = atomic }\n'
+    def __init__(self, server, pool, size=2, blocks=""):
+        size = "" if pool == "dedicated" else f"pool_size = {size}"
+        super().__init__(server, blocks + 'auth { method = trust }\nadmin_users = {"postgres"}\nroute "marked" { match = "/*"  mode = atomic }\n'
                          f'database "*" {{ pool = {pool}  {size}  upstream = "host={server.directory} port={server.port}" }}\n',
                          database=False)
 
@@ -113,3 +113,41 @@ def R12_who_stops_the_process_does_not_lie_about_a_commit(server):
                 assert codes(client.read_to_end()) == [end.split()[0], "I", "FATAL 57P01"], pool
             assert ended(proxy) == 0
         assert rows(server, "stopped_commit") == count + 1
+
+
+def R12_a_commit_that_outlasts_drain_timeout_is_told_of(server):
+    server.create_database("drained_commit", SCHEMA)
+    for count, pool in enumerate(POOLS):
+        with Ended(server, pool, blocks="drain_timeout = 100ms\n") as proxy, proxy.log_in() as idle:
+            begin, end = TRANSACTIONS[count % 2]
+            with committing(server, proxy, "drained_commit", begin, extended(end)) as (client, holder):
+                idle.ask("BEGIN")
+                proxy.process.send_signal(signal.SIGTERM)
+                assert idle.fatal()["C"] == "57P01"  # drain_timeout has passed
+                holder.execute("SELECT pg_advisory_unlock(7)")
+                assert codes(client.read_to_end()) == [end.split()[0], "I", "FATAL 57P01"], pool
+            assert ended(proxy) == 0
+        assert rows(server, "drained_commit") == count + 1
+
+
+def P3_a_client_that_is_killed_while_its_commit_waits_for_a_server_is_rolled_back(server):
+    """Its COMMIT has rows of the outbox to write, and is the first that a server would hear of the request."""
+    server.create_database("killed_waiting")
+    upstream = f"host={server.directory} port={server.port} dbname=killed_waiting user=postgres"
+    blocks = (f'outbox "killed_waiting" {{ upstream = "{upstream}" }}\nsink "listeners" {{ type = log }}\n'
+              'channel "jobs" { sink = {"listeners"}  delivery = outbox  forward = off }\n')
+    with Ended(server, "transaction", size=1, blocks=blocks) as proxy:
+        assert proxy.run("outbox", "install", upstream)[0] == 0
+        with proxy.log_in(database="killed_waiting") as client:
+            client.ask("SET pgatomic.request = '/x'")
+            client.ask("NOTIFY jobs, 'one'")
+            with proxy.log_in(database="killed_waiting") as other:
+                other.ask("BEGIN")
+                client.send(query("SET pgatomic.outcome = 'commit'"))
+                wait_until(lambda: any(row["cl_waiting"] for row in proxy.ask("SHOW POOLS")), "the COMMIT to wait")
+                number = next(row["id"] for row in proxy.ask("SHOW CLIENTS") if row["state"] == "waiting")
+                assert proxy.do(f"KILL {number}") == "KILL"
+                assert codes(client.read_to_end()) == ["ERROR 57P01", "I", "FATAL 57P01"]
+        proxy.wait_for_log(msg="request_rolled_back", reason="error")
+        proxy.wait_for_log(msg="event_discarded", reason="error")
+    assert server.sql("SELECT 1 FROM pgatomic.outbox", database="killed_waiting") == []
