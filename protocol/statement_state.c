@@ -10,11 +10,11 @@ struct ending {
     size_t count; /* of the statement's tokens */
 };
 
-static struct ending ending_of(const struct statement *s, const struct sql_options *options)
+static struct ending ending_of(struct span text, const struct sql_options *options)
 {
     struct ending e = { 0 };
     struct statement_reader r;
-    for (reader_init(&r, s->text, options); !reader_at_end(&r); reader_advance(&r)) {
+    for (reader_init(&r, text, options); !reader_at_end(&r); reader_advance(&r)) {
         e.before = e.last;
         e.last = r.token;
         e.count++;
@@ -28,11 +28,12 @@ static bool token_is(struct sql_token token, const char *word)
 }
 
 /* DEFAULT, the LOCAL of TIME ZONE LOCAL, and NAMES with nothing behind it. */
-static bool is_default(const struct statement *s, const struct ending *e)
+static enum state_default default_of(struct span text, const struct operand *name, const struct ending *e)
 {
-    bool by_words = s->name.raw.data < s->text.data || s->name.raw.data >= s->text.data + s->text.size;
-    return token_is(e->last, "default") || (by_words && token_is(e->last, "local") && token_is(e->before, "zone")) ||
-           (by_words && token_is(e->last, "names") && !token_is(e->before, "names"));
+    bool by_words = name->raw.data < text.data || name->raw.data >= text.data + text.size;
+    bool is = token_is(e->last, "default") || (by_words && token_is(e->last, "local") && token_is(e->before, "zone")) ||
+              (by_words && token_is(e->last, "names") && !token_is(e->before, "names"));
+    return is ? DEFAULT_SURELY : DEFAULT_NOT;
 }
 
 static void on_characteristics(struct state_walk *w, const struct statement_modes *m)
@@ -41,11 +42,11 @@ static void on_characteristics(struct state_walk *w, const struct statement_mode
                                 access = { .kind = OPERAND_NAME, .raw = { "default_transaction_read_only", 29 } },
                                 deferrable = { .kind = OPERAND_NAME, .raw = { "default_transaction_deferrable", 30 } };
     if (m->isolation != STATEMENT_ISOLATION_DEFAULT)
-        state_walk_setting(w, &isolation, true, false);
+        state_walk_setting(w, &isolation, true, DEFAULT_NOT);
     if (m->access != STATEMENT_ACCESS_DEFAULT)
-        state_walk_setting(w, &access, true, false);
+        state_walk_setting(w, &access, true, DEFAULT_NOT);
     if (m->deferrable || m->not_deferrable)
-        state_walk_setting(w, &deferrable, true, false);
+        state_walk_setting(w, &deferrable, true, DEFAULT_NOT);
 }
 
 static void on_set(struct state_walk *w, const struct statement *s)
@@ -54,16 +55,16 @@ static void on_set(struct state_walk *w, const struct statement *s)
         on_characteristics(w, &s->modes);
         return;
     }
-    struct ending e = ending_of(s, w->options);
+    struct ending e = ending_of(s->text, w->options);
     if (token_is(e.last, "current") && token_is(e.before, "from"))
         state_walk_pin(w, STATE_UNKNOWN_SETTING);
     else
-        state_walk_setting(w, &s->name, true, is_default(s, &e));
+        state_walk_setting(w, &s->name, true, default_of(s->text, &s->name, &e));
 }
 
 static void on_mark(struct state_walk *w, const char *name)
 {
-    state_walk_setting(w, &(struct operand){ .kind = OPERAND_NAME, .raw = span_of(name) }, true, false);
+    state_walk_setting(w, &(struct operand){ .kind = OPERAND_NAME, .raw = span_of(name) }, true, DEFAULT_NOT);
 }
 
 /* --- the other heads -------------------------------------------------------------------------- */
@@ -134,8 +135,9 @@ static void on_explain(struct state_walk *w, struct statement_reader *r)
 static void on_set_local(struct state_walk *w, struct statement_reader *r)
 {
     struct operand name;
+    struct ending e = ending_of(w->statement, w->options);
     if (reader_accept_parameter(r, &name))
-        state_walk_local(w, &name);
+        state_walk_local(w, &name, default_of(w->statement, &name, &e));
     if (state_walk_is_temporary(w))
         state_walk_pin(w, STATE_TEMPORARY_TABLE); /* as search_path */
 }
@@ -169,7 +171,7 @@ static void on_head(struct state_walk *w, const struct statement *s)
             on_mark(w, s->kind == STATEMENT_MARK_REQUEST ? "pgatomic.request" : "pgatomic.outcome");
         break;
     case STATEMENT_RESET:
-        state_walk_setting(w, &s->name, true, true);
+        state_walk_setting(w, &s->name, true, DEFAULT_SURELY);
         break;
     case STATEMENT_RESET_ALL:
         on_plain(w, STATE_RESET_ALL);

@@ -10,10 +10,11 @@
 #include "protocol/statement.h"
 
 enum state_kind {
-    /* A setting: name, is_whole, is_default. SET SESSION CHARACTERISTICS is up to three of them, default_transaction_… each. What ends with
+    /* A setting: name, is_whole, is_default, may_be_default. SET SESSION CHARACTERISTICS is up to three of them, default_transaction_… each. What ends with
      * its transaction is none. */
     STATE_SETTING,
-    /* One that ends with its transaction: name; of kind NONE, or not to be decoded: it may be any. SET TRANSACTION is none. */
+    /* One that ends with its transaction: name, is_default, may_be_default; of kind NONE, or not to be decoded: it may be any. SET
+     * TRANSACTION is none. */
     STATE_LOCAL_SETTING,
     STATE_RESET_ALL,
 
@@ -59,7 +60,8 @@ struct statement_state {
     bool
         is_whole; /* the statement is a SET or RESET and does nothing else: saying it again does the same. Else it calls
                           * set_config, perhaps, and only the server knows with which value */
-    bool is_default; /* back to what the session began with */
+    bool is_default;     /* back to what the session began with */
+    bool may_be_default; /* or perhaps: set_config, whose value is NULL for all that the text says */
 };
 
 typedef void statement_on_state(void *owner, const struct statement_state *state);

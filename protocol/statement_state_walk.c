@@ -71,13 +71,14 @@ static void look_at_search_path(struct state_walk *w, const struct operand *name
         state_walk_pin(w, STATE_TEMPORARY_TABLE);
 }
 
-void state_walk_setting(struct state_walk *w, const struct operand *name, bool is_whole, bool is_default)
+void state_walk_setting(struct state_walk *w, const struct operand *name, bool is_whole, enum state_default is_default)
 {
     struct statement_state state = state_of(w, STATE_SETTING);
     struct buffer value = { 0 };
     state.name = *name;
     state.is_whole = is_whole;
-    state.is_default = is_default;
+    state.is_default = is_default == DEFAULT_SURELY;
+    state.may_be_default = is_default == DEFAULT_PERHAPS;
     if (!operand_decode(name, w->options, &value))
         state_walk_pin(w, STATE_UNREADABLE_NAME);
     else if (operand_is_ignoring_case(name, w->options, "seed"))
@@ -88,10 +89,12 @@ void state_walk_setting(struct state_walk *w, const struct operand *name, bool i
     buffer_free(&value);
 }
 
-void state_walk_local(struct state_walk *w, const struct operand *name)
+void state_walk_local(struct state_walk *w, const struct operand *name, enum state_default is_default)
 {
     struct statement_state state = state_of(w, STATE_LOCAL_SETTING);
     state.name = *name;
+    state.is_default = is_default == DEFAULT_SURELY;
+    state.may_be_default = is_default == DEFAULT_PERHAPS;
     w->on_state(w->owner, &state);
 }
 
@@ -130,10 +133,21 @@ static bool pass_argument(struct statement_reader *r)
 }
 
 /* set_config(name, value, true) */
-static void look_at_local(struct state_walk *w, const struct operand *name)
+static void look_at_local(struct state_walk *w, const struct operand *name, enum state_default is_default)
 {
-    state_walk_local(w, name);
+    state_walk_local(w, name, is_default);
     look_at_search_path(w, name);
+}
+
+/* The value, which is a default if it is NULL; the reader stays in front of it. */
+static enum state_default default_of(struct statement_reader r)
+{
+    struct operand value;
+    if (!reader_accept_text_argument(&r, &value) || !reader_sees_symbol(&r, ","))
+        return DEFAULT_PERHAPS;
+    if (value.kind == OPERAND_NULL)
+        return DEFAULT_SURELY;
+    return value.kind == OPERAND_TEXT ? DEFAULT_NOT : DEFAULT_PERHAPS;
 }
 
 /* set_config(name, value, is_local), behind its opening parenthesis. */
@@ -150,15 +164,16 @@ static void look_at_set_config(struct state_walk *w, struct statement_reader r)
         r = start;
         name = (struct operand){ 0 };
     }
+    enum state_default is_default = known ? default_of(r) : DEFAULT_PERHAPS;
     bool whole = (known || pass_argument(&r)) && pass_argument(&r) && reader_accept_is_local(&r, &is_local) &&
                  reader_sees_symbol(&r, ")") && is_local.kind == OPERAND_WORD;
     looked_ahead(w, &start, &r);
     if (!whole)
         state_walk_pin(w, STATE_UNKNOWN_SETTING);
     else if (sql_word_is(is_local.raw, "true"))
-        look_at_local(w, &name);
+        look_at_local(w, &name, is_default);
     else if (known)
-        state_walk_setting(w, &name, false, false);
+        state_walk_setting(w, &name, false, is_default);
     else
         state_walk_pin(w, STATE_UNKNOWN_SETTING);
 }

@@ -29,10 +29,12 @@ void state_walk_pin(struct state_walk *w, enum state_cause cause);
 /* A name that the server alone can read pins. */
 void state_walk_named(struct state_walk *w, enum state_kind kind, const struct operand *name);
 /* The settings among them that are something else pin, or are nothing. */
-void state_walk_setting(struct state_walk *w, const struct operand *name, bool is_whole, bool is_default);
+/* Whether a setting goes back to its default. */
+enum state_default { DEFAULT_NOT, DEFAULT_PERHAPS, DEFAULT_SURELY };
+void state_walk_setting(struct state_walk *w, const struct operand *name, bool is_whole, enum state_default is_default);
 
 /* A setting that ends with its transaction; `name` may be of kind NONE. */
-void state_walk_local(struct state_walk *w, const struct operand *name);
+void state_walk_local(struct state_walk *w, const struct operand *name, enum state_default is_default);
 
 /* There is something like pg_temp in the statement, the schema of temporary things. */
 bool state_walk_is_temporary(struct state_walk *w);

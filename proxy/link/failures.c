@@ -229,6 +229,17 @@ static void leave_copy(struct link *l)
 
 /* --- an error ------------------------------------------------------------------------------------------------------------ */
 
+/* What the link has said between transactions. */
+static void fail_with_own(struct link *l, const struct owed *head, const struct message_error *error)
+{
+    bool was_cancelled = is_sqlstate(error, "57014");
+    bool repeats = head->purpose == FOR_SETTINGS && was_cancelled && resets_repeat(l);
+    if (!repeats && (head->purpose == FOR_SETTINGS || head->purpose == FOR_CHANNELS || head->purpose == FOR_RESET))
+        link_fail_with(l, error);
+    if (head->purpose == FOR_ANSWER)
+        traces_give_up(l, was_cancelled);
+}
+
 enum verdict failures_on_error(struct link *l, const struct frame *f, struct actions *out)
 {
     struct owed *head = owed_head(&l->owed);
@@ -238,11 +249,10 @@ enum verdict failures_on_error(struct link *l, const struct frame *f, struct act
     if (head == NULL || fatal)
         return SHOW;
     enum verdict verdict = tell_error(l, head, &error, f);
-    bool repeats = head->purpose == FOR_SETTINGS && is_sqlstate(&error, "57014") && resets_repeat(l);
-    if (!repeats && (head->purpose == FOR_SETTINGS || head->purpose == FOR_CHANNELS || head->purpose == FOR_RESET))
-        link_fail_with(l, &error);
-    if (head->purpose == FOR_ANSWER)
-        traces_give_up(l, is_sqlstate(&error, "57014"));
+    if (resets_are_inside(l))
+        verdict = l->status == 'T' ? SHOW : HIDE;
+    else
+        fail_with_own(l, head, &error);
     l->listens.undone = true;
     resets_on_error(l);
     leave_copy(l);

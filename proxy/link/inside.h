@@ -59,17 +59,21 @@ struct change {
 /* A setting that is to be asked for: statements have set it, or set it back. */
 struct touched {
     char *name;
-    uint16_t roles; /* as of the link */
-    uint32_t unit;  /* the first in which it was */
-    bool set, reset;
-    bool ends_reset; /* the last of these statements was a reset */
+    uint16_t roles;         /* as of the link */
+    uint32_t unit;          /* the first in which it was */
+    bool set, reset, local; /* local: reset for its transaction */
+    bool ends_reset;        /* the last of these statements was a reset */
+    bool ends_local;        /* … for its transaction */
+    bool at_default;        /* in the transaction under way, and is to be told what the client began with */
 };
 
 /* What goes back to the client's startup packet, of which the server knows nothing (resets.c). */
 struct resets {
     bool noted;    /* a reset of such a setting is under way, or was in this transaction, and is not settled */
-    bool ran;      /* one has succeeded … */
+    bool ran;      /* it may have run, for something of its unit has … */
     bool undone;   /* … and an error or a ROLLBACK may have undone it */
+    bool asked;    /* inside a transaction, what became of it; */
+    bool told;     /* and told what it goes back to */
     bool waits;    /* the client's ReadyForQuery is held back until the server knows */
     bool repeats;  /* a cancel request has hit what it was told, which is said once more */
     uint32_t unit; /* of the first one noted */
@@ -295,15 +299,27 @@ size_t sql_names_position(const struct change *changes, size_t position);
 void traces_note(struct link *l, struct span text);
 /* This setting is changed, or reset, by a statement on its way. */
 void traces_touch(struct link *l, struct span name, bool is_default);
+/* It is reset for its transaction. */
+void traces_touch_local(struct link *l, struct span name);
+/* Who has set it the server does not say: one of an extension's own names, or the role. */
+bool traces_is_hidden(struct span name);
+/* That it goes back to what the client began with cannot be ruled out. */
+bool traces_may_reset(const struct link *l, const struct statement_state *state, struct span name);
 /* RESET ALL is, which leaves the role as it is. */
 void traces_reset_unless_role(struct link *l, const char *name);
 /* Names of settings are the same whatever their case: the server reports "TimeZone". */
 bool traces_is_name(struct span name, const char *other);
+/* Of what pins, that which may be a setting. */
+bool traces_may_be_setting(enum state_cause cause);
 /* It was, and is not asked for yet. */
 bool traces_have(struct link *l, struct span name);
 void traces_forget_touched(struct link *l, size_t i);
-/* The setting was reset: the client wants what it began with, and the server has its own default. */
-void traces_go_to_base(struct link *l, struct span name);
+/* Appends an expression: its value, but NULL when nothing has set it since the session began. */
+void traces_append_question_of_reset(struct buffer *sql, const struct link *l, const char *name);
+/* Whether that answer says that it was reset; `before` is the value that it had before the transaction. */
+bool traces_is_unset(const struct link *l, const struct touched *t, struct span value, const char *before);
+/* The next value of a row, or NULL. */
+struct span traces_next_value(struct wire *row);
 /* Asks for the values of what may have changed. */
 void traces_ask(struct link *l, struct actions *out);
 void traces_answer(struct link *l, const struct frame *row);
@@ -336,8 +352,8 @@ bool meanings_means_alike(struct link *l, const struct shared_statement *s);
 
 /* Tells the server what the client has set and it has not, and the other way round. */
 void settings_tell(struct link *l, struct actions *out);
-/* Tells it these settings, whatever else holds there; in the client's transaction, if one is open. */
-void settings_restore(struct link *l, const struct parameters *what, struct actions *out);
+/* Tells it these settings, whatever else holds there; in the client's transaction, if one is open, or for that alone. */
+void settings_restore(struct link *l, const struct parameters *what, bool is_local, struct actions *out);
 /* A Query that tells or asks. */
 void settings_say(struct link *l, struct buffer *sql_take, enum owed_purpose purpose, struct actions *out);
 void settings_append_literal(struct buffer *b, struct span value, const struct encoding *encoding);
@@ -354,6 +370,8 @@ static inline bool resets_go_to_base(const struct link *l, struct span name)
 void resets_note(struct link *l);
 void resets_note_discard(struct link *l);
 void resets_touch_base(struct link *l);
+/* Something went to the server that may reset any of them. */
+void resets_touch_any(struct link *l);
 /* pool = session: a Query; a Parse, of which the handle is kept only if it resets something; a Bind. Only for who resets_matter(). */
 void resets_note_kept(struct link *l, struct span text);
 void resets_note_kept_parse(struct link *l, const struct message_parse *parse);
@@ -365,6 +383,15 @@ static inline bool resets_matter(const struct link *l)
 /* Of a statement of the client's that has succeeded; of an error. */
 void resets_on_tag(struct link *l, const struct owed *entry, struct span tag);
 void resets_on_error(struct link *l);
+/* One has run, and nothing can have undone it. */
+bool resets_are_certain(const struct link *l);
+/* Inside a transaction: what the server has said of them. */
+void resets_answer(struct link *l, const struct frame *row);
+/* The server is being asked or told in the client's transaction: when that fails, so does the transaction. */
+static inline bool resets_are_inside(const struct link *l)
+{
+    return l->resets.waits && l->status != 'I';
+}
 /* The server was not told, for a cancel request that came late. False: it cannot be told again. */
 bool resets_repeat(struct link *l);
 /* Whether the client is not to be shown what the server reports: that goes back to the startup packet's value before anybody uses it. */

@@ -256,6 +256,8 @@ void link_make_progress(struct link *l, struct actions *out)
         go_on_ending(l, out);
     } else if (l->status == 'I' && l->listens.touched) {
         say_query(l, listens_question(l), FOR_CHANNELS, out);
+    } else if (l->status == 'I' && l->keeps_server) {
+        resets_end(l);
     } else if (l->status == 'I' && l->touched_count > 0 && !l->pinned) {
         traces_ask(l, out);
     }

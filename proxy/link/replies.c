@@ -297,7 +297,7 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
     switch (f->type) {
     case 'D':
         if (head != NULL && head->purpose == FOR_ANSWER)
-            traces_answer(l, f);
+            resets_are_inside(l) ? resets_answer(l, f) : traces_answer(l, f);
         else if (head != NULL && head->purpose == FOR_CHANNELS)
             listens_answer(l, f);
         return verdict;

@@ -270,6 +270,22 @@ static bool is_open(const struct link *l, const struct frame *f)
     return (is_shared && meanings_are_asked(l)) || (l->renamings > 0 && names_are_open(l, f));
 }
 
+/* The client has said all of its unit: a Query, a pipeline, or the data of a COPY in a Query. */
+static bool ends_unit(const struct link *l, char type)
+{
+    const struct owed *head = owed_head(&l->owed);
+    bool ends_copy = (type == 'c' || type == 'f') && head != NULL && head->kind == OWED_QUERY;
+    return type == 'Q' || type == 'S' || ends_copy;
+}
+
+/* What follows this message has to wait until it is known what became of it. */
+static bool holds_up(const struct link *l, char type)
+{
+    if (l->skipping || l->copy_in || !(l->forgets || l->resets.noted))
+        return false;
+    return ends_unit(l, type) || (l->forgets && type == 'E');
+}
+
 /* Whole messages, and heads of those that stream, at the front of `bytes`; how many bytes they are. */
 static size_t take_messages(struct link *l, struct span bytes, struct actions *out)
 {
@@ -300,8 +316,7 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         bool as_it_is = take_message(l, &f, out);
         if (listens_are_awaited(l)) /* it will be looked at again */
             break;
-        l->holds |= l->forgets && !l->skipping && (f.type == 'Q' || f.type == 'S' || f.type == 'E');
-        l->holds |= l->resets.noted && !l->skipping && !l->copy_in && (f.type == 'Q' || f.type == 'S');
+        l->holds |= holds_up(l, f.type);
         needs_flush = l->holds && f.type == 'E';
         at += f.bytes.size;
         l->client_left = f.left;
@@ -393,7 +408,8 @@ void requests_resume(struct link *l, struct actions *out)
 {
     struct span kept = actions_keep(out, buffer_span(&l->partial));
     buffer_free(&l->partial);
-    l->holds = l->holds_unit = l->forgets = false;
+    l->holds = l->holds_unit = false;
+    l->forgets = l->forgets && l->copying; /* it may stand behind the COPY that is to be read */
     if (kept.size > 0)
         link_on_client(l, kept, out);
     if (l->ending)

@@ -3,12 +3,16 @@
  * On a server of its own these go back to the startup packet. A server of a pool was opened without it, and goes back to defaults of its own.
  * So the client's unit with a reset is not over when the server says so:
  *
- *     ReadyForQuery of the unit --> undone, perhaps? ask --> tell the server what it has lost --> the client's ReadyForQuery
- *                  (held back)            traces.c              settings.c
+ *     ReadyForQuery of the unit --> did it run? ask --> tell the server what it has lost --> the client's ReadyForQuery
+ *                  (held back)         traces.c              settings.c
  *
- * Meanwhile nothing that the client has sent behind it leaves, and the client is not shown what the server reports: it hears of the value that
- * holds in the end, if that is news. Inside a transaction the server is told there, so that a ROLLBACK takes back both. What stands behind the
- * reset in the same string of statements, or in the same pipeline ahead of its Sync, meets the server's defaults.
+ * A reset that was sent may never have run, or be undone by now: the server alone knows what it has at its default. Meanwhile nothing that the
+ * client has sent behind it leaves, and the client is not shown what the server reports: it hears of the value that holds in the end, if that
+ * is news. What stands behind the reset in the same string of statements, or in the same pipeline ahead of its Sync, meets the server's
+ * defaults.
+ *
+ * Inside a transaction the server is asked and told there, so that a ROLLBACK takes back both; and asked again when one may have taken back
+ * the one and not the other. If that fails, as when a cancel request hits it, so does the transaction, and the client gets the error.
  *
  * With pool = session, or a pin, a server keeps all else that its client has set, and nobody knows what that is: there it is told
  * those settings alone. */
@@ -26,7 +30,7 @@ void resets_note(struct link *l)
     if (r->noted)
         return;
     r->noted = true;
-    r->ran = r->undone = false;
+    r->ran = r->undone = r->asked = r->told = false;
     r->unit = l->owed.unit;
 }
 
@@ -40,6 +44,12 @@ void resets_touch_base(struct link *l)
 {
     for (size_t i = 0; i < parameters_count(l->base); i++)
         traces_reset_unless_role(l, parameters_at(l->base, i)->name);
+}
+
+void resets_touch_any(struct link *l)
+{
+    for (size_t i = 0; i < parameters_count(l->base); i++)
+        traces_touch(l, span_of(parameters_at(l->base, i)->name), true);
 }
 
 /* --- noting with pool = session ------------------------------------------------------------------------------- */
@@ -58,22 +68,34 @@ static void on_kept_setting(struct kept_text *text, const struct statement_state
     struct span name = buffer_span(&made);
     if (span_is(name, "session_authorization") && state->is_default)
         name = span_of("role");
-    if (resets_go_to_base(l, name) && (state->is_default || traces_have(l, name)))
-        traces_touch(l, name, state->is_default);
-    text->resets |= state->is_default && resets_go_to_base(l, name);
+    if (resets_go_to_base(l, name)) {
+        bool resets = traces_may_reset(l, state, name);
+        if (state->kind == STATE_LOCAL_SETTING && resets)
+            traces_touch_local(l, name);
+        else if (state->kind == STATE_SETTING && (resets || traces_have(l, name)))
+            traces_touch(l, name, resets);
+        text->resets |= resets;
+    }
     buffer_free(&made);
+}
+
+static bool may_reset_any(const struct statement_state *state)
+{
+    return state->kind == STATE_PIN && traces_may_be_setting(state->cause);
 }
 
 static void on_kept_state(void *owner, const struct statement_state *state)
 {
     struct kept_text *text = owner;
-    if (state->kind == STATE_SETTING)
+    if (state->kind == STATE_SETTING || state->kind == STATE_LOCAL_SETTING)
         on_kept_setting(text, state);
+    else if (may_reset_any(state))
+        resets_touch_any(text->l);
     else if (state->kind == STATE_RESET_ALL)
         resets_touch_base(text->l);
     else if (state->kind == STATE_DISCARD_ALL)
         resets_note(text->l);
-    text->resets |= state->kind == STATE_RESET_ALL || state->kind == STATE_DISCARD_ALL;
+    text->resets |= state->kind == STATE_RESET_ALL || state->kind == STATE_DISCARD_ALL || may_reset_any(state);
 }
 
 /* True: there is one in it. */
@@ -113,23 +135,45 @@ void resets_note_kept_bind(struct link *l, struct span name)
 
 /* --- what becomes of it ----------------------------------------------------------------------------------------- */
 
+/* It goes back to the startup packet, for good or until its transaction ends. */
+static bool is_reset(const struct link *l, const struct touched *t)
+{
+    return (t->reset || t->local) && resets_go_to_base(l, span_of(t->name));
+}
+
+static bool was_reset_by(const struct link *l, uint32_t unit)
+{
+    for (size_t i = 0; i < l->touched_count; i++)
+        if (is_reset(l, &l->touched[i]) && (int32_t)(unit - l->touched[i].unit) >= 0)
+            return true;
+    return false;
+}
+
 void resets_on_tag(struct link *l, const struct owed *entry, struct span tag)
 {
     struct resets *r = &l->resets;
-    if (!r->noted || entry == NULL || (int32_t)(entry->unit - r->unit) < 0)
+    if (entry == NULL)
         return;
-    r->undone |= span_is(tag, "ROLLBACK");
-    r->ran |= span_is(tag, "RESET") || span_is(tag, "SET") || span_is(tag, "DISCARD ALL");
+    bool undoes = span_is(tag, "ROLLBACK");
+    if (undoes && !r->noted && was_reset_by(l, entry->unit)) {
+        resets_note(l);
+        r->unit = entry->unit;
+    }
+    if (!r->noted || (int32_t)(entry->unit - r->unit) < 0)
+        return;
+    r->undone |= undoes;
+    r->ran = true;
 }
 
 void resets_on_error(struct link *l)
 {
     l->resets.undone |= l->resets.noted;
+    l->resets.asked = l->resets.told = false;
 }
 
-static bool is_certain(const struct link *l)
+bool resets_are_certain(const struct link *l)
 {
-    return l->resets.ran && !l->resets.undone;
+    return l->resets.noted && l->resets.ran && !l->resets.undone;
 }
 
 /* --- what is shown ------------------------------------------------------------------------------------------------ */
@@ -137,7 +181,7 @@ static bool is_certain(const struct link *l)
 static bool is_touched(const struct link *l, struct span name)
 {
     for (size_t i = 0; i < l->touched_count; i++)
-        if (l->touched[i].reset && traces_is_name(name, l->touched[i].name))
+        if (is_reset(l, &l->touched[i]) && traces_is_name(name, l->touched[i].name))
             return true;
     return false;
 }
@@ -170,8 +214,9 @@ static void show_news(struct link *l, struct span name)
 enum verdict resets_show_ready(struct link *l)
 {
     struct resets *r = &l->resets;
-    for (size_t i = 0; r->known != NULL && i < parameters_count(l->base); i++)
-        show_news(l, span_of(parameters_at(l->base, i)->name));
+    for (size_t i = 0; r->known != NULL && i < parameters_count(r->known);
+         i++) /* the server's way to write their names */
+        show_news(l, span_of(parameters_at(r->known, i)->name));
     parameters_release(r->known);
     r->known = NULL;
     r->waits = false;
@@ -191,12 +236,6 @@ static bool stays(const struct link *l)
     return l->pinned || l->keeps_server;
 }
 
-/* True: it is one of the startup packet, and was reset last. */
-static bool is_reset(const struct link *l, const struct touched *t)
-{
-    return t->ends_reset && resets_go_to_base(l, span_of(t->name));
-}
-
 /* A set of those in the startup packet that `lacks` says; a reference to let go. */
 static struct parameters *select_base(struct link *l, bool (*lacks)(struct link *l, struct span name))
 {
@@ -209,62 +248,103 @@ static struct parameters *select_base(struct link *l, bool (*lacks)(struct link 
     return found;
 }
 
-static bool was_reset(struct link *l, struct span name)
-{
-    for (size_t i = 0; i < l->touched_count; i++)
-        if (l->touched[i].ends_reset && traces_is_name(name, l->touched[i].name))
-            return true;
-    return false;
-}
-
 static bool is_not_told(struct link *l, struct span name)
 {
     return parameters_value(l->server->told, name) == NULL;
 }
 
+/* --- inside a transaction ------------------------------------------------------------------------------------------- */
+
+static bool ask_inside(struct link *l, struct actions *out)
+{
+    struct buffer sql = { 0 };
+    for (size_t i = 0; i < l->touched_count; i++) {
+        if (!is_reset(l, &l->touched[i]))
+            continue;
+        buffer_append_text(&sql, sql.size > 0 ? "," : "SELECT ");
+        traces_append_question_of_reset(&sql, l, l->touched[i].name);
+    }
+    if (sql.size == 0)
+        return false;
+    settings_say(l, &sql, FOR_ANSWER, out);
+    return true;
+}
+
+void resets_answer(struct link *l, const struct frame *row)
+{
+    struct wire w = wire_open(frame_body(row));
+    wire_u16(&w);
+    for (size_t i = 0; i < l->touched_count; i++) {
+        struct touched *t = &l->touched[i];
+        if (!is_reset(l, t))
+            continue;
+        struct span value = traces_next_value(&w);
+        t->at_default = traces_is_unset(l, t, value, parameters_value(l->wanted, span_of(t->name)));
+    }
+    if (w.failed)
+        link_fail(l, "08P01", "the server's answer about settings is malformed");
+}
+
+static bool is_at_default(struct link *l, struct span name, bool locally)
+{
+    for (size_t i = 0; i < l->touched_count; i++)
+        if (l->touched[i].at_default && l->touched[i].ends_local == locally && traces_is_name(name, l->touched[i].name))
+            return true;
+    return false;
+}
+
+static bool is_lost(struct link *l, struct span name)
+{
+    return is_at_default(l, name, false);
+}
+
+static bool is_lost_locally(struct link *l, struct span name)
+{
+    return is_at_default(l, name, true);
+}
+
+static bool tell_inside(struct link *l, struct actions *out)
+{
+    struct parameters *lost = select_base(l, is_lost), *lost_locally = select_base(l, is_lost_locally);
+    bool any = parameters_count(lost) + parameters_count(lost_locally) > 0;
+    settings_restore(l, lost, false, out);
+    settings_restore(l, lost_locally, true, out);
+    parameters_release(lost);
+    parameters_release(lost_locally);
+    return any;
+}
+
 /* From here on they are settings like others, of which the end of the transaction decides. */
 static void take_as_set(struct link *l)
 {
-    for (size_t i = l->touched_count; i-- > 0;) {
+    for (size_t i = 0; i < l->touched_count; i++) {
         struct touched *t = &l->touched[i];
-        if (is_reset(l, t) && l->keeps_server) {
-            traces_forget_touched(l, i);
-        } else if (is_reset(l, t)) {
-            t->set = true;
-            t->reset = t->ends_reset = false;
-        }
+        t->set |= t->at_default && !t->ends_local;
+        t->at_default = false;
     }
     l->resets.noted = false;
 }
 
 static bool go_on_inside(struct link *l, struct actions *out)
 {
-    struct parameters *what = is_certain(l) ? select_base(l, was_reset) : parameters_none();
-    bool any = parameters_count(what) > 0;
-    if (any) {
-        settings_restore(l, what, out);
-        take_as_set(l);
-    }
-    parameters_release(what);
-    return any;
+    struct resets *r = &l->resets;
+    if (!r->ran)
+        return false;
+    if (!r->asked)
+        return r->asked = ask_inside(l, out);
+    if (!r->told && tell_inside(l, out))
+        return r->told = true;
+    take_as_set(l);
+    return false;
 }
 
-/* Nothing else can have become of them. */
-static void settle(struct link *l)
-{
-    for (size_t i = l->touched_count; i-- > 0;) {
-        if (!l->touched[i].ends_reset)
-            continue;
-        traces_go_to_base(l, span_of(l->touched[i].name));
-        traces_forget_touched(l, i);
-    }
-}
+/* --- between transactions ------------------------------------------------------------------------------------------- */
 
 /* What may have been reset, or on a server that goes to others, what was set with it. */
 static bool is_open(const struct link *l)
 {
     for (size_t i = 0; i < l->touched_count; i++)
-        if (!stays(l) || (l->touched[i].reset && resets_go_to_base(l, span_of(l->touched[i].name))))
+        if (!stays(l) || is_reset(l, &l->touched[i]))
             return true;
     return false;
 }
@@ -272,7 +352,7 @@ static bool is_open(const struct link *l)
 static void tell_missing(struct link *l, struct actions *out)
 {
     struct parameters *what = select_base(l, is_not_told);
-    settings_restore(l, what, out);
+    settings_restore(l, what, false, out);
     for (size_t i = 0; i < parameters_count(what); i++) {
         const struct parameter *p = parameters_at(what, i);
         l->wanted = parameters_with(l->wanted, span_of(p->name), span_of(p->value));
@@ -285,8 +365,6 @@ static bool go_on_between(struct link *l, struct actions *out)
 {
     if (!l->resets.ran) /* it was only described, or has failed */
         return false;
-    if (is_certain(l))
-        settle(l);
     if (is_open(l))
         traces_ask(l, out);
     else if (stays(l) && parameters_count(l->server->told) > 0)

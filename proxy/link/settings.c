@@ -50,6 +50,7 @@ static void append_name(struct buffer *b, const char *name)
 struct list {
     struct buffer *sql;
     bool is_open;
+    bool is_local;
 };
 
 static void list_add_setting(struct list *list, const struct link *l, const char *name, const char *value)
@@ -59,7 +60,7 @@ static void list_add_setting(struct list *list, const struct link *l, const char
     settings_append_literal(list->sql, span_of(name), l->sql.encoding);
     buffer_append_text(list->sql, ",");
     settings_append_literal(list->sql, span_of(value), l->sql.encoding);
-    buffer_append_text(list->sql, ",false)");
+    buffer_append_text(list->sql, list->is_local ? ",true)" : ",false)");
     list->is_open = true;
 }
 
@@ -72,14 +73,14 @@ static void list_end(struct list *list)
 
 /* The server reads this in the encoding that it had before, of which nothing is known here: a byte that is no ASCII might swallow the one
  * behind it. No encoding's name has such bytes. */
-static void append_encoding(struct buffer *b, const char *name)
+static void append_encoding(struct buffer *b, const char *name, bool is_local)
 {
     buffer_append_text(b, "SELECT pg_catalog.set_config(E'client_encoding',E'");
     for (; *name != '\0'; name++) {
         bool is_plain = (unsigned char)*name < 0x80 && *name != '\'' && *name != '\\';
         buffer_append_u8(b, (uint8_t)(is_plain ? *name : '?'));
     }
-    buffer_append_text(b, "',false);");
+    buffer_append_text(b, is_local ? "',true);" : "',false);");
 }
 
 void settings_say(struct link *l, struct buffer *sql_take, enum owed_purpose purpose, struct actions *out)
@@ -239,7 +240,7 @@ static void tell_encoding(struct link *l, struct buffer *sql, struct actions *ou
 {
     const char *value = parameters_value(l->wanted, span_of(encoding_name));
     if (value != NULL) {
-        append_encoding(sql, value);
+        append_encoding(sql, value, false);
         traces_follow_sql(l, span_of(encoding_name), span_of(value));
     }
     say_settings(l, sql, out);
@@ -266,10 +267,10 @@ void settings_tell(struct link *l, struct actions *out)
 
 /* --- telling again ----------------------------------------------------------------------------------------- */
 
-static void restore_encoding(struct link *l, const char *name, struct actions *out)
+static void restore_encoding(struct link *l, const char *name, bool is_local, struct actions *out)
 {
     struct buffer sql = { 0 };
-    append_encoding(&sql, name);
+    append_encoding(&sql, name, is_local);
     settings_say(l, &sql, FOR_SETTINGS, out);
     traces_follow_sql(l, span_of(encoding_name), span_of(name));
 }
@@ -289,13 +290,13 @@ static bool is_ordinary(const char *name)
 }
 
 /* One statement each: it succeeds or fails whole, in a transaction of the client's or in one of its own. */
-void settings_restore(struct link *l, const struct parameters *what, struct actions *out)
+void settings_restore(struct link *l, const struct parameters *what, bool is_local, struct actions *out)
 {
     const char *encoding = parameters_value(what, span_of(encoding_name));
     struct buffer sql = { 0 };
-    struct list list = { .sql = &sql };
+    struct list list = { .sql = &sql, .is_local = is_local };
     if (encoding != NULL)
-        restore_encoding(l, encoding, out);
+        restore_encoding(l, encoding, is_local, out);
     append_some(&list, l, what, is_ordinary);
     append_some(&list, l, what, settings_is_role);
     append_some(&list, l, what, is_timeout);

@@ -43,23 +43,52 @@ bool traces_have(struct link *l, struct span name)
     return find_touched(l, name, l->asked_count) != NULL;
 }
 
-void traces_touch(struct link *l, struct span name, bool is_default)
+/* NULL: there are too many. */
+static struct touched *touch(struct link *l, struct span name)
 {
     struct touched *t = find_touched(l, name, l->asked_count); /* what is being asked for has to be asked again */
     if (t == NULL && (l->touched_count == TOUCHED_MAX || name.size > NAME_MAX_SIZE)) {
         traces_pin(l, "many settings");
-        return;
+        return NULL;
     }
     if (t == NULL) {
         l->touched = memory_grow(l->touched, &l->touched_capacity, l->touched_count, sizeof *l->touched);
         t = &l->touched[l->touched_count++];
         *t = (struct touched){ .name = memory_copy_span(name), .unit = l->owed.unit };
     }
+    return t;
+}
+
+void traces_touch(struct link *l, struct span name, bool is_default)
+{
+    struct touched *t = touch(l, name);
+    if (t == NULL)
+        return;
     *(is_default ? &t->reset : &t->set) = true;
     t->ends_reset = is_default;
+    t->ends_local = false;
     t->roles = l->roles;
     if (is_default && resets_go_to_base(l, name))
         resets_note(l);
+}
+
+void traces_touch_local(struct link *l, struct span name)
+{
+    struct touched *t = touch(l, name);
+    if (t == NULL)
+        return;
+    t->local = t->ends_local = true;
+    resets_note(l);
+}
+
+bool traces_is_hidden(struct span name)
+{
+    return memchr(name.data, '.', name.size) != NULL || traces_is_name(name, "role");
+}
+
+bool traces_may_reset(const struct link *l, const struct statement_state *state, struct span name)
+{
+    return state->is_default || (state->may_be_default && resets_go_to_base(l, name) && !traces_is_hidden(name));
 }
 
 /* Back to who logged in: of a client that is not pinned by having become somebody else it ends at most a SET ROLE. */
@@ -71,21 +100,29 @@ static void on_session_authorization(struct link *l, const struct statement_stat
         traces_pin(l, "session authorization");
 }
 
+static void touch_either(struct link *l, struct span name, bool sets, bool resets)
+{
+    if (sets)
+        traces_touch(l, name, false);
+    if (resets)
+        traces_touch(l, name, true);
+}
+
 static void on_setting(struct link *l, const struct statement_state *state)
 {
     struct buffer name = { 0 };
     statement_state_name(state, &l->sql, &name);
     struct span text = buffer_span(&name);
     meanings_note(l, text);
-    bool reported = link_server_parameter(l->server, text) != NULL;
+    bool reported = link_server_parameter(l->server, text) != NULL, resets = traces_may_reset(l, state, text);
     if (span_is(text, "role") || span_is(text, "session_authorization"))
         l->roles++;
     if (span_is(text, "session_authorization"))
         on_session_authorization(l, state);
     else if (span_is(text, "idle_session_timeout") && !state->is_default)
         traces_pin(l, "idle session timeout"); /* it is the client that shall go then, not a server of the pool */
-    else if (!reported || state->is_default || traces_have(l, text)) /* else it tells */
-        traces_touch(l, text, state->is_default);
+    else if (!reported || resets || traces_have(l, text)) /* else it tells */
+        touch_either(l, text, !state->is_default, resets);
     buffer_free(&name);
 }
 
@@ -110,7 +147,10 @@ static void on_local_setting(struct link *l, const struct statement_state *state
 {
     struct buffer name = { 0 };
     statement_state_name(state, &l->sql, &name);
-    meanings_note(l, buffer_span(&name));
+    struct span text = buffer_span(&name);
+    meanings_note(l, text);
+    if (resets_go_to_base(l, text) && traces_may_reset(l, state, text))
+        traces_touch_local(l, text);
     buffer_free(&name);
 }
 
@@ -126,10 +166,15 @@ static void on_execute(struct link *l, const struct statement_state *state)
     buffer_free(&name);
 }
 
-/* Of what pins, that which may be a setting. */
-static bool may_be_setting(enum state_cause cause)
+bool traces_may_be_setting(enum state_cause cause)
 {
     return cause == STATE_UNKNOWN_SETTING || cause == STATE_UNREADABLE_NAME || cause == STATE_DO_BLOCK;
+}
+
+static void on_any_setting(struct link *l)
+{
+    meanings_note(l, (struct span){ 0 });
+    resets_touch_any(l);
 }
 
 static void on_state(void *owner, const struct statement_state *state)
@@ -160,9 +205,9 @@ static void on_state(void *owner, const struct statement_state *state)
     case STATE_PIN:
         if (state->cause == STATE_DO_BLOCK)
             listens_on_block(l);
-        if (may_be_setting(state->cause))
-            meanings_note(l, (struct span){ 0 });
         traces_pin(l, statement_state_cause(state->cause));
+        if (traces_may_be_setting(state->cause))
+            on_any_setting(l);
         return;
     case STATE_DISCARD_PLANS:
     case STATE_DISCARD_SEQUENCES:
@@ -197,9 +242,8 @@ static void append_question(struct buffer *sql, const struct link *l, const char
     buffer_append_text(sql, ",true)");
 }
 
-/* The same, but NULL when nothing has set it since the session began: the value alone would not tell a RESET that was undone from one to
- * the same value. */
-static void append_question_of_reset(struct buffer *sql, const struct link *l, const char *name)
+/* The value alone would not tell a RESET that was undone from one to the same value. */
+void traces_append_question_of_reset(struct buffer *sql, const struct link *l, const char *name)
 {
     buffer_append_text(sql, "(SELECT ");
     append_question(sql, l, name);
@@ -223,7 +267,7 @@ void traces_ask(struct link *l, struct actions *out)
         const struct touched *t = &l->touched[i];
         buffer_append_text(&sql, between);
         if (may_be_at_base(l, t))
-            append_question_of_reset(&sql, l, t->name);
+            traces_append_question_of_reset(&sql, l, t->name);
         else
             append_question(&sql, l, t->name);
         between = ",";
@@ -243,21 +287,30 @@ static bool find_role(const struct link *l, const struct touched *t, const struc
     return early || late;
 }
 
-void traces_go_to_base(struct link *l, struct span name)
+static bool is_nothing(struct span value)
+{
+    return value.size == 0 || span_is(value, "none");
+}
+
+/* The setting was reset: the client wants what it began with, and the server has its own default. */
+static void go_to_base(struct link *l, struct span name, struct span value)
 {
     const char *base = parameters_value(l->base, name);
     struct span nothing = { 0 };
     l->wanted = parameters_with(l->wanted, name, base != NULL ? span_of(base) : nothing);
-    l->server->told = parameters_with(l->server->told, name, nothing);
+    l->server->told = parameters_with(l->server->told, name, is_nothing(value) ? nothing : value);
 }
 
-/* Who has set one of an extension's own names, or the role, the server does not say. It is reset when it is empty; or, where all that the
- * client has set is known, when it is another one. */
-static bool is_unset(const struct link *l, const struct touched *t, struct span value, const char *before)
+/* One that is hidden is reset when it is empty; or, where all that the client has set is known, when it is another one, or was reset last. */
+bool traces_is_unset(const struct link *l, const struct touched *t, struct span value, const char *before)
 {
-    bool is_hidden = strchr(t->name, '.') != NULL || settings_is_role(t->name);
-    bool has_changed = !l->pinned && !l->keeps_server && !t->set && before != NULL && !span_is(value, before);
-    return value.data == NULL || (is_hidden && (value.size == 0 || span_is(value, "none") || has_changed));
+    if (value.data == NULL || !traces_is_hidden(span_of(t->name)))
+        return value.data == NULL;
+    if (is_nothing(value))
+        return true;
+    if (l->pinned || l->keeps_server || before == NULL)
+        return false;
+    return t->set ? t->ends_reset && resets_are_certain(l) : !span_is(value, before);
 }
 
 /* Undone since, when nothing has changed. */
@@ -265,7 +318,7 @@ static void settle_reset(struct link *l, struct span name, struct span value)
 {
     const char *before = parameters_value(l->wanted, name);
     if (before != NULL && !span_is(value, before))
-        traces_go_to_base(l, name);
+        go_to_base(l, name, (struct span){ 0 });
 }
 
 static void settle_set(struct link *l, const struct touched *t, struct span value, const struct parameters *before)
@@ -298,6 +351,12 @@ void traces_forget_touched(struct link *l, size_t i)
     forget_touched(l, i, 1);
 }
 
+struct span traces_next_value(struct wire *row)
+{
+    int32_t size = wire_i32(row);
+    return size < 0 ? (struct span){ 0 } : wire_bytes(row, (size_t)size);
+}
+
 /* The role, or all others. False: the row ends too soon. */
 static bool settle_row(struct link *l, const struct frame *row, const struct parameters *before, bool role)
 {
@@ -305,14 +364,13 @@ static bool settle_row(struct link *l, const struct frame *row, const struct par
     wire_u16(&w);
     for (size_t i = 0; i < l->asked_count; i++) {
         const struct touched *t = &l->touched[i];
-        int32_t size = wire_i32(&w);
-        struct span value = size < 0 ? (struct span){ 0 } : wire_bytes(&w, (size_t)size);
+        struct span value = traces_next_value(&w);
         if (w.failed)
             return false;
         if (settings_is_role(t->name) != role)
             continue;
-        if (may_be_at_base(l, t) && is_unset(l, t, value, parameters_value(before, span_of(t->name))))
-            traces_go_to_base(l, span_of(t->name));
+        if (may_be_at_base(l, t) && traces_is_unset(l, t, value, parameters_value(before, span_of(t->name))))
+            go_to_base(l, span_of(t->name), value);
         else if (t->reset && !t->set && !may_be_at_base(l, t))
             settle_reset(l, span_of(t->name), value);
         else

@@ -50,7 +50,8 @@ struct words {
     bool with_index;
 };
 
-/* "setting work_mem"; a * when it is a part of a statement, a ! when it is back to the default. */
+/* "setting work_mem"; a * when it is a part of a statement, a ! when it is back to the default,
+ * a ? when it may be. */
 static void add_words(void *owner, const struct statement_state *state)
 {
     struct words *w = owner;
@@ -65,8 +66,10 @@ static void add_words(void *owner, const struct statement_state *state)
         buffer_append_text(&w->text, " ");
         statement_state_name(state, &w->options, &w->text);
     }
-    if (state->kind == STATE_SETTING)
-        buffer_append_text(&w->text, state->is_default ? "!" : state->is_whole ? "" : "*");
+    if (state->kind == STATE_SETTING && !state->is_default && !state->is_whole)
+        buffer_append_text(&w->text, "*");
+    if (state->is_default || state->may_be_default)
+        buffer_append_text(&w->text, state->is_default ? "!" : "?");
 }
 
 /* To be freed. */
@@ -181,10 +184,15 @@ Test(statement_state, P4_what_holds_for_a_transaction_is_told_by_its_name)
         { "SET LOCAL SCHEMA 'a'", "local search_path" },
         { "SET LOCAL ROLE a", "local role" },
         { "SET LOCAL XML OPTION DOCUMENT", "local xmloption" },
-        { "SET LOCAL a.b TO DEFAULT", "local a.b" },
-        { "SELECT set_config('Work_Mem', $1, true)", "local work_mem" },
-        { "SELECT set_config($1, $2, 't')", "local" },
-        { "SELECT set_config('a' || 'b', $2, true)", "local" },
+        { "SET LOCAL a.b TO DEFAULT", "local a.b!" },
+        { "SET LOCAL TIME ZONE LOCAL", "local timezone!" },
+        { "SET LOCAL NAMES", "local client_encoding!" },
+        { "SET LOCAL names = 'default'", "local names" },
+        { "SELECT set_config('a.b', NULL, true)", "local a.b!" },
+        { "SELECT set_config('a.b', 'c', true)", "local a.b" },
+        { "SELECT set_config('Work_Mem', $1, true)", "local work_mem?" },
+        { "SELECT set_config($1, $2, 't')", "local?" },
+        { "SELECT set_config('a' || 'b', $2, true)", "local?" },
     };
     EXPECT_ROWS(rows);
 }
@@ -192,16 +200,20 @@ Test(statement_state, P4_what_holds_for_a_transaction_is_told_by_its_name)
 Test(statement_state, P5_set_config_is_a_setting_whose_value_the_server_knows)
 {
     static const struct row rows[] = {
-        { "SELECT set_config('App.User', $1, false)", "setting app.user*" },
+        { "SELECT set_config('App.User', $1, false)", "setting app.user*?" },
+        { "SELECT set_config('a.b', NULL, false)", "setting a.b!" },
+        { "SELECT set_config('a.b', (NULL)::text, false)", "setting a.b!" },
+        { "SELECT set_config('a.b', nullif('', ''), false)", "setting a.b*?" },
+        { "SELECT set_config('a.b', 'c' || NULL, false)", "setting a.b*?" },
         { "SELECT pg_catalog.set_config('a.b', 'c', 'off')", "setting a.b*" },
-        { "SELECT 1 + length(\"set_config\"(E'a.b', f(1, g(2)), false)), 2", "setting a.b*" },
-        { "INSERT INTO t SELECT set_config('a.b', array['x', 'y'][1], false) FROM u", "setting a.b*" },
+        { "SELECT 1 + length(\"set_config\"(E'a.b', f(1, g(2)), false)), 2", "setting a.b*?" },
+        { "INSERT INTO t SELECT set_config('a.b', array['x', 'y'][1], false) FROM u", "setting a.b*?" },
         { "SELECT set_config /* x */ ('a.b', 'c', NULL)", "setting a.b*" },
         { "SELECT set_config -- x\n ('a.b', 'c', false)", "setting a.b*" },
         { "SELECT U&\"set!005fconfig\" UESCAPE '!' ('a.b', 'c', false)", "setting a.b*" },
         { "SELECT set_config('a', 'b', false), set_config('c', 'd', false)", "setting a*, setting c*" },
         { "EXPLAIN ANALYZE SELECT set_config('a', 'b', false)", "setting a*" },
-        { "PREPARE p AS SELECT set_config('a', $1, false)", "prepare p, setting a*" },
+        { "PREPARE p AS SELECT set_config('a', $1, false)", "prepare p, setting a*?" },
         { "SELECT set_config($1, $2, $3)", "pin: unknown setting" },
         { "SELECT set_config('a', 'b', $1)", "pin: unknown setting" },
         { "SELECT set_config(name, value, false) FROM t", "pin: unknown setting" },
