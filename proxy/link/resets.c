@@ -266,6 +266,7 @@ static bool ask_inside(struct link *l, struct actions *out)
     }
     if (sql.size == 0)
         return false;
+    traces_append_unset(&sql);
     settings_say(l, &sql, FOR_ANSWER, out);
     return true;
 }

@@ -245,12 +245,18 @@ static void append_question(struct buffer *sql, const struct link *l, const char
 /* The value alone would not tell a RESET that was undone from one to the same value. */
 void traces_append_question_of_reset(struct buffer *sql, const struct link *l, const char *name)
 {
-    buffer_append_text(sql, "(SELECT ");
-    append_question(sql, l, name);
-    buffer_append_text(sql, " WHERE NOT EXISTS(SELECT FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name)"
-                            " OPERATOR(pg_catalog.=) pg_catalog.lower(");
+    buffer_append_text(sql, "CASE WHEN pg_catalog.lower(");
     settings_append_literal(sql, span_of(name), l->sql.encoding);
-    buffer_append_text(sql, ") AND source OPERATOR(pg_catalog.<>) 'session'))");
+    buffer_append_text(sql, ") OPERATOR(pg_catalog.=) ANY(names) THEN NULL ELSE ");
+    append_question(sql, l, name);
+    buffer_append_text(sql, " END");
+}
+
+/* The view is read once for all of them: OFFSET keeps it from being read for each. */
+void traces_append_unset(struct buffer *sql)
+{
+    buffer_append_text(sql, " FROM (SELECT ARRAY(SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE source"
+                            " OPERATOR(pg_catalog.<>) 'session') AS names OFFSET 0) AS unset");
 }
 
 /* It may have gone back to the client's startup packet. */
@@ -262,16 +268,19 @@ static bool may_be_at_base(const struct link *l, const struct touched *t)
 void traces_ask(struct link *l, struct actions *out)
 {
     struct buffer sql = { 0 };
-    const char *between = "SELECT ";
+    bool any_reset = false;
     for (size_t i = 0; i < l->touched_count; i++) {
         const struct touched *t = &l->touched[i];
-        buffer_append_text(&sql, between);
-        if (may_be_at_base(l, t))
+        bool may_be_reset = may_be_at_base(l, t);
+        buffer_append_text(&sql, i > 0 ? "," : "SELECT ");
+        if (may_be_reset)
             traces_append_question_of_reset(&sql, l, t->name);
         else
             append_question(&sql, l, t->name);
-        between = ",";
+        any_reset |= may_be_reset;
     }
+    if (any_reset)
+        traces_append_unset(&sql);
     l->asked_count = l->touched_count;
     l->asked_roles = l->roles;
     settings_say(l, &sql, FOR_ANSWER, out);

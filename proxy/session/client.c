@@ -46,6 +46,7 @@ void client_begin_unit(struct session *s)
 bool client_switch_read_only(struct session *s)
 {
     bool wanted = s->front.mode == MODE_REQUIRED && !s->client_read_only;
+    s->read_only_in_doubt &= !client_is_settled(s);
     if (wanted == (s->front.read_only_sent && !s->read_only_lost))
         return true;
     if (!client_is_settled(s) || s->server_status != 'I' || s->now.wrapper)
@@ -62,7 +63,13 @@ bool client_switch_read_only(struct session *s)
     return true;
 }
 
-/* Routes that undo single units see one unit at a time; and no unit may follow a BEGIN that could still fail. */
+void client_doubt_read_only(struct session *s)
+{
+    s->read_only_in_doubt |= s->front.mode == MODE_REQUIRED;
+}
+
+/* Routes that undo single units see one unit at a time; and no unit may follow a BEGIN that could still fail, or what may have reset the
+ * protection of its route. */
 bool client_must_wait(const struct session *s)
 {
     if (s->going_ahead)
@@ -71,7 +78,8 @@ bool client_must_wait(const struct session *s)
         return !client_is_settled(s);
     if (s->unsynced > 0 || s->pending.count == 0)
         return false;
-    return session_is_opening(s) || session_wants_units(&s->front) || session_has_more_to_say(s);
+    return session_is_opening(s) || session_wants_units(&s->front) || session_has_more_to_say(s) ||
+           s->read_only_in_doubt;
 }
 
 /* A statement without a request of its own may name one in a comment (sqlcommenter). */

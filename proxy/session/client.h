@@ -15,6 +15,8 @@ bool client_is_settled(const struct session *s);
 bool client_must_wait(const struct session *s);
 /* True when the server's default_transaction_read_only is what the rules want, or will be before what is sent next. */
 bool client_switch_read_only(struct session *s);
+/* A statement under way may reset that: the next unit waits. */
+void client_doubt_read_only(struct session *s);
 /* The first message behind a Sync. */
 void client_begin_unit(struct session *s);
 /* A statement without a request of its own may name its route in a comment. */

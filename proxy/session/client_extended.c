@@ -265,6 +265,7 @@ static enum session_result on_bind(struct session *s, const struct frame *f)
         return refuse_names(s);
     if (!client_switch_read_only(s))
         return client_hold(s);
+    client_doubt_read_only(s); /* what it says may have been parsed long ago */
     if (p && !needs_prelude(s, p->statement.kind))
         return bind_special(s, f, &bind, p);
     if (s->expiry != EXPIRY_NONE)

@@ -2,6 +2,7 @@
  *
  * A string without anything special goes on as it came, behind what has to go ahead of it. Any other is looked at statement by
  * statement and becomes one plan, which is one Query again. */
+#include "protocol/statement_state.h"
 #include "proxy/session/client.h"
 
 static enum session_result refuse_query(struct session *s, const char *sqlstate, const char *message)
@@ -352,6 +353,8 @@ enum session_result client_on_query(struct session *s, const struct frame *f)
     client_choose_route(s, text);
     if (!client_switch_read_only(s))
         return client_hold(s);
+    if (s->front.mode == MODE_REQUIRED && statement_may_leave_state(text))
+        client_doubt_read_only(s);
     if (is_ordinary(s, text, &several))
         return on_plain_query(s, f);
     return on_special_query(s, f, text, several);

@@ -101,6 +101,7 @@ struct session {
     bool going_ahead;          /* something of ours is out that has to be answered before a held message */
     bool ahead_failed;         /* and it failed, which the client was told */
     bool read_only_lost;       /* the client has reset what was switched for its route (R11) */
+    bool read_only_in_doubt;   /* a statement under way may reset it */
     bool close_cursors;        /* a client transaction was committed: its cursors go (R7) */
     bool finishing;            /* a unit's ReadyForQuery is withheld until our last words are answered */
     bool flushed;              /* a Flush of ours asked for what is owed */

@@ -203,24 +203,26 @@ static bool is_default(const struct small_postgres *v, const char *name)
     return true;
 }
 
-/* SELECT pg_catalog.current_setting('a', true), (SELECT pg_catalog.current_setting('b', true) WHERE …), … Behind the WHERE stands that the
- * session has set it. */
+/* SELECT pg_catalog.current_setting('a', true), CASE WHEN … THEN NULL ELSE pg_catalog.current_setting('b', true) END, … FROM … Behind the
+ * WHEN stands that nothing in the session has set it. */
 static bool run_current_setting(struct small_postgres *v, struct span text)
 {
-    static const char end[] = "'session'))";
+    static const char otherwise[] = "ELSE ";
     char function[VALUE_SIZE * 2], name[VALUE_SIZE * 2], missing[VALUE_SIZE * 2];
     struct buffer columns = { 0 };
     uint16_t count = 0;
-    for (; next_word(&text, function); count++) {
-        bool selects = strcmp(function, "SELECT") == 0;
-        if (selects)
+    for (; next_word(&text, function) && strcmp(function, "FROM") != 0; count++) {
+        bool chooses = strcmp(function, "CASE") == 0;
+        const char *value = chooses ? memmem(text.data, text.size, otherwise, sizeof otherwise - 1) : NULL;
+        if (value != NULL) {
+            text = behind(text, (size_t)(value - text.data) + sizeof otherwise - 1);
             next_word(&text, function);
+        }
         next_word(&text, name);
         next_word(&text, missing);
-        add_column(v, &columns, selects && is_default(v, name) ? "" : name);
-        const char *behind_it = selects ? memmem(text.data, text.size, end, sizeof end - 1) : NULL;
-        if (behind_it != NULL)
-            text = behind(text, (size_t)(behind_it - text.data) + sizeof end - 1);
+        if (chooses)
+            next_word(&text, function); /* END */
+        add_column(v, &columns, chooses && is_default(v, name) ? "" : name);
     }
     message_add_row_description(&v->output, span_of("c"), 25, -1, 0);
     buffer_append_u8(&v->output, 'D');
@@ -343,7 +345,7 @@ static bool run(struct small_postgres *v, struct span text)
         return run_reset(v, behind(text, 6));
     if (starts(text, set_config))
         return run_set_config(v, behind(text, 7));
-    if (starts(text, current) || starts(text, "SELECT (SELECT pg_catalog.current_setting"))
+    if (starts(text, current) || starts(text, "SELECT CASE WHEN "))
         return run_current_setting(v, behind(text, 7));
     if (starts(text, "SELECT pg_catalog.pg_listening_channels"))
         return run_channels(v);

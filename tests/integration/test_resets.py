@@ -8,6 +8,8 @@ from test_neighbours import state, value
 from test_pool import TRUST, database, error_of, pooled
 from wire import SYNC, message, query
 
+RUN = bind(b"", b"") + execute(b"")
+
 # Something else than what servers have by themselves, and than what RESETS says.
 STARTUP = {"application_name": "began", "client_encoding": "LATIN1",
            "options": "-c my.own=began -c work_mem=3MB -c timezone=Asia/Tokyo -c DateStyle=SQL,DMY -c IntervalStyle=iso_8601 "
@@ -184,6 +186,12 @@ def R11_required_stands_after_every_kind_of_reset(server):
             blocks = TRUST + database(f"host={server.directory} port={server.port}", pool=pool, **size) + route
             with Proxy(server, blocks, database=False) as proxy, proxy.log_in(application_name="reader") as client:
                 for reset in resets:
+                    for behind in (query(reset), parse(b"", reset) + RUN + SYNC):
+                        client.send(behind + query("INSERT INTO required VALUES (1)") + parse(b"", "INSERT INTO required VALUES (1)") + RUN + SYNC)
+                        client.read_until(b"Z")
+                        for _ in range(2):
+                            refused = error_of(client.read_until(b"Z"))
+                            assert refused["C"] == "25P01", (pool, reset, refused)
                     said = client.ask(reset)
                     assert not any(kind == b"E" or kind == b"S" and body.startswith(name.encode()) for kind, body in said), (pool, reset, said)
                     refused = error_of(client.ask("INSERT INTO required VALUES (1)"))
@@ -200,7 +208,6 @@ def R11_required_stands_after_every_kind_of_reset(server):
 
 # --- what may never have run ----------------------------------------------------------------------------------------
 
-RUN = bind(b"", b"") + execute(b"")
 WORK_MEM = query("SHOW work_mem")
 COPY = message(b"d", b"1\n") + message(b"c")
 
