@@ -325,13 +325,22 @@ static void look_at_into(struct state_walk *w, struct statement_reader r)
         state_walk_pin(w, STATE_TEMPORARY_TABLE);
 }
 
+/* CREATE EXTENSION … SCHEMA pg_temp */
+static void look_at_schema(struct state_walk *w, struct statement_reader r)
+{
+    struct operand name;
+    if (reader_accept_name(&r, &name) && is_temporary_schema(w, &name))
+        state_walk_pin(w, STATE_TEMPORARY_TABLE);
+}
+
 /* --- statements ------------------------------------------------------------------------------- */
 
-/* UPDATE [ONLY] pg_settings, the view whose rule calls set_config. */
+/* UPDATE [ONLY [(]] pg_settings, the view whose rule calls set_config. */
 static void look_at_update(struct state_walk *w, struct statement_reader r)
 {
     struct operand name;
-    reader_accept_word(&r, "only");
+    if (reader_accept_word(&r, "only"))
+        reader_accept_symbol(&r, "(");
     do {
         if (!reader_accept_name(&r, &name))
             return;
@@ -355,6 +364,8 @@ static void look_at_token(struct state_walk *w, struct statement_reader *r)
         look_at_update(w, *r);
     } else if (reader_accept_word(r, "into")) {
         look_at_into(w, *r);
+    } else if (reader_accept_word(r, "schema")) {
+        look_at_schema(w, *r);
     } else if (reader_accept_symbol(r, "(")) {
         accept_other_into(r);
     } else if (r->token.kind == SQL_WORD || r->token.kind == SQL_NAME) {

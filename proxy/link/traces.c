@@ -330,6 +330,12 @@ static void settle_reset(struct link *l, struct span name, struct span value)
         go_to_base(l, name, (struct span){ 0 });
 }
 
+/* What is created there goes with the session. */
+static bool has_temporary_schema(struct span path)
+{
+    return path.size > 0 && memmem(path.data, path.size, "pg_temp", 7) != NULL;
+}
+
 static void settle_set(struct link *l, const struct touched *t, struct span value, const struct parameters *before)
 {
     struct span name = span_of(t->name);
@@ -339,6 +345,8 @@ static void settle_set(struct link *l, const struct touched *t, struct span valu
         return;
     }
     l->server->told = parameters_with(l->server->told, name, value);
+    if (traces_is_name(name, "search_path") && has_temporary_schema(value))
+        traces_pin(l, "temporary table"); /* of which nothing is seen but its creation */
     if (known != NULL && span_is(value, known))
         return;
     if (!settings_is_role(t->name) && !find_role(l, t, before, &role) && value.size > 0)

@@ -1,6 +1,7 @@
 """Two clients on one server: whatever state one of them makes, the other never meets it, and its own follows it (P4, P5)."""
 
 import socket
+import struct
 
 import psycopg
 
@@ -142,6 +143,7 @@ KINDS = [
     (FOLLOWS, "DO $$ BEGIN PERFORM set_config('my.own', 'x', false); END $$"),
     (PINS, "PREPARE p AS SELECT set_config($1::text, 'x', false)", "EXECUTE p('my.own')"),
     (PINS, "UPDATE pg_settings SET setting = '7s' WHERE name = 'statement_timeout'"),
+    (PINS, "UPDATE ONLY (pg_settings) SET setting = '7s' WHERE name = 'statement_timeout'"),
     (PINS, "SELECT query_to_xml('SELECT set_config(''my.own'', ''x'', false)', true, false, '')"),
     (PINS, "DO $$ BEGIN SET my.own = 'x'; END $$"),
     (PINS, "DO $$ BEGIN EXECUTE 'SE' || 'T my.own = 1'; END $$"),
@@ -178,6 +180,7 @@ KINDS = [
     (PINS, 'CREATE TABLE "pg_temp".t (i int)'),
     (PINS, 'CREATE TABLE U&"pg\\005ftemp".t (i int)'),
     (PINS, "BEGIN; SET LOCAL search_path = pg_temp; CREATE TABLE t (i int); COMMIT"),
+    (PINS, "SELECT set_config('search_path', 'pg_' || 'temp', false)", "CREATE TABLE t (i int)"),
     (PINS, "CREATE OR REPLACE TEMP VIEW v AS SELECT 1"),
     (PINS, "CREATE TEMP RECURSIVE VIEW v (a) AS SELECT 1"),
     (PINS, "CREATE TEMP SEQUENCE s"),
@@ -420,3 +423,17 @@ def P4_pipelines_and_their_names_are_answered_as_by_postgresql_itself(server):
                 expected = replies(alone, pipeline, number)
                 for client in clients:
                     assert replies(client, pipeline, number) == expected, (number, pipeline)
+
+
+def P5_a_function_called_by_its_number_keeps_its_server_unless_it_is_of_large_objects(server):
+    def call(function, *arguments):
+        values = b"".join(struct.pack("!i", len(value)) + value for value in arguments)
+        return message(b"F", struct.pack("!Ihh", function, 0, len(arguments)) + values + struct.pack("!h", 0))
+
+    with pooled(server, pool_size=1, queue_timeout="100ms") as proxy, proxy.log_in() as client, proxy.log_in() as neighbour:
+        for pins, said in ((False, call(957, b"-1")), (True, call(2880, b"4711"))):  # lo_creat, pg_advisory_lock
+            client.send(said)
+            assert [kind for kind, _ in client.read_until(b"Z")] == [b"V", b"Z"]
+            assert [kind for kind, _ in neighbour.ask("SELECT 1")] == ([b"E", b"Z"] if pins else [b"T", b"D", b"C", b"Z"])
+            client.ask("DISCARD ALL")
+            assert neighbour.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()") == "0"

@@ -354,6 +354,8 @@ Test(statement_state, P5_an_update_of_pg_settings_sets_whatever_it_finds)
         { "UPDATE pg_settings SET setting = '1'", "pin: unknown setting" },
         { "update only \"pg_catalog\" . PG_SETTINGS AS s SET setting = '1'", "pin: unknown setting" },
         { "/* x */ UPDATE/* x */pg_catalog.pg_settings SET setting = '1'", "pin: unknown setting" },
+        { "UPDATE ONLY (pg_settings) SET setting = '1'", "pin: unknown setting" },
+        { "UPDATE only(pg_catalog.pg_settings) SET setting = '1'", "pin: unknown setting" },
         { "UPDATE \"pg_settings\" SET setting = '1'", "pin: unknown setting" },
         { "UPDATE U&\"pg\\005fsettings\" SET setting = '1'", "pin: unknown setting" },
         { "UPDATE my_pg_settings SET setting = '1'", "" },
@@ -389,6 +391,10 @@ Test(statement_state, P5_a_search_path_that_is_temporary_makes_temporary_things)
         { "SELECT set_config('search_path', 'public', true)", "local search_path" },
         { "CREATE TABLE U&\"pg\\005ftemp\".t (a int)", "pin: temporary table" },
         { "SET LOCAL search_path = public", "local search_path" },
+        { "CREATE EXTENSION x WITH SCHEMA pg_temp", "pin: temporary table" },
+        { "CREATE EXTENSION x SCHEMA \"pg_temp\" VERSION '1'", "pin: temporary table" },
+        { "CREATE EXTENSION x SCHEMA public", "" },
+        { "SELECT schema.set_config('a.b', 'c', false), schema FROM schema", "setting a.b*" },
     };
     EXPECT_ROWS(rows);
 }
