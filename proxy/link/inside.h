@@ -314,9 +314,10 @@ bool traces_may_be_setting(enum state_cause cause);
 /* It was, and is not asked for yet. */
 bool traces_have(struct link *l, struct span name);
 void traces_forget_touched(struct link *l, size_t i);
-/* Appends an expression: its value, but NULL when nothing has set it since the session began; and behind all of them, where that is found. */
-void traces_append_question_of_reset(struct buffer *sql, const struct link *l, const char *name);
-void traces_append_unset(struct buffer *sql);
+/* Appends an expression: its value, but NULL when nothing has set it since the session began; and, behind all of them, where that is found: those that
+ * are unset, those that have their default. */
+void traces_append_question_of_reset(struct buffer *sql, const struct link *l, const struct touched *t);
+void traces_append_names(struct buffer *sql, bool unset, bool defaults);
 /* Whether that answer says that it was reset; `before` is the value that it had before the transaction. */
 bool traces_is_unset(const struct link *l, const struct touched *t, struct span value, const char *before);
 /* The next value of a row, or NULL. */

@@ -262,11 +262,11 @@ static bool ask_inside(struct link *l, struct actions *out)
         if (!is_reset(l, &l->touched[i]))
             continue;
         buffer_append_text(&sql, sql.size > 0 ? "," : "SELECT ");
-        traces_append_question_of_reset(&sql, l, l->touched[i].name);
+        traces_append_question_of_reset(&sql, l, &l->touched[i]);
     }
     if (sql.size == 0)
         return false;
-    traces_append_unset(&sql);
+    traces_append_names(&sql, true, false);
     settings_say(l, &sql, FOR_ANSWER, out);
     return true;
 }
@@ -315,15 +315,21 @@ static bool tell_inside(struct link *l, struct actions *out)
     return any;
 }
 
-/* From here on they are settings like others, of which the end of the transaction decides. */
+/* From here on they are settings like others, of which the end of the transaction decides. What a SET LOCAL hides is still to be told. */
 static void take_as_set(struct link *l)
 {
+    bool any_hidden = false;
     for (size_t i = 0; i < l->touched_count; i++) {
         struct touched *t = &l->touched[i];
-        t->set |= t->at_default && !t->ends_local;
+        if (t->at_default && !t->ends_local) {
+            t->set = true;
+            t->ends_reset = false;
+        }
+        any_hidden |= is_reset(l, t) && t->ends_reset && resets_are_certain(l);
         t->at_default = false;
     }
-    l->resets.noted = false;
+    l->resets.noted = any_hidden;
+    l->resets.asked = l->resets.told = false;
 }
 
 static bool go_on_inside(struct link *l, struct actions *out)

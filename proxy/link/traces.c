@@ -242,21 +242,45 @@ static void append_question(struct buffer *sql, const struct link *l, const char
     buffer_append_text(sql, ",true)");
 }
 
+/* And that has run, and was not undone. */
+static bool is_reset_last(const struct link *l, const struct touched *t)
+{
+    return l->status == 'I' && t->ends_reset && resets_are_certain(l);
+}
+
 /* The value alone would not tell a RESET that was undone from one to the same value. */
-void traces_append_question_of_reset(struct buffer *sql, const struct link *l, const char *name)
+void traces_append_question_of_reset(struct buffer *sql, const struct link *l, const struct touched *t)
 {
     buffer_append_text(sql, "CASE WHEN pg_catalog.lower(");
-    settings_append_literal(sql, span_of(name), l->sql.encoding);
-    buffer_append_text(sql, ") OPERATOR(pg_catalog.=) ANY(names) THEN NULL ELSE ");
-    append_question(sql, l, name);
+    settings_append_literal(sql, span_of(t->name), l->sql.encoding);
+    buffer_append_text(sql, ") OPERATOR(pg_catalog.=) ANY(");
+    buffer_append_text(sql, is_reset_last(l, t) ? "defaults" : "unset");
+    buffer_append_text(sql, ") THEN NULL ELSE ");
+    append_question(sql, l, t->name);
     buffer_append_text(sql, " END");
 }
 
-/* The view is read once for all of them: OFFSET keeps it from being read for each. */
-void traces_append_unset(struct buffer *sql)
+static void append_names(struct buffer *sql, const char *or_what, const char *as)
 {
-    buffer_append_text(sql, " FROM (SELECT ARRAY(SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE source"
-                            " OPERATOR(pg_catalog.<>) 'session') AS names OFFSET 0) AS unset");
+    buffer_append_text(sql, "ARRAY(SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE source"
+                            " OPERATOR(pg_catalog.<>) 'session'");
+    buffer_append_text(sql, or_what);
+    buffer_append_text(sql, ") AS ");
+    buffer_append_text(sql, as);
+}
+
+/* The view is read once for all of them: OFFSET keeps it from being read for each. What was reset and then hidden by a SET LOCAL up to the end of
+ * the transaction has its default as if somebody had set that. */
+void traces_append_names(struct buffer *sql, bool unset, bool defaults)
+{
+    buffer_append_text(sql, " FROM (SELECT ");
+    if (unset)
+        append_names(sql, "", "unset");
+    if (unset && defaults)
+        buffer_append_text(sql, ",");
+    if (defaults)
+        append_names(sql, " OR setting OPERATOR(pg_catalog.=) reset_val", "defaults");
+    buffer_append_text(sql, " OFFSET 0) AS names");
 }
 
 /* It may have gone back to the client's startup packet. */
@@ -268,19 +292,20 @@ static bool may_be_at_base(const struct link *l, const struct touched *t)
 void traces_ask(struct link *l, struct actions *out)
 {
     struct buffer sql = { 0 };
-    bool any_reset = false;
+    bool any_unset = false, any_default = false;
     for (size_t i = 0; i < l->touched_count; i++) {
         const struct touched *t = &l->touched[i];
-        bool may_be_reset = may_be_at_base(l, t);
+        bool may_be_reset = may_be_at_base(l, t), is_last = is_reset_last(l, t);
         buffer_append_text(&sql, i > 0 ? "," : "SELECT ");
         if (may_be_reset)
-            traces_append_question_of_reset(&sql, l, t->name);
+            traces_append_question_of_reset(&sql, l, t);
         else
             append_question(&sql, l, t->name);
-        any_reset |= may_be_reset;
+        any_unset |= may_be_reset && !is_last;
+        any_default |= may_be_reset && is_last;
     }
-    if (any_reset)
-        traces_append_unset(&sql);
+    if (any_unset || any_default)
+        traces_append_names(&sql, any_unset, any_default);
     l->asked_count = l->touched_count;
     l->asked_roles = l->roles;
     settings_say(l, &sql, FOR_ANSWER, out);

@@ -78,6 +78,8 @@ RESETS_AMONG_OTHERS = [
     ["BEGIN; SET work_mem = '5MB'; SAVEPOINT a; SELECT 1; ROLLBACK TO a; RESET ALL; COMMIT"],
     ["SET client_encoding = 'UTF8'; SELECT 1; RESET ALL; SELECT 2"],
     ["BEGIN; SET work_mem = '5MB'; SAVEPOINT s; RESET work_mem; ROLLBACK TO s; COMMIT"],
+    ["RESET work_mem; SET LOCAL work_mem = '5MB'"],
+    ["BEGIN", "RESET ALL; SET LOCAL timezone = 'UTC'", "SAVEPOINT a", "COMMIT"],
     ["BEGIN", "RESET work_mem; SAVEPOINT a; RESET ALL; ROLLBACK TO a", "COMMIT"],
     ["BEGIN", "RESET work_mem; SAVEPOINT a; SET work_mem = '5MB'", "ROLLBACK TO a", "COMMIT"],
     ["BEGIN", "RESET TIME ZONE; SAVEPOINT a", "ROLLBACK TO a", "SET LOCAL work_mem TO DEFAULT; SAVEPOINT b", "ROLLBACK TO b", "COMMIT"],
