@@ -171,9 +171,7 @@ static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
     if (leaves_state && listens_hold(l, span_of(body.data)))
         return false;
     bool replaced = leaves_state && rewrite_parse(l, body, &made, &changes, out);
-    l->unnamed_leaves_state = leaves_state;
-    if (leaves_state)
-        traces_note(l, span_of(body.data));
+    l->unnamed_leaves_state = leaves_state; /* which is noted when it is bound */
     keep_unnamed(l, replaced ? buffer_span(&made) : body);
     if (replaced)
         say_parse((struct span){ 0 }, buffer_span(&made), out);
