@@ -254,7 +254,7 @@ enum verdict failures_on_error(struct link *l, const struct frame *f, struct act
     else
         fail_with_own(l, head, &error);
     l->listens.undone = true;
-    resets_on_error(l);
+    resets_on_error(l, head);
     leave_copy(l);
     heal(l, head, &error);
     if (head->kind == OWED_QUERY)

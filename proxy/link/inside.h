@@ -384,7 +384,7 @@ static inline bool resets_matter(const struct link *l)
 }
 /* Of a statement of the client's that has succeeded; of an error. */
 void resets_on_tag(struct link *l, const struct owed *entry, struct span tag);
-void resets_on_error(struct link *l);
+void resets_on_error(struct link *l, const struct owed *entry);
 /* One has run, and nothing can have undone it. */
 bool resets_are_certain(const struct link *l);
 /* Inside a transaction: what the server has said of them. */

@@ -149,6 +149,19 @@ static bool was_reset_by(const struct link *l, uint32_t unit)
     return false;
 }
 
+/* What came last is not known any more. */
+static void doubt(struct link *l)
+{
+    l->resets.undone = true;
+    for (size_t i = 0; i < l->touched_count; i++)
+        l->touched[i].ends_reset = false;
+}
+
+static bool is_under_way(const struct link *l, const struct owed *entry)
+{
+    return l->resets.noted && (int32_t)(entry->unit - l->resets.unit) >= 0;
+}
+
 void resets_on_tag(struct link *l, const struct owed *entry, struct span tag)
 {
     struct resets *r = &l->resets;
@@ -159,15 +172,17 @@ void resets_on_tag(struct link *l, const struct owed *entry, struct span tag)
         resets_note(l);
         r->unit = entry->unit;
     }
-    if (!r->noted || (int32_t)(entry->unit - r->unit) < 0)
+    if (!is_under_way(l, entry))
         return;
-    r->undone |= undoes;
+    if (undoes)
+        doubt(l);
     r->ran = true;
 }
 
-void resets_on_error(struct link *l)
+void resets_on_error(struct link *l, const struct owed *entry)
 {
-    l->resets.undone |= l->resets.noted;
+    if (is_under_way(l, entry))
+        doubt(l);
     l->resets.asked = l->resets.told = false;
 }
 
