@@ -75,6 +75,9 @@ bool statement_may_leave_state(struct span text);
 /* Appends the name as the server knows it: decoded and, of a setting, in lower case. Nothing if it cannot be. */
 void statement_state_name(const struct statement_state *state, const struct sql_options *options, struct buffer *out);
 
+/* Whether what is created is temporary under a search_path of this value. */
+bool statement_path_is_temporary(struct span value);
+
 /* For people: "temporary table". */
 const char *statement_state_cause(enum state_cause cause);
 

@@ -47,12 +47,12 @@ static bool ends_with_transaction(const struct operand *name, const struct sql_o
            operand_is_ignoring_case(name, options, "transaction_deferrable");
 }
 
-static bool has_temporary_schema(struct span text)
+bool statement_path_is_temporary(struct span value)
 {
     static const char schema[] = "pg_temp";
     enum { SIZE = sizeof schema - 1 };
-    for (size_t at = 0; at + SIZE <= text.size; at++)
-        if (strncasecmp(text.data + at, schema, SIZE) == 0)
+    for (size_t at = 0; at + SIZE <= value.size; at++)
+        if (strncasecmp(value.data + at, schema, SIZE) == 0)
             return true;
     return false;
 }
@@ -60,7 +60,7 @@ static bool has_temporary_schema(struct span text)
 bool state_walk_is_temporary(struct state_walk *w)
 {
     if (w->temporary == TEMPORARY_UNKNOWN)
-        w->temporary = has_temporary_schema(w->statement) ? TEMPORARY : TEMPORARY_NOT;
+        w->temporary = statement_path_is_temporary(w->statement) ? TEMPORARY : TEMPORARY_NOT;
     return w->temporary == TEMPORARY;
 }
 
@@ -257,7 +257,7 @@ static void look_at_call(struct state_walk *w, struct statement_reader r, const 
 static bool is_temporary_schema(struct state_walk *w, const struct operand *name)
 {
     struct buffer decoded = { 0 };
-    bool is = !operand_decode(name, w->options, &decoded) || has_temporary_schema(buffer_span(&decoded));
+    bool is = !operand_decode(name, w->options, &decoded) || statement_path_is_temporary(buffer_span(&decoded));
     buffer_free(&decoded);
     return is;
 }

@@ -297,6 +297,8 @@ size_t sql_names_position(const struct change *changes, size_t position);
 
 /* Looks for what this text leaves behind, once it runs. */
 void traces_note(struct link *l, struct span text);
+/* What the startup packet says may be enough to keep the server. */
+void traces_note_base(struct link *l);
 /* This setting is changed, or reset, by a statement on its way. */
 void traces_touch(struct link *l, struct span name, bool is_default);
 /* It is reset for its transaction. */

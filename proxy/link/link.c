@@ -171,8 +171,10 @@ void link_attach(struct link *l, struct link_server *s, struct actions *out)
 {
     l->server = s;
     l->status = 'I';
-    if (!l->sql_known)
+    if (!l->sql_known) {
         guess_sql(l);
+        traces_note_base(l);
+    }
     if (l->wanted != s->told)
         settings_tell(l, out);
 }

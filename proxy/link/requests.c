@@ -111,8 +111,10 @@ static bool is_of_large_objects(uint32_t function)
 static void on_function_call(struct link *l, struct span body)
 {
     struct wire w = wire_open(body);
-    if (!is_of_large_objects(wire_u32(&w)))
+    if (!is_of_large_objects(wire_u32(&w))) {
+        meanings_note(l, (struct span){ 0 });
         traces_pin(l, "function call");
+    }
     owed_push(&l->owed, OWED_QUERY, FOR_CLIENT);
 }
 

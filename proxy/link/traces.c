@@ -233,6 +233,24 @@ void traces_note(struct link *l, struct span text)
     statement_states(text, &l->sql, on_state, l);
 }
 
+/* However it was written. */
+static bool is_temporary_path(struct span name, struct span value)
+{
+    return traces_is_name(name, "search_path") && statement_path_is_temporary(value);
+}
+
+static bool has_temporary_base(const struct link *l)
+{
+    const char *path = parameters_value(l->base, span_of("search_path"));
+    return path != NULL && statement_path_is_temporary(span_of(path));
+}
+
+void traces_note_base(struct link *l)
+{
+    if (has_temporary_base(l))
+        traces_pin(l, statement_state_cause(STATE_TEMPORARY_TABLE));
+}
+
 /* --- asking --------------------------------------------------------------------------------------------- */
 
 static void append_question(struct buffer *sql, const struct link *l, const char *name)
@@ -355,12 +373,6 @@ static void settle_reset(struct link *l, struct span name, struct span value)
         go_to_base(l, name, (struct span){ 0 });
 }
 
-/* What is created there goes with the session. */
-static bool has_temporary_schema(struct span path)
-{
-    return path.size > 0 && memmem(path.data, path.size, "pg_temp", 7) != NULL;
-}
-
 static void settle_set(struct link *l, const struct touched *t, struct span value, const struct parameters *before)
 {
     struct span name = span_of(t->name);
@@ -369,9 +381,9 @@ static void settle_set(struct link *l, const struct touched *t, struct span valu
         traces_pin(l, "many settings");
         return;
     }
+    if (is_temporary_path(name, value))
+        traces_pin(l, statement_state_cause(STATE_TEMPORARY_TABLE));
     l->server->told = parameters_with(l->server->told, name, value);
-    if (traces_is_name(name, "search_path") && has_temporary_schema(value))
-        traces_pin(l, "temporary table"); /* of which nothing is seen but its creation */
     if (known != NULL && span_is(value, known))
         return;
     if (!settings_is_role(t->name) && !find_role(l, t, before, &role) && value.size > 0)
@@ -488,6 +500,8 @@ void traces_on_parameter(struct link *l, struct span name, struct span value, bo
     traces_follow_sql(l, name, value);
     if (!for_client || l->discarded || is_fixed(name) || will_be_asked(l, name))
         return;
+    if (is_temporary_path(name, value))
+        traces_pin(l, statement_state_cause(STATE_TEMPORARY_TABLE));
     l->wanted = parameters_with(l->wanted, name, value);
     l->server->told = parameters_with(l->server->told, name, value);
 }
@@ -499,7 +513,8 @@ void traces_forget(struct link *l)
     forget_touched(l, 0, l->touched_count);
     l->asked_count = 0;
     l->settled_roles = l->roles;
-    l->pinned = l->unsure = false;
+    l->pinned = !l->keeps_server && has_temporary_base(l);
+    l->unsure = false;
     l->unsure_unit = 0;
     listens_forget(l);
 }

@@ -1,0 +1,67 @@
+"""What a transaction pool has to notice although no SQL says it plainly (P5)."""
+
+import struct
+
+from test_checkin_pooled import PINNED, done
+from test_pool import pooled
+from wire import message
+
+PG_ADVISORY_LOCK, SET_CONFIG, LO_CREAT = 2880, 2078, 957
+
+
+def call(oid, *arguments, binary=0):
+    """A FunctionCall."""
+    body = struct.pack("!ihhh", oid, 1, binary, len(arguments))
+    for argument in arguments:
+        body += struct.pack("!i", len(argument)) + argument
+    return message(b"F", body + struct.pack("!h", 0))
+
+
+def called(client, *call_of):
+    client.send(call(*call_of))
+    return done(client.read_until(b"Z"))
+
+
+def pins(proxy):
+    return [line["detail"] for line in proxy.log_where(msg=PINNED)]
+
+
+def P5_a_function_that_is_called_by_its_number_keeps_its_server(server):
+    with pooled(server, pool_size=2) as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        called(a, SET_CONFIG, b"work.who", b"me", b"false")
+        called(a, PG_ADVISORY_LOCK, b"42")
+        assert b.value("SELECT current_setting('work.who', true)") != "me"
+        assert b.value("SELECT pg_try_advisory_lock(42)") == "f", "the lock is held, by somebody else"
+        assert a.value("SELECT current_setting('work.who')") == "me"
+        assert pins(proxy)[0] == "function call"
+        done(a.ask("DISCARD ALL"))
+        assert b.value("SELECT pg_try_advisory_lock(42)") == "t"
+
+
+def P5_large_objects_keep_no_server(server):
+    with pooled(server, pool_size=1) as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        done(a.ask("BEGIN"))
+        called(a, LO_CREAT, b"-1")
+        done(a.ask("COMMIT"))
+        assert b.value("SELECT 1") == "1"
+        assert pins(proxy) == []
+
+
+def P5_a_startup_packet_whose_tables_are_temporary_keeps_its_server(server):
+    for options in ({"options": "-c search_path=PG_TEMP,public"}, {"search_path": '"pg_temp"'}):
+        with pooled(server, pool_size=2) as proxy, proxy.log_in(**options) as a, proxy.log_in() as b:
+            done(a.ask("CREATE TABLE mine (id int)"))
+            assert b.value("SELECT to_regclass('mine') IS NULL") == "t"
+            assert a.value("SELECT count(*) FROM mine") == "0"
+            done(a.ask("DISCARD ALL"))
+            done(a.ask("CREATE TABLE mine (id int)"))
+            assert b.value("SELECT to_regclass('mine') IS NULL") == "t", "DISCARD ALL goes back to the same search_path"
+            assert pins(proxy) == ["temporary table"]
+
+
+def P5_a_search_path_whose_letters_are_escaped_is_seen_when_it_holds(server):
+    with pooled(server, pool_size=2) as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        done(a.ask(r"SET search_path = E'pg\x5ftemp'"))
+        done(a.ask("CREATE TABLE mine (id int)"))
+        assert b.value("SELECT to_regclass('mine') IS NULL") == "t"
+        assert pins(proxy) == ["temporary table"]
