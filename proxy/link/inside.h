@@ -12,6 +12,7 @@
  *     settings.c    what a server is told of them
  *     resets.c      what goes back to the client's startup packet
  *     listens.c     LISTEN and UNLISTEN
+ *     unlistens.c   what of the latter holds, and from when on
  *     asleep.c      what is left of a link whose client does nothing
  *     server.c      what a server has been told
  *     owed.c, handles.c, statements.c, parameters.c, meaning.c   plain data */
@@ -39,6 +40,17 @@ struct link_server {
     bool has_unknown; /* statements of ours may stand there that are not in `held` */
 };
 
+/* What a statement does to UNLISTENs (unlistens.c). */
+enum listening {
+    LISTENING_AS_BEFORE,
+    LISTENING_TO_ONE_LESS, /* `name`, a channel */
+    LISTENING_TO_NOTHING,
+    LISTENING_SAVEPOINT, /* `name` */
+    LISTENING_RELEASE,
+    LISTENING_ROLLBACK_TO,
+    LISTENING_END /* of the transaction */
+};
+
 /* What becomes true when a message, or one statement of it, succeeds. Undone when it fails or is skipped. */
 struct change {
     struct change *next;             /* of the same message, in its order */
@@ -49,6 +61,7 @@ struct change {
     uint64_t held;                   /* this statement stands on the server, unless it fails; 0: none */
     uint64_t dropped;                /* this one is gone from the server, if it succeeds; 0: none */
     uint64_t used;                   /* this one is executed there; 0: none */
+    uint8_t listening;               /* enum listening */
     size_t position;                 /* characters of the server's text up to here … */
     long shift;                      /* … are so many more than of the client's */
     char *refusal;                   /* the message of the error that comes; NULL: the server's own words */
@@ -81,20 +94,31 @@ struct resets {
 };
 
 struct channels {
-    char **list;
+    char **list; /* in order */
     size_t count, capacity;
+};
+
+struct unlistens {
+    struct unlisten {
+        enum listening what; /* an UNLISTEN or a savepoint */
+        char *name;
+    } * list;
+    size_t count, capacity;
+    bool lost; /* too many: none of this transaction counts */
 };
 
 /* The channels that a client listens to (listens.c). */
 struct listens {
     void (*on_listen)(void *context, struct span channel); /* NULL: LISTEN pins */
     void (*on_unlisten)(void *context, struct span channel);
-    struct channels heard, wished, asked, unwished, leaving;
-    size_t awaited; /* answers of the listener; the client's message is held until the last has come */
-    bool refused;   /* one of them was a no */
-    bool direct;    /* the client hears its server */
-    bool touched;   /* a LISTEN or UNLISTEN went to the server in this transaction */
-    bool undone;    /* the last reply was an error or a ROLLBACK */
+    struct channels heard, wished, asked, leaving;
+    struct unlistens unlistens;
+    struct change *bound; /* what the next Execute does to them; NULL: nothing */
+    size_t awaited;       /* answers of the listener; the client's message is held until the last has come */
+    bool refused;         /* one of them was a no */
+    bool direct;          /* the client hears its server */
+    bool touched;         /* a LISTEN or UNLISTEN went to the server in this transaction */
+    bool undone;          /* the last reply was an error or a ROLLBACK */
 };
 
 struct link {
@@ -419,13 +443,27 @@ void listens_note(struct link *l, const struct statement_state *state);
 void listens_on_block(struct link *l);
 /* The client goes: what is held is dropped. */
 void listens_give_up(struct link *l);
-/* The transaction is over; what it said may have been undone. */
-void listens_end_transaction(struct link *l);
-/* And nothing is owed: what the server is asked and told. */
+/* The transaction is over and nothing is owed: what the server is asked and told. */
 const char *listens_question(struct link *l);
 void listens_answer(struct link *l, const struct frame *row);
 void listens_settle(struct link *l);
+/* An UNLISTEN has been committed. */
+void listens_leave(struct link *l, struct span channel);
+void listens_leave_all(struct link *l);
 void listens_forget(struct link *l); /* DISCARD ALL */
 void listens_free(struct link *l);
+
+/* --- unlistens.c ------------------------------------------------------------------------------------------ */
+
+/* What the statements of this text change of them, among the changes of its message. */
+void unlistens_add_changes(struct link *l, struct span text, struct change **changes);
+/* A Bind of that statement: the next Execute runs it. */
+void unlistens_bind(struct link *l, struct span name);
+struct change *unlistens_execute(struct link *l);
+/* The statement has succeeded. */
+void unlistens_confirm(struct link *l, const struct change *c);
+/* What has not been taken back counts, if the last reply was none that undoes all. */
+void unlistens_end_transaction(struct link *l);
+void unlistens_free(struct link *l);
 
 #endif

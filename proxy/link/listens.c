@@ -9,10 +9,9 @@
  *     heard      what the client listens to, by what has been committed
  *     wished     LISTENs under way; the listener has them already, or is about to
  *     asked      the same of the transaction that is over, of which the server is asked
- *     unwished   UNLISTENs under way
- *     leaving    those of the transaction that is over
+ *     leaving    what has been UNLISTENed, by what has been committed (unlistens.c)
  *
- * An UNLISTEN counts when its transaction commits; where it is not certain that it did the client goes on hearing the channel. */
+ * Where it is not certain that an UNLISTEN was committed the client goes on hearing the channel. */
 #include <stdlib.h>
 
 #include "protocol/memory.h"
@@ -24,32 +23,55 @@ enum { CHANNELS_MAX = 10000 };
 
 /* --- sets of channels ------------------------------------------------------------------------------ */
 
+static int compare(const char *channel, struct span other)
+{
+    int order = strncmp(channel, other.data, other.size);
+    return order != 0 ? order : channel[other.size] != '\0';
+}
+
+/* Where it stands, or would stand. */
+static size_t channels_find(const struct channels *c, struct span name, bool *found)
+{
+    size_t low = 0, high = c->count;
+    *found = false;
+    while (low < high && !*found) {
+        size_t middle = low + (high - low) / 2;
+        int order = compare(c->list[middle], name);
+        *found = order == 0;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return *found ? high : low;
+}
+
 static bool channels_have(const struct channels *c, struct span name)
 {
-    for (size_t i = 0; i < c->count; i++)
-        if (span_is(name, c->list[i]))
-            return true;
-    return false;
+    bool found;
+    channels_find(c, name, &found);
+    return found;
 }
 
 static void channels_add(struct channels *c, struct span name)
 {
-    if (channels_have(c, name))
+    bool found;
+    size_t at = channels_find(c, name, &found);
+    if (found)
         return;
     c->list = memory_grow(c->list, &c->capacity, c->count, sizeof(char *));
-    c->list[c->count++] = memory_copy_span(name);
+    memmove(c->list + at + 1, c->list + at, (c->count++ - at) * sizeof(char *));
+    c->list[at] = memory_copy_span(name);
 }
 
 static void channels_remove(struct channels *c, struct span name)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < c->count; i++) {
-        if (span_is(name, c->list[i]))
-            free(c->list[i]);
-        else
-            c->list[kept++] = c->list[i];
-    }
-    c->count = kept;
+    bool found;
+    size_t at = channels_find(c, name, &found);
+    if (!found)
+        return;
+    free(c->list[at]);
+    memmove(c->list + at, c->list + at + 1, (--c->count - at) * sizeof(char *));
 }
 
 static void channels_free(struct channels *c)
@@ -68,6 +90,7 @@ static void listen_there(struct link *l)
     struct listens *n = &l->listens;
     n->direct = true;
     n->touched = false;
+    unlistens_free(l);
     traces_pin(l, "LISTEN");
     for (size_t i = 0; i < n->wished.count; i++)
         if (!channels_have(&n->heard, span_of(n->wished.list[i])))
@@ -124,15 +147,6 @@ void listens_note(struct link *l, const struct statement_state *state)
         return;
     }
     n->touched = true;
-    if (state->kind == STATE_UNLISTEN) {
-        struct buffer name = { 0 };
-        statement_state_name(state, &l->sql, &name);
-        channels_add(&n->unwished, buffer_span(&name));
-        buffer_free(&name);
-    } else if (state->kind == STATE_UNLISTEN_ALL) {
-        for (size_t i = 0; i < n->heard.count; i++)
-            channels_add(&n->unwished, span_of(n->heard.list[i]));
-    }
 }
 
 bool listens_are_awaited(const struct link *l)
@@ -165,20 +179,25 @@ void listens_give_up(struct link *l)
 
 /* --- at the end of the transaction --------------------------------------------------------------------- */
 
-void listens_end_transaction(struct link *l)
+void listens_leave(struct link *l, struct span channel)
 {
-    if (l->listens.undone)
-        channels_free(&l->listens.unwished);
+    if (channels_have(&l->listens.heard, channel))
+        channels_add(&l->listens.leaving, channel);
+}
+
+void listens_leave_all(struct link *l)
+{
+    for (size_t i = 0; i < l->listens.heard.count; i++)
+        channels_add(&l->listens.leaving, span_of(l->listens.heard.list[i]));
 }
 
 const char *listens_question(struct link *l)
 {
     struct listens *n = &l->listens;
     n->touched = false;
+    unlistens_free(l);
     n->asked = n->wished;
     n->wished = (struct channels){ 0 };
-    n->leaving = n->unwished;
-    n->unwished = (struct channels){ 0 };
     for (size_t i = 0; i < n->leaving.count; i++)
         channels_remove(&n->heard, span_of(n->leaving.list[i]));
     return "SELECT pg_catalog.pg_listening_channels();UNLISTEN *";
@@ -233,6 +252,6 @@ void listens_free(struct link *l)
     channels_free(&n->heard);
     channels_free(&n->wished);
     channels_free(&n->asked);
-    channels_free(&n->unwished);
     channels_free(&n->leaving);
+    unlistens_free(l);
 }

@@ -242,6 +242,8 @@ bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out
         t = find_target(l, m.statement, out);
     if (listens_are_awaited(l))
         return false;
+    if (l->listens.touched)
+        unlistens_bind(l, m.statement);
     if (owe_reply(l, OWED_BIND, &t)) /* also one that cannot be read */
         return true;
     say_bind(f, &m, t.name, out);

@@ -26,6 +26,7 @@ static void confirm_first(struct link *l, struct owed *entry)
         server_confirm(l->server, c->held, entry->unit);
     if (c->dropped != 0)
         server_forget(l->server, c->dropped);
+    unlistens_confirm(l, c);
     change_free(l, c);
 }
 
@@ -207,11 +208,11 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
     l->status = frame_body(f).data[0];
     if (l->unsure)
         meanings_on_ready(l, head->unit);
-    if (l->listens.touched && l->status == 'I')
-        listens_end_transaction(l);
     l->copying = l->copy_in = false;
     l->discarded = false;
     confirm(l, head);
+    if (l->listens.touched && l->status == 'I')
+        unlistens_end_transaction(l);
     l->completed = 0;
     owed_pop(&l->owed);
     if (l->ending) /* nothing may come behind them that they would go with */

@@ -51,7 +51,7 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
     struct span text = query_text(frame_body(f));
     struct buffer sql = { 0 };
     struct change *changes = NULL;
-    if (pass_query(l, frame_body(f)))
+    if (!l->listens.touched && pass_query(l, frame_body(f)))
         return true;
     if (l->keeps_server) {
         resets_note_kept(l, text);
@@ -62,6 +62,8 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
         return false;
     traces_note(l, text);
     bool replaced = sql_names_rewrite(l, text, &sql, &changes, out);
+    if (l->listens.touched)
+        unlistens_add_changes(l, text, &changes);
     /* When what is put in front of it fails, it is skipped, and so would be what follows. */
     l->holds |= l->unsynced > 0;
     if (replaced)
@@ -73,9 +75,9 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
 
 /* --- Execute, Sync, COPY ------------------------------------------------------------------------------------------- */
 
-static void on_execute(struct link *l)
+static void on_execute(struct link *l, struct change *change_take)
 {
-    owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT);
+    owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT)->change = change_take;
     l->unsynced++;
 }
 
@@ -180,7 +182,7 @@ static bool take_message(struct link *l, const struct frame *f, struct actions *
     case 'D':
         return prepared_on_describe(l, f, out);
     case 'E':
-        on_execute(l);
+        on_execute(l, unlistens_execute(l));
         return true;
     case 'C':
         return prepared_on_close(l, f);
@@ -230,7 +232,7 @@ static void say_flush(struct actions *out)
 
 /* Most requests neither change nor need anything on the server but their turn in `owed`: a Query that leaves nothing behind, a portal's
  * Describe and Execute, Sync, and the data of a COPY. What take_message() does with one of these is this and no more, as long as the server is
- * not skipping, no DISCARD ALL, DEALLOCATE ALL or reset is on its way, and COPY does not read what follows; pass_requests() sees to that
+ * not skipping, no DISCARD ALL, DEALLOCATE ALL, reset, LISTEN or UNLISTEN is on its way, and COPY does not read what follows; pass_requests() sees to that
  * once for all of them, for none of them changes it. Nothing is put in front of them, so a run of them stays one piece.
  *
  * Whatever names a statement (Parse, Bind, its Describe, Close), sets something or may be cut takes the long way. */
@@ -246,7 +248,7 @@ static bool pass_request(struct link *l, char type, struct span body)
         l->unsynced++;
         return true;
     case 'E':
-        on_execute(l);
+        on_execute(l, NULL);
         return true;
     case 'S':
         on_sync(l);
@@ -262,7 +264,7 @@ static size_t pass_requests(struct link *l, struct span bytes)
     size_t passed = 0, size;
     if (bytes.size > 0 && bytes.data[0] == 'd')
         return l->skipping ? 0 : frame_run_size(bytes, 'd');
-    if (l->skipping | l->forgets | l->copy_in | l->resets.noted)
+    if (l->skipping | l->forgets | l->copy_in | l->resets.noted | l->listens.touched)
         return 0;
     while ((size = frame_whole_size(span_make(bytes.data + passed, bytes.size - passed))) > 0) {
         const char *body = bytes.data + passed + FRAME_HEADER_SIZE;

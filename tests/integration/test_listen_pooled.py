@@ -7,7 +7,7 @@ import struct
 from proxy import Proxy, wait_until
 from relay import Relay
 from test_pool_reload import reload
-from wire import SYNC, Upstream, fields, message, query
+from wire import SYNC, Client, Upstream, Wire, fields, message, query
 
 POOL = """
 auth {{ method = trust }}
@@ -342,3 +342,98 @@ def P6_clients_of_two_databases_hear_each_their_own(server):
             where = "hears_two" if name == "front" else name
             assert [heard(client)[1:] for _ in range(2)] == [("news", f"of {where}"), ("news", "again")]
             client.close()
+
+
+# What is listened to already; what a transaction does to it, each statement by itself.
+SAVEPOINTS = [
+    ((), "LISTEN a; SAVEPOINT s; UNLISTEN a; ROLLBACK TO s; COMMIT"),
+    ("a", "SAVEPOINT s; UNLISTEN a; ROLLBACK TO s; COMMIT"),
+    ("a", "SAVEPOINT s; UNLISTEN *; ROLLBACK TO SAVEPOINT S; COMMIT"),
+    ("a", "UNLISTEN a; SAVEPOINT s; LISTEN a; ROLLBACK TO s; COMMIT"),
+    ("a", "UNLISTEN *; SAVEPOINT s; LISTEN b; ROLLBACK TO s; COMMIT"),
+    ("ab", "UNLISTEN a; SAVEPOINT s; UNLISTEN b; ROLLBACK TO s; COMMIT"),
+    ("ab", "SAVEPOINT s; UNLISTEN a; RELEASE s; UNLISTEN b; COMMIT"),
+    ("ab", "SAVEPOINT r; SAVEPOINT s; UNLISTEN a; RELEASE s; ROLLBACK TO r; UNLISTEN b; COMMIT"),
+    ("ab", "SAVEPOINT s; UNLISTEN a; SAVEPOINT s; UNLISTEN b; ROLLBACK TO s; COMMIT"),
+    ("ab", "SAVEPOINT s; UNLISTEN a; SAVEPOINT s; UNLISTEN b; ROLLBACK TO s; RELEASE s; ROLLBACK TO s; COMMIT"),
+    ("abc", "UNLISTEN a; SAVEPOINT s; UNLISTEN b; SELECT 1/0; ROLLBACK TO s; UNLISTEN c; COMMIT"),
+    ("ab", "UNLISTEN a; SAVEPOINT s; SELECT 1/0; SAVEPOINT s; UNLISTEN b; ROLLBACK TO s; COMMIT"),
+    ("ab", "UNLISTEN a; SAVEPOINT s; SELECT 1/0; UNLISTEN b; COMMIT"),
+    ("a", "UNLISTEN a; ROLLBACK TO nowhere; COMMIT"),
+    ("ab", "UNLISTEN a; COMMIT AND CHAIN; UNLISTEN b; ROLLBACK"),
+    ("ab", "UNLISTEN a; ROLLBACK AND CHAIN; UNLISTEN b; COMMIT"),
+    ("ab", "UNLISTEN a; UNLISTEN b; LISTEN b; SAVEPOINT s; UNLISTEN *; LISTEN a; ROLLBACK TO s; LISTEN c; COMMIT"),
+]
+
+
+def bare(statement):
+    return message(b"P", b"\0" + statement.encode() + b"\0\0\0") + message(b"B", b"\0\0\0\0\0\0\0\0") + message(b"E", b"\0\0\0\0\0")
+
+
+def simply(statements):
+    return [query(statement) for statement in statements]
+
+
+def extended(statements):
+    return [bare(statement) + SYNC for statement in statements]
+
+
+def as_one_write(statements):
+    return [b"".join(query(statement) for statement in statements)]
+
+
+def in_a_string(statements):
+    """Up to what fails, for that ends its string."""
+    failing = [i for i, statement in enumerate(statements) if "/" in statement or "nowhere" in statement] or [len(statements)]
+    return simply(["; ".join(statements[:failing[0] + 1]), *statements[failing[0] + 1:]])
+
+
+def says_all(client, messages):
+    """Each of the messages, until all that it asks for is answered."""
+    for data in messages:
+        client.send(data)
+        for _ in range(data.count(SYNC) or count_messages(data)):
+            client.read_until(b"Z")
+
+
+def count_messages(data):
+    count, at = 0, 0
+    while at < len(data):
+        count, at = count + 1, at + 1 + struct.unpack("!i", data[at + 1:at + 5])[0]
+    return count
+
+
+def channels_of(client, notifier, word):
+    """What it hears, of a, b and c."""
+    done(client.ask(f"LISTEN last_{word}"))
+    done(notifier.ask(f"NOTIFY a; NOTIFY b; NOTIFY c; NOTIFY last_{word}"))
+    names = ""
+    while True:
+        channel = heard(client)[1]
+        if channel.startswith("last"):
+            return names
+        names += channel
+
+
+class Direct(Client):
+    """A client of PostgreSQL itself."""
+
+    def __init__(self, server):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(f"{server.directory}/.s.PGSQL.{server.port}")
+        Wire.__init__(self, sock)  # pylint: disable=super-init-not-called,non-parent-init-called
+
+
+def P6_what_a_savepoint_takes_back_of_LISTEN_and_UNLISTEN_is_what_PostgreSQL_takes_back(server):
+    number = 0
+    with pooled(server) as proxy, Direct(server).log_in() as notifier:
+        for way in (simply, extended, as_one_write, in_a_string):
+            for before, text in SAVEPOINTS:
+                found = []
+                for client in (Direct(server), Client(proxy.port)):
+                    number += 1
+                    with client.log_in():
+                        done(client.ask("; ".join(f"LISTEN {channel}" for channel in before) or "SELECT 1"))
+                        says_all(client, way(["BEGIN"] + text.split("; ")))
+                        found.append(channels_of(client, notifier, f"w{number}"))
+                assert found[0] == found[1], f"{way.__name__}, {before}: {text}: {found}"

@@ -137,3 +137,36 @@ Test(link_listens, P6_who_listens_stays_awake)
     cr_expect_not(link_may_sleep(b.link));
     bench_close(&b);
 }
+
+/* The tags of what one text does, in their order, and how its transaction ends. */
+static void run_query(struct bench *b, const char *sql, const char *const *tags, char status)
+{
+    struct buffer made = { 0 };
+    bench_send_query(b, sql);
+    for (; *tags != NULL; tags++)
+        message_add_command_complete(&made, span_of(*tags));
+    message_add_ready(&made, status);
+    bench_reply(b, &made);
+}
+
+Test(link_listens, P6_an_UNLISTEN_behind_a_savepoint_that_is_gone_back_to_does_not_count)
+{
+    static const char *const before[] = { "BEGIN", "SAVEPOINT", NULL }, *const unlisten[] = { "UNLISTEN", NULL },
+                             *const back[] = { "ROLLBACK", "COMMIT", NULL },
+                             *const release[] = { "RELEASE", "COMMIT", NULL };
+    struct bench b;
+    bench_open(&b, true);
+    listen_to_a(&b);
+    run_query(&b, "BEGIN; SAVEPOINT s", before, 'T');
+    run_query(&b, "UNLISTEN a", unlisten, 'T');
+    run_query(&b, "ROLLBACK TO s; COMMIT", back, 'I');
+    reply(&b, NULL, "UNLISTEN");
+    cr_expect(has_asked(&b, ""));
+    run_query(&b, "BEGIN; SAVEPOINT s", before, 'T');
+    run_query(&b, "UNLISTEN a", unlisten, 'T');
+    run_query(&b, "RELEASE s; COMMIT", release, 'I');
+    reply(&b, NULL, "UNLISTEN");
+    cr_expect(has_asked(&b, "-a"));
+    cr_expect(link_may_release(b.link));
+    bench_close(&b);
+}
