@@ -57,10 +57,21 @@ static void restore(struct link *l, size_t later, struct change *c, struct share
         statements_release(l->statements, failed);
 }
 
+/* What does not count yet has not changed anything. */
+static void forget_uncounted(struct link *l, struct owed *entry)
+{
+    struct change **at = &entry->change;
+    while (*at != NULL && !(*at)->cuts)
+        at = &(*at)->next;
+    change_free(l, *at);
+    *at = NULL;
+}
+
 /* `later`: the place among what is owed of what came behind it. `skipped`: the server has not even read it. A Parse that it has read and
  * refused has destroyed the unnamed statement all the same. */
 static void undo_changes(struct link *l, struct owed *entry, size_t later, bool skipped)
 {
+    forget_uncounted(l, entry);
     entry->change = reversed(entry->change);
     for (struct change *c = entry->change; c != NULL; c = c->next) {
         if (c->held != 0)

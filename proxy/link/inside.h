@@ -53,9 +53,11 @@ enum listening {
 
 /* What becomes true when a message, or one statement of it, succeeds. Undone when it fails or is skipped. */
 struct change {
-    struct change *next;             /* of the same message, in its order */
-    size_t index;                    /* of a text: the statement that it belongs to, from 0 */
-    bool sets;                       /* `name` stands for something else already, or for nothing */
+    struct change *next; /* of the same message, in its order */
+    size_t index;        /* of a text: the statement that it belongs to, from 0 */
+    bool sets;           /* `name` stands for something else already, or for nothing */
+    bool forgets;        /* a DEALLOCATE ALL … */
+    bool cuts;           /* … ahead of which another one has succeeded: what stands behind it does not count yet */
     struct shared_statement *before; /* what it stood for; NULL: nothing. A reference, as the next one */
     struct shared_statement *after;  /* what it stands for; NULL: nothing */
     uint64_t held;                   /* this statement stands on the server, unless it fails; 0: none */
@@ -280,6 +282,8 @@ bool name_is_open(const struct link *l, struct span name);
 bool names_are_open(const struct link *l, const struct frame *f);
 /* Where a Bind or Describe has to go, with everything there that it needs. */
 struct target find_target(struct link *l, struct span name, struct actions *out);
+/* It is like those that statements have on servers. */
+bool name_is_ours(struct span name);
 /* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. The words in place
  * of the server's, or NULL: they are the right ones. */
 struct change *refuse_name(struct span name, struct span *there);
@@ -308,8 +312,14 @@ bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, st
                        struct actions *out);
 /* What the client's statements execute that have this text is prepared on the server before what comes next. */
 void sql_names_ensure(struct link *l, struct span text, struct actions *out);
-/* What an EXECUTE of that name runs: the name is the client's, or the server's in a text that was rewritten. NULL: there is none. */
-const struct shared_statement *sql_names_find(const struct link *l, struct span name);
+/* What an EXECUTE of that name runs: the name is the client's, or the server's in a text that was rewritten. NULL: there is none. How many
+ * were looked through is added to *effort; … */
+const struct shared_statement *sql_names_find(const struct link *l, struct span name, size_t *effort);
+/* … and when that is many times the text that it is for, no more is made. */
+static inline bool sql_names_may_find(struct span text, size_t effort)
+{
+    return effort / 8 <= text.size + 8192;
+}
 /* Whether one of the names in it is open. */
 bool sql_names_are_open(const struct link *l, struct span text);
 /* Appends the server's words with the client's names in place of those on servers. False, and nothing: there are none in it. */

@@ -76,12 +76,20 @@ static void forget_copy_end(struct link *l)
     q->count--;
 }
 
+/* The next DEALLOCATE ALL of the same text, or its end: what stands behind it counts when that has succeeded. So each change is looked at
+ * once, however many of them there are. */
+static bool is_next_forgetting(const struct link *l, struct change *c)
+{
+    c->cuts = c->forgets && c->index > l->completed;
+    return c->cuts;
+}
+
 /* All names are gone, but for those that the same text gives behind this statement: they count already. */
 static void forget_names(struct link *l, const struct owed *head)
 {
     struct handles gone = l->handles;
     l->handles = (struct handles){ 0 };
-    for (struct change *c = head != NULL ? head->change : NULL; c != NULL; c = c->next) {
+    for (struct change *c = head != NULL ? head->change : NULL; c != NULL && !is_next_forgetting(l, c); c = c->next) {
         if (!c->sets)
             continue;
         struct shared_statement *before = c->before, *after = c->after;
@@ -96,7 +104,9 @@ static void forget_names(struct link *l, const struct owed *head)
 static void forget_held(struct link *l, const struct owed *head)
 {
     server_forget_all(l->server);
-    for (const struct change *c = head != NULL ? head->change : NULL; c != NULL; c = c->next) {
+    for (const struct change *c = head != NULL ? head->change : NULL; c != NULL && !c->cuts; c = c->next) {
+        if (c->forgets)
+            continue;
         l->server->has_unknown = true; /* also what a name was taken for that was thought to be in use */
         if (c->held != 0)
             server_hold(l->server, c->held, head->unit);

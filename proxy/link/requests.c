@@ -284,12 +284,16 @@ static bool is_behind_unit(const struct link *l)
     return head != NULL && head->unit != l->owed.unit;
 }
 
+/* When more changes of names are under way nothing more goes out: if one fails, those behind it are looked through. */
+enum { RENAMINGS_MAX = 1000 };
+
 /* Whether it depends on what is owed: on what a name stands for then, or on what the text of a statement that is to be shared means. */
 static bool is_open(const struct link *l, const struct frame *f)
 {
     struct span body = frame_body(f);
     bool is_shared = f->type == 'P' && body.size > 0 && (body.data[0] != '\0' || l->prepares_unnamed);
-    return (is_shared && meanings_are_asked(l)) || (l->renamings > 0 && names_are_open(l, f));
+    return l->renamings > RENAMINGS_MAX || (is_shared && meanings_are_asked(l)) ||
+           (l->renamings > 0 && names_are_open(l, f));
 }
 
 /* The client has said all of its unit: a Query, a pipeline, or the data of a COPY in a Query. */

@@ -13,7 +13,8 @@ struct rewriting {
     struct link *l;
     struct span text;
     struct buffer *made;
-    size_t copied; /* bytes of the text that are in `made`, or were replaced there */
+    size_t copied;              /* bytes of the text that are in `made`, or were replaced there */
+    size_t counted, characters; /* bytes of `made` that were counted, and the characters that they are */
     struct change **last;
     struct actions *out;
     bool all_gone;           /* DEALLOCATE ALL stands in the text … */
@@ -39,10 +40,29 @@ static struct change *set_known(struct rewriting *r, struct span name, struct sh
     return change_handle(r->l, name, take);
 }
 
-static void on_deallocate_all(struct rewriting *r)
+static void add_change(struct rewriting *r, struct change *c)
 {
+    *r->last = c;
+    r->last = &c->next;
+}
+
+static void on_deallocate_all(struct rewriting *r, const struct statement_state *state)
+{
+    struct change *c = change_new((struct span){ 0 });
     handles_free(&r->prepared, r->l->statements);
     r->all_gone = true;
+    c->forgets = true;
+    c->index = state->index;
+    add_change(r, c);
+}
+
+/* Of what has been made so far. */
+static size_t count_characters(struct rewriting *r)
+{
+    struct span behind = span_make(r->made->data + r->counted, r->made->size - r->counted);
+    r->characters += encoding_count(r->l->sql.encoding, behind);
+    r->counted = r->made->size;
+    return r->characters;
 }
 
 /* Puts `name` in the place of the operand. The change that goes with it, at the end of the list. */
@@ -54,10 +74,9 @@ static void replace(struct rewriting *r, const struct statement_state *state, co
     buffer_append_text(r->made, name);
     r->copied = at + before.size;
     c->index = state->index;
-    c->position = encoding_count(r->l->sql.encoding, buffer_span(r->made));
+    c->position = count_characters(r);
     c->shift = (long)strlen(name) - (long)encoding_count(r->l->sql.encoding, before);
-    *r->last = c;
-    r->last = &c->next;
+    add_change(r, c);
 }
 
 static void on_prepare(struct rewriting *r, const struct statement_state *state, struct span name)
@@ -135,7 +154,7 @@ static void on_state(void *owner, const struct statement_state *state)
 {
     struct rewriting *r = owner;
     if (state->kind == STATE_DEALLOCATE_ALL)
-        on_deallocate_all(r);
+        on_deallocate_all(r, state);
     if (state->kind != STATE_PREPARE && state->kind != STATE_EXECUTE && state->kind != STATE_DEALLOCATE)
         return;
     struct buffer name = { 0 };
@@ -161,26 +180,31 @@ bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, st
     return true;
 }
 
-const struct shared_statement *sql_names_find(const struct link *l, struct span name)
+const struct shared_statement *sql_names_find(const struct link *l, struct span name, size_t *effort)
 {
     const struct shared_statement *found = handles_find(&l->handles, name);
-    const struct handle *there = found == NULL ? handles_find_there(&l->handles, name) : NULL;
-    return there != NULL ? there->statement : found;
+    if (found != NULL || !name_is_ours(name))
+        return found;
+    *effort += l->handles.count;
+    const struct handle *there = handles_find_there(&l->handles, name);
+    return there != NULL ? there->statement : NULL;
 }
 
 struct need {
     struct link *l;
     struct actions *out;
+    struct span text;
+    size_t effort;
 };
 
 static void ensure_executed(void *owner, const struct statement_state *state)
 {
     struct need *need = owner;
     struct buffer name = { 0 };
-    if (state->kind != STATE_EXECUTE)
+    if (state->kind != STATE_EXECUTE || !sql_names_may_find(need->text, need->effort))
         return;
     statement_state_name(state, &need->l->sql, &name);
-    const struct shared_statement *s = sql_names_find(need->l, buffer_span(&name));
+    const struct shared_statement *s = sql_names_find(need->l, buffer_span(&name), &need->effort);
     if (s != NULL)
         ensure_same_there(need->l, s, need->out);
     buffer_free(&name);
@@ -188,7 +212,7 @@ static void ensure_executed(void *owner, const struct statement_state *state)
 
 void sql_names_ensure(struct link *l, struct span text, struct actions *out)
 {
-    statement_states(text, &l->sql, ensure_executed, &(struct need){ l, out });
+    statement_states(text, &l->sql, ensure_executed, &(struct need){ l, out, text, 0 });
 }
 
 struct search {
@@ -200,10 +224,11 @@ static void look_for_open_name(void *owner, const struct statement_state *state)
 {
     struct search *search = owner;
     struct buffer name = { 0 };
-    if (state->kind != STATE_PREPARE && state->kind != STATE_EXECUTE && state->kind != STATE_DEALLOCATE)
+    if (search->found ||
+        (state->kind != STATE_PREPARE && state->kind != STATE_EXECUTE && state->kind != STATE_DEALLOCATE))
         return;
     statement_state_name(state, &search->l->sql, &name);
-    search->found |= name_is_open(search->l, buffer_span(&name));
+    search->found = name_is_open(search->l, buffer_span(&name));
     buffer_free(&name);
 }
 

@@ -143,18 +143,20 @@ static void ensure_unnamed(struct link *l, struct actions *out)
 
 /* --- names --------------------------------------------------------------------------------------------------- */
 
-/* More than so many are not looked through for each message. */
+/* More than so many are not looked through for each name. */
 enum { LOOKED_THROUGH_MAX = 1000 };
 
 bool name_is_open(const struct link *l, struct span name)
 {
     const struct owed_queue *q = &l->owed;
-    if (q->count > LOOKED_THROUGH_MAX)
-        return true;
-    for (size_t i = 0; i < q->count && owed_at(q, i)->unit != q->unit; i++)
+    size_t left = LOOKED_THROUGH_MAX;
+    for (size_t i = 0; i < q->count && owed_at(q, i)->unit != q->unit; i++) {
+        if (left-- == 0)
+            return true;
         for (const struct change *c = owed_at(q, i)->change; c != NULL; c = c->next)
-            if (c->sets && span_is(name, c->name))
+            if (left-- == 0 || (c->sets && span_is(name, c->name)))
                 return true;
+    }
     return false;
 }
 
@@ -180,10 +182,15 @@ bool names_are_open(const struct link *l, const struct frame *f)
     }
 }
 
-struct change *refuse_name(struct span name, struct span *there)
+bool name_is_ours(struct span name)
 {
     static const char prefix[] = "pgatomic_";
-    bool unnamed = name.size == 0, ours = name.size >= strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0;
+    return name.size >= strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0;
+}
+
+struct change *refuse_name(struct span name, struct span *there)
+{
+    bool unnamed = name.size == 0, ours = name_is_ours(name);
     *there = unnamed || ours ? span_of("pgatomic_none") : name;
     return !unnamed && !ours ? NULL : change_refused(name, "26000", "does not exist");
 }

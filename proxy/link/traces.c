@@ -43,6 +43,15 @@ bool traces_have(struct link *l, struct span name)
     return find_touched(l, name, l->asked_count) != NULL;
 }
 
+static void reset_touched(struct link *l, struct touched *t)
+{
+    t->reset = t->ends_reset = true;
+    t->ends_local = false;
+    t->roles = l->roles;
+    if (!l->resets.noted && resets_go_to_base(l, span_of(t->name)))
+        resets_note(l);
+}
+
 /* NULL: there are too many. */
 static struct touched *touch(struct link *l, struct span name)
 {
@@ -64,12 +73,13 @@ void traces_touch(struct link *l, struct span name, bool is_default)
     struct touched *t = touch(l, name);
     if (t == NULL)
         return;
-    *(is_default ? &t->reset : &t->set) = true;
-    t->ends_reset = is_default;
-    t->ends_local = false;
+    if (is_default) {
+        reset_touched(l, t);
+        return;
+    }
+    t->set = true;
+    t->ends_reset = t->ends_local = false;
     t->roles = l->roles;
-    if (is_default && resets_go_to_base(l, name))
-        resets_note(l);
 }
 
 void traces_touch_local(struct link *l, struct span name)
@@ -133,9 +143,31 @@ void traces_reset_unless_role(struct link *l, const char *name)
         traces_touch(l, span_of(name), true);
 }
 
-static void on_reset_all(struct link *l)
+/* What a text leaves behind. */
+struct traces {
+    struct link *l;
+    struct span text;
+    bool touches_all; /* RESET ALL stands in it: what the client has is among what is touched */
+    size_t effort;    /* bytes of the texts that it executes, and handles that were looked through for their names */
+};
+
+/* What is touched was reset. */
+static void reset_again(struct link *l)
 {
+    for (size_t i = l->asked_count; i < l->touched_count; i++)
+        if (!settings_is_role(l->touched[i].name))
+            reset_touched(l, &l->touched[i]);
+}
+
+static void on_reset_all(struct traces *t)
+{
+    struct link *l = t->l;
     meanings_note(l, (struct span){ 0 });
+    if (t->touches_all) {
+        reset_again(l);
+        return;
+    }
+    t->touches_all = true;
     for (size_t i = 0, count = l->touched_count; i < count; i++)
         traces_reset_unless_role(l, l->touched[i].name);
     for (size_t i = 0; i < parameters_count(l->wanted); i++)
@@ -156,14 +188,22 @@ static void on_local_setting(struct link *l, const struct statement_state *state
 
 static statement_on_state on_state_of_executed;
 
-static void on_execute(struct link *l, const struct statement_state *state)
+static void on_execute(struct traces *t, const struct statement_state *state)
 {
+    struct link *l = t->l;
     struct buffer name = { 0 };
+    if (!sql_names_may_find(t->text, t->effort)) {
+        meanings_note(l, (struct span){ 0 });
+        traces_pin(l, "unknown statement");
+        return;
+    }
     statement_state_name(state, &l->sql, &name);
-    const struct shared_statement *s = sql_names_find(l, buffer_span(&name));
-    if (s != NULL && s->leaves_state)
-        statement_states(shared_statement_text(s), &l->sql, on_state_of_executed, l);
+    const struct shared_statement *s = sql_names_find(l, buffer_span(&name), &t->effort);
     buffer_free(&name);
+    if (s == NULL || !s->leaves_state)
+        return;
+    t->effort += shared_statement_text(s).size;
+    statement_states(shared_statement_text(s), &l->sql, on_state_of_executed, t);
 }
 
 bool traces_may_be_setting(enum state_cause cause)
@@ -179,7 +219,8 @@ static void on_any_setting(struct link *l)
 
 static void on_state(void *owner, const struct statement_state *state)
 {
-    struct link *l = owner;
+    struct traces *t = owner;
+    struct link *l = t->l;
     switch (state->kind) {
     case STATE_SETTING:
         on_setting(l, state);
@@ -188,7 +229,7 @@ static void on_state(void *owner, const struct statement_state *state)
         on_local_setting(l, state);
         return;
     case STATE_RESET_ALL:
-        on_reset_all(l);
+        on_reset_all(t);
         return;
     case STATE_DISCARD_ALL:
         resets_note_discard(l);
@@ -216,7 +257,7 @@ static void on_state(void *owner, const struct statement_state *state)
     case STATE_DEALLOCATE:
         return;
     case STATE_EXECUTE:
-        on_execute(l, state);
+        on_execute(t, state);
         return;
     }
 }
@@ -230,7 +271,8 @@ static void on_state_of_executed(void *owner, const struct statement_state *stat
 
 void traces_note(struct link *l, struct span text)
 {
-    statement_states(text, &l->sql, on_state, l);
+    struct traces traces = { .l = l, .text = text };
+    statement_states(text, &l->sql, on_state, &traces);
 }
 
 /* However it was written. */

@@ -36,9 +36,10 @@ static inline void bench_on_pinned(void *context, const char *cause)
     b->pinned = cause;
 }
 
-static inline void bench_open(struct bench *b, bool listens)
+/* A client whose startup packet has these settings. */
+static inline void bench_open_with(struct bench *b, bool listens, struct parameters *base_take)
 {
-    *b = (struct bench){ .statements = statements_new(), .base = parameters_none(), .server = link_server_new() };
+    *b = (struct bench){ .statements = statements_new(), .base = base_take, .server = link_server_new() };
     b->link = link_new(&(struct link_start){ .statements = b->statements,
                                              .base = b->base,
                                              .on_listen = listens ? bench_on_listen : NULL,
@@ -46,6 +47,11 @@ static inline void bench_open(struct bench *b, bool listens)
                                              .on_pinned = bench_on_pinned,
                                              .context = b });
     link_attach(b->link, b->server, &b->out);
+}
+
+static inline void bench_open(struct bench *b, bool listens)
+{
+    bench_open_with(b, listens, parameters_none());
 }
 
 static inline void bench_close(struct bench *b)
