@@ -26,8 +26,9 @@
 #include "proxy/link/owed.h"
 
 enum {
-    SERVER_STATEMENTS_MAX = 500, /* that stand prepared on one server */
-    TOUCHED_MAX = 200            /* settings of which the value is asked at the end of a transaction; more are a pin */
+    SERVER_STATEMENTS_MAX = 500,    /* that stand prepared on one server */
+    SETTINGS_SIZE_MAX = 256 * 1024, /* bytes of the settings of one client; more are a pin */
+    TOUCHED_MAX = 200 /* settings of which the value is asked at the end of a transaction; more are a pin */
 };
 
 struct link_server {

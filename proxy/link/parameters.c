@@ -9,18 +9,19 @@
 
 struct parameters {
     atomic_uint references;
-    size_t count;
+    size_t count, size;
     struct parameter list[]; /* in the order of their names; the strings are this set's own */
 };
 
 /* Most clients and servers have set nothing. Never freed: this is a reference of its own. */
 static struct parameters nothing = { .references = 1 };
 
-static struct parameters *new_set(size_t count)
+static struct parameters *new_set(size_t count, size_t size)
 {
     struct parameters *p = or_abort(malloc(sizeof *p + count * sizeof p->list[0]));
     atomic_init(&p->references, 1);
     p->count = count;
+    p->size = size;
     return p;
 }
 
@@ -84,11 +85,22 @@ static struct parameter copy_of(const struct parameter *p)
     return (struct parameter){ memory_copy_text(p->name), memory_copy_text(p->value), role };
 }
 
+static size_t size_of(const struct parameter *p)
+{
+    return strlen(p->name) + strlen(p->value);
+}
+
+/* With `added` in the place of what stands there, or ahead of it. */
+static size_t size_with(const struct parameters *p, size_t place, bool replaces, const struct parameter *added)
+{
+    return p->size + size_of(added) - (replaces ? size_of(&p->list[place]) : 0);
+}
+
 static struct parameters *without(const struct parameters *p, size_t place)
 {
     if (p->count == 1)
         return parameters_none();
-    struct parameters *made = new_set(p->count - 1);
+    struct parameters *made = new_set(p->count - 1, p->size - size_of(&p->list[place]));
     for (size_t i = 0, to = 0; i < p->count; i++)
         if (i != place)
             made->list[to++] = copy_of(&p->list[i]);
@@ -98,7 +110,7 @@ static struct parameters *without(const struct parameters *p, size_t place)
 /* Takes what `added` points to. */
 static struct parameters *with(const struct parameters *p, size_t place, bool replaces, struct parameter added)
 {
-    struct parameters *made = new_set(p->count + (replaces ? 0 : 1));
+    struct parameters *made = new_set(p->count + (replaces ? 0 : 1), size_with(p, place, replaces, &added));
     for (size_t i = 0; i < place; i++)
         made->list[i] = copy_of(&p->list[i]);
     made->list[place] = added;
@@ -117,6 +129,7 @@ static bool is_ours_alone(const struct parameters *p)
 static struct parameters *put(struct parameters *take, size_t place, bool replaces, struct parameter added)
 {
     struct parameters *p = take;
+    p->size = size_with(p, place, replaces, &added);
     if (replaces) {
         free_words(&p->list[place]);
     } else {
@@ -175,6 +188,11 @@ bool parameters_equal(const struct parameters *a, const struct parameters *b)
 size_t parameters_count(const struct parameters *p)
 {
     return p->count;
+}
+
+size_t parameters_size(const struct parameters *p)
+{
+    return p->size;
 }
 
 const struct parameter *parameters_at(const struct parameters *p, size_t i)

@@ -28,6 +28,8 @@ struct parameters *parameters_with_role(struct parameters *take, struct span nam
 
 bool parameters_equal(const struct parameters *a, const struct parameters *b);
 size_t parameters_count(const struct parameters *p);
+/* Bytes of the names and values. */
+size_t parameters_size(const struct parameters *p);
 /* In the order of their names. */
 const struct parameter *parameters_at(const struct parameters *p, size_t i);
 /* NULL: it is not in the set. */

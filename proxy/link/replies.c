@@ -464,6 +464,14 @@ static size_t rest_of_message(struct link *l, size_t available)
     return size;
 }
 
+/* Whether it is an answer of which the rest has to come first. One that is too long goes by. */
+static bool is_awaited(const struct link *l, const struct frame *f)
+{
+    const struct owed *head = owed_head(&l->owed);
+    bool is_answer = head != NULL && (head->purpose == FOR_ANSWER || head->purpose == FOR_CHANNELS);
+    return is_answer && f->left > 0 && f->bytes.size + f->left <= SETTINGS_SIZE_MAX;
+}
+
 /* Looks at the next message, or what has come of the rest of the last. How many bytes; 0: nothing whole is there. */
 static size_t look(struct link *l, struct span input, enum verdict *verdict, struct actions *out)
 {
@@ -472,9 +480,7 @@ static size_t look(struct link *l, struct span input, enum verdict *verdict, str
         return rest_of_message(l, input.size);
     }
     struct frame f;
-    const struct owed *head = owed_head(&l->owed);
-    bool whole = head != NULL && (head->purpose == FOR_ANSWER || head->purpose == FOR_CHANNELS);
-    switch ((whole ? frame_next_whole : frame_next)(backend_messages, input, LENGTH_MAX, &f, NULL)) {
+    switch (frame_next(backend_messages, input, LENGTH_MAX, &f, NULL)) {
     case FRAME_MORE:
         return 0;
     case FRAME_BAD:
@@ -483,6 +489,8 @@ static size_t look(struct link *l, struct span input, enum verdict *verdict, str
     case FRAME_OK:
         break;
     }
+    if (is_awaited(l, &f))
+        return 0;
     *verdict = take_message(l, &f, out);
     if (l->holds && l->owed.count == 0)
         requests_resume(l, out);

@@ -415,14 +415,25 @@ static void settle_reset(struct link *l, struct span name, struct span value)
         go_to_base(l, name, (struct span){ 0 });
 }
 
+/* As one of the settings that follow the client. False: they are too many, or too large. */
+static bool may_keep(struct link *l, struct span name, struct span value)
+{
+    const char *known = parameters_value(l->wanted, name);
+    size_t before = known != NULL ? name.size + strlen(known) : 0;
+    size_t after = parameters_size(l->wanted) - before + name.size + value.size;
+    if (value.data == NULL ||
+        (after <= SETTINGS_SIZE_MAX && (known != NULL || parameters_count(l->wanted) < SETTINGS_MAX)))
+        return true;
+    traces_pin(l, "many settings");
+    return false;
+}
+
 static void settle_set(struct link *l, const struct touched *t, struct span value, const struct parameters *before)
 {
     struct span name = span_of(t->name);
     const char *known = parameters_value(l->wanted, name), *role = NULL;
-    if (value.data != NULL && known == NULL && parameters_count(l->wanted) >= SETTINGS_MAX) {
-        traces_pin(l, "many settings");
+    if (!may_keep(l, name, value))
         return;
-    }
     if (is_temporary_path(name, value))
         traces_pin(l, statement_state_cause(STATE_TEMPORARY_TABLE));
     l->server->told = parameters_with(l->server->told, name, value);
@@ -482,9 +493,14 @@ static void forget_asked(struct link *l)
     l->settled_roles = l->asked_roles;
 }
 
-/* The role first: others are set under it. */
+/* The role first: others are set under it. Of a row that is too long only the beginning may be here. */
 void traces_answer(struct link *l, const struct frame *row)
 {
+    if (row->bytes.size + row->left > SETTINGS_SIZE_MAX) {
+        forget_asked(l);
+        traces_pin(l, "many settings");
+        return;
+    }
     struct parameters *before = parameters_retain(l->wanted);
     if (settle_row(l, row, before, true) && settle_row(l, row, before, false))
         forget_asked(l);
@@ -544,6 +560,8 @@ void traces_on_parameter(struct link *l, struct span name, struct span value, bo
         return;
     if (is_temporary_path(name, value))
         traces_pin(l, statement_state_cause(STATE_TEMPORARY_TABLE));
+    if (!may_keep(l, name, value))
+        return;
     l->wanted = parameters_with(l->wanted, name, value);
     l->server->told = parameters_with(l->server->told, name, value);
 }

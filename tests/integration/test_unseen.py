@@ -65,3 +65,23 @@ def P5_a_search_path_whose_letters_are_escaped_is_seen_when_it_holds(server):
         done(a.ask("CREATE TABLE mine (id int)"))
         assert b.value("SELECT to_regclass('mine') IS NULL") == "t"
         assert pins(proxy) == ["temporary table"]
+
+
+def P2_a_setting_that_is_too_large_to_follow_keeps_its_server_and_takes_no_memory(server):
+    with pooled(server, pool_size=2) as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        before = proxy.memory_kb()
+        done(a.ask("SELECT set_config('my.a', repeat('x', 100000000), false) IS NULL"))
+        assert b.value("SELECT length(current_setting('my.a', true))") in (None, "", "0")
+        assert a.value("SELECT length(current_setting('my.a'))") == "100000000"
+        assert pins(proxy) == ["many settings"]
+        assert proxy.memory_kb() < before + 20000
+
+
+def P2_settings_that_are_too_large_together_keep_their_server(server):
+    with pooled(server, pool_size=2) as proxy, proxy.log_in() as a, proxy.log_in() as b:
+        for i in range(4):
+            assert pins(proxy) == []
+            done(a.ask(f"SET my.a{i} = '{'x' * 80000}'"))
+        assert b.value("SELECT coalesce(current_setting('my.a3', true), '')") == ""
+        assert a.value("SELECT length(current_setting('my.a0')) + length(current_setting('my.a3'))") == "160000"
+        assert pins(proxy) == ["many settings"]

@@ -106,3 +106,64 @@ Test(link_bounds, P2_a_pipeline_that_waits_and_fails_is_skipped_to_its_Sync)
     cr_expect(link_may_release(b.link));
     bench_close(&b);
 }
+
+/* The client sets something, and the server says that it has a value of that size. */
+static void set_one(struct bench *b, const char *sql, size_t size, size_t cut)
+{
+    struct buffer made = { 0 }, value = { 0 };
+    bench_send_query(b, sql);
+    message_add_command_complete(&made, span_of("SET"));
+    message_add_ready(&made, 'I');
+    bench_reply(b, &made);
+    while (value.size < size)
+        buffer_append_text(&value, "x");
+    message_add_data_row(&made, buffer_span(&value));
+    message_add_command_complete(&made, span_of("SELECT 1"));
+    message_add_ready(&made, 'I');
+    struct buffer rest = { 0 };
+    buffer_append(&rest, made.data + cut, made.size - cut);
+    made.size = cut;
+    struct link_piece piece;
+    bool any = link_on_server(b->link, buffer_span(&made), &piece, &b->out);
+    cr_expect_not(any, "it is none of the client's business");
+    buffer_consume(&made, piece.skip);
+    buffer_append_span(&made, buffer_span(&rest));
+    bench_reply(b, &made);
+    buffer_free(&rest);
+    buffer_free(&value);
+}
+
+Test(link_bounds, P2_settings_that_are_too_large_are_not_kept_however_they_come)
+{
+    static const struct {
+        size_t size, cut;
+        bool pins;
+    } rows[] = {
+        { 250000, 0, false },   { 250000, 100, false },   { 270000, 0, true },
+        { 270000, 1000, true }, { 10000000, 1000, true },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct bench b;
+        bench_open(&b, false);
+        set_one(&b, "SET my.a = 'x'", rows[i].size, rows[i].cut);
+        cr_expect_eq(b.pinned != NULL, rows[i].pins, "%zu bytes", rows[i].size);
+        cr_expect_eq(link_may_release(b.link), !rows[i].pins);
+        cr_expect_not(link_is_settling(b.link));
+        cr_expect_null(link_error(b.link));
+        bench_close(&b);
+    }
+}
+
+Test(link_bounds, P2_settings_that_are_too_large_together_keep_their_server)
+{
+    struct bench b;
+    bench_open(&b, false);
+    set_one(&b, "SET my.a = 'x'", 120000, 0);
+    set_one(&b, "SET my.b = 'x'", 120000, 0);
+    set_one(&b, "SET my.a = 'y'", 130000, 0);
+    cr_expect_null(b.pinned, "it has taken the place of the other");
+    set_one(&b, "SET my.c = 'x'", 20000, 0);
+    cr_expect_str_eq(b.pinned, "many settings");
+    cr_expect_not(link_may_release(b.link));
+    bench_close(&b);
+}
