@@ -350,6 +350,8 @@ bool traces_is_name(struct span name, const char *other);
 bool traces_may_be_setting(enum state_cause cause);
 /* It was, and is not asked for yet. */
 bool traces_have(struct link *l, struct span name);
+/* It was, and the answer has not come. */
+bool traces_is_touched(const struct link *l, struct span name);
 void traces_forget_touched(struct link *l, size_t i);
 /* Appends an expression: its value, but NULL when nothing has set it since the session began; and, behind all of them, where that is found: those that
  * are unset, those that have their default. */
@@ -393,6 +395,8 @@ bool meanings_means_alike(struct link *l, const struct shared_statement *s);
 void settings_tell(struct link *l, struct actions *out);
 /* Tells it these settings, whatever else holds there; in the client's transaction, if one is open, or for that alone. */
 void settings_restore(struct link *l, const struct parameters *what, bool is_local, struct actions *out);
+/* What stands in front of words of the link's own that begin a transaction; "": nothing has to. */
+const char *settings_head(const struct link *l);
 /* A Query that tells or asks. */
 void settings_say(struct link *l, struct buffer *sql_take, enum owed_purpose purpose, struct actions *out);
 void settings_append_literal(struct buffer *b, struct span value, const struct encoding *encoding);
@@ -455,7 +459,7 @@ void listens_on_block(struct link *l);
 /* The client goes: what is held is dropped. */
 void listens_give_up(struct link *l);
 /* The transaction is over and nothing is owed: what the server is asked and told. */
-const char *listens_question(struct link *l);
+void listens_question(struct link *l, struct buffer *sql);
 void listens_answer(struct link *l, const struct frame *row);
 void listens_settle(struct link *l);
 /* An UNLISTEN has been committed. */

@@ -102,10 +102,10 @@ void link_say(struct actions *out, struct buffer *made)
     buffer_free(made);
 }
 
-static void say_query(struct link *l, const char *sql, enum owed_purpose purpose, struct actions *out)
+static void say_query(struct link *l, struct span sql, enum owed_purpose purpose, struct actions *out)
 {
     struct buffer made = { 0 };
-    message_add_query(&made, span_of(sql));
+    message_add_query(&made, sql);
     link_say(out, &made);
     owed_push(&l->owed, OWED_QUERY, purpose);
     l->server->unnamed = 0;
@@ -238,13 +238,21 @@ static void go_on_ending(struct link *l, struct actions *out)
     if (l->status != 'I' && l->rolled_back) {
         link_fail(l, "08006", "the server could not be rolled back");
     } else if (l->status != 'I') {
-        say_query(l, "ROLLBACK", FOR_NOTHING, out);
+        say_query(l, span_of("ROLLBACK"), FOR_NOTHING, out);
         l->rolled_back = true;
     } else if (l->server->needs_reset && !l->server->out_of_step) {
-        say_query(l, "DISCARD ALL", FOR_RESET, out);
+        say_query(l, span_of("DISCARD ALL"), FOR_RESET, out);
     } else { /* or it is closed as it is */
         l->clean = true;
     }
+}
+
+static void ask_channels(struct link *l, struct actions *out)
+{
+    struct buffer sql = { 0 };
+    listens_question(l, &sql);
+    say_query(l, buffer_span(&sql), FOR_CHANNELS, out);
+    buffer_free(&sql);
 }
 
 void link_make_progress(struct link *l, struct actions *out)
@@ -257,7 +265,7 @@ void link_make_progress(struct link *l, struct actions *out)
     } else if (l->ending) {
         go_on_ending(l, out);
     } else if (l->status == 'I' && l->listens.touched) {
-        say_query(l, listens_question(l), FOR_CHANNELS, out);
+        ask_channels(l, out);
     } else if (l->status == 'I' && l->keeps_server) {
         resets_end(l);
     } else if (l->status == 'I' && l->touched_count > 0 && !l->pinned) {

@@ -191,7 +191,7 @@ void listens_leave_all(struct link *l)
         channels_add(&l->listens.leaving, span_of(l->listens.heard.list[i]));
 }
 
-const char *listens_question(struct link *l)
+void listens_question(struct link *l, struct buffer *sql)
 {
     struct listens *n = &l->listens;
     n->touched = false;
@@ -200,7 +200,8 @@ const char *listens_question(struct link *l)
     n->wished = (struct channels){ 0 };
     for (size_t i = 0; i < n->leaving.count; i++)
         channels_remove(&n->heard, span_of(n->leaving.list[i]));
-    return "SELECT pg_catalog.pg_listening_channels();UNLISTEN *";
+    buffer_append_text(sql, settings_head(l));
+    buffer_append_text(sql, "SELECT pg_catalog.pg_listening_channels();UNLISTEN *");
 }
 
 void listens_answer(struct link *l, const struct frame *row)

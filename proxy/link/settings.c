@@ -83,6 +83,17 @@ static void append_encoding(struct buffer *b, const char *name, bool is_local)
     buffer_append_text(b, is_local ? "',true);" : "',false);");
 }
 
+/* The server may have been told to begin transactions in a way that makes them wait for those of others (SERIALIZABLE, READ ONLY,
+ * DEFERRABLE), or that a standby refuses. */
+const char *settings_head(const struct link *l)
+{
+    static const char *const names[] = { "default_transaction_deferrable", "default_transaction_isolation" };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (parameters_value(l->server->told, span_of(names[i])) != NULL || traces_is_touched(l, span_of(names[i])))
+            return "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;";
+    return "";
+}
+
 void settings_say(struct link *l, struct buffer *sql_take, enum owed_purpose purpose, struct actions *out)
 {
     struct buffer made = { 0 };
@@ -99,6 +110,7 @@ void settings_say(struct link *l, struct buffer *sql_take, enum owed_purpose pur
 static void say_settings(struct link *l, struct buffer *sql_take, struct actions *out)
 {
     struct buffer sql = { 0 };
+    buffer_append_text(&sql, settings_head(l));
     buffer_append_text(&sql, "BEGIN;");
     buffer_append_span(&sql, buffer_span(sql_take));
     buffer_append_text(&sql, "COMMIT");
@@ -267,9 +279,17 @@ void settings_tell(struct link *l, struct actions *out)
 
 /* --- telling again ----------------------------------------------------------------------------------------- */
 
+/* In a transaction of the client's it is too late for that. */
+static void append_head(struct buffer *sql, const struct link *l)
+{
+    if (l->status == 'I')
+        buffer_append_text(sql, settings_head(l));
+}
+
 static void restore_encoding(struct link *l, const char *name, bool is_local, struct actions *out)
 {
     struct buffer sql = { 0 };
+    append_head(&sql, l);
     append_encoding(&sql, name, is_local);
     settings_say(l, &sql, FOR_SETTINGS, out);
     traces_follow_sql(l, span_of(encoding_name), span_of(name));
@@ -297,10 +317,14 @@ void settings_restore(struct link *l, const struct parameters *what, bool is_loc
     struct list list = { .sql = &sql, .is_local = is_local };
     if (encoding != NULL)
         restore_encoding(l, encoding, is_local, out);
+    append_head(&sql, l);
+    size_t head = sql.size;
     append_some(&list, l, what, is_ordinary);
     append_some(&list, l, what, settings_is_role);
     append_some(&list, l, what, is_timeout);
     list_end(&list);
-    if (sql.size > 0)
+    if (sql.size > head)
         settings_say(l, &sql, FOR_SETTINGS, out);
+    else
+        buffer_free(&sql);
 }

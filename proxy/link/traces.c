@@ -30,12 +30,17 @@ bool traces_is_name(struct span name, const char *other)
 }
 
 /* Among those from `first` on; NULL: it is not. */
-static struct touched *find_touched(struct link *l, struct span name, size_t first)
+static struct touched *find_touched(const struct link *l, struct span name, size_t first)
 {
     for (size_t i = first; i < l->touched_count; i++)
         if (traces_is_name(name, l->touched[i].name))
             return &l->touched[i];
     return NULL;
+}
+
+bool traces_is_touched(const struct link *l, struct span name)
+{
+    return find_touched(l, name, 0) != NULL;
 }
 
 bool traces_have(struct link *l, struct span name)
@@ -353,6 +358,7 @@ void traces_ask(struct link *l, struct actions *out)
 {
     struct buffer sql = { 0 };
     bool any_unset = false, any_default = false;
+    buffer_append_text(&sql, settings_head(l));
     for (size_t i = 0; i < l->touched_count; i++) {
         const struct touched *t = &l->touched[i];
         bool may_be_reset = may_be_at_base(l, t), is_last = is_reset_last(l, t);

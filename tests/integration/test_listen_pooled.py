@@ -344,6 +344,16 @@ def P6_clients_of_two_databases_hear_each_their_own(server):
             client.close()
 
 
+def P6_the_question_what_is_listened_to_waits_for_no_transaction_of_others(server):
+    with pooled(server) as proxy, proxy.log_in() as busy, proxy.log_in() as a:
+        done(busy.ask("BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE IF NOT EXISTS waited (id int); INSERT INTO waited VALUES (1)"))
+        done(a.ask("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE"))
+        done(a.ask("LISTEN news"))
+        done(a.ask("SET my.a = 1"))
+        done(busy.ask("ROLLBACK; NOTIFY news, 'x'"))
+        assert heard(a)[1:] == ("news", "x")
+
+
 # What is listened to already; what a transaction does to it, each statement by itself.
 SAVEPOINTS = [
     ((), "LISTEN a; SAVEPOINT s; UNLISTEN a; ROLLBACK TO s; COMMIT"),

@@ -2,7 +2,7 @@
 
 import struct
 
-from test_checkin_pooled import PINNED, done
+from test_checkin_pooled import PINNED, columns, done
 from test_pool import pooled
 from wire import message
 
@@ -85,3 +85,54 @@ def P2_settings_that_are_too_large_together_keep_their_server(server):
         assert b.value("SELECT coalesce(current_setting('my.a3', true), '')") == ""
         assert a.value("SELECT length(current_setting('my.a0')) + length(current_setting('my.a3'))") == "160000"
         assert pins(proxy) == ["many settings"]
+
+
+DEFAULTS = ("default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable")
+CHARACTERISTICS = [
+    "SET SESSION CHARACTERISTICS AS TRANSACTION {}",
+    "set session characteristics as transaction isolation level serializable; SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY;"
+    "/* */ SET SESSION CHARACTERISTICS AS TRANSACTION DEFERRABLE",
+    "SET default_transaction_isolation = serializable; SET SESSION default_transaction_read_only TO on;"
+    "SET \"default_transaction_deferrable\" = 'on'",
+    "SELECT set_config('default_transaction_isolation', 'serializable', false), set_config('DEFAULT_TRANSACTION_READ_ONLY', 'on', false),"
+    "set_config('default_transaction_deferrable', 'on', false)",
+]
+
+
+def defaults_of(client):
+    return [client.value(f"SHOW {name}") for name in DEFAULTS]
+
+
+def P5_what_transactions_begin_with_follows_the_client_however_it_is_said(server):
+    plain = ["read committed", "off", "off"]
+    for text in CHARACTERISTICS:
+        text = text.format("ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE")
+        with pooled(server, pool_size=1) as proxy, proxy.log_in() as a, proxy.log_in() as b:
+            done(a.ask(text))
+            for _ in range(2):
+                assert defaults_of(b) == plain, text
+                assert defaults_of(a) == ["serializable", "on", "on"], text
+                assert a.value("SHOW transaction_isolation") == "serializable"
+            done(a.ask("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE, NOT DEFERRABLE"))
+            assert defaults_of(b) == plain, text
+            assert defaults_of(a) == ["serializable", "off", "off"], text
+            done(a.ask("BEGIN; SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY; ROLLBACK"))
+            done(a.ask("RESET default_transaction_isolation"))
+            assert defaults_of(a) == plain
+            assert pins(proxy) == []
+
+
+def P5_the_pools_own_words_wait_for_no_transaction_of_others(server):
+    """A transaction that is serializable, read only and deferrable waits for those that are open."""
+    modes = "ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE"
+    with (pooled(server, pool_size=2) as proxy, proxy.log_in() as busy, proxy.log_in(options="-c my.a=0 -c my.c=0") as a,
+          proxy.log_in() as b):
+        done(busy.ask("BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE IF NOT EXISTS waited (id int); INSERT INTO waited VALUES (1)"))
+        done(a.ask(f"SET SESSION CHARACTERISTICS AS TRANSACTION {modes}"))
+        done(a.ask("SET my.a = '1'"))
+        done(b.ask("SET my.b = '1'"))
+        assert defaults_of(b) == ["read committed", "off", "off"]
+        done(a.ask("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT 1; COMMIT"))
+        done(a.ask("RESET my.a"))
+        assert columns(a.ask("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT current_setting('my.a'), current_setting('my.c'); COMMIT")) == [b"0", b"0"]
+        done(busy.ask("ROLLBACK"))
