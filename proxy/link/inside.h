@@ -281,6 +281,9 @@ struct target {
 bool name_is_open(const struct link *l, struct span name);
 /* The same of all names in a message of the client. */
 bool names_are_open(const struct link *l, const struct frame *f);
+/* The client has an unnamed statement of its own, be it that its text is not known here: it was too long, or one that took its place was skipped
+ * by the server. */
+bool targets_have_unnamed(const struct link *l);
 /* Where a Bind or Describe has to go, with everything there that it needs. */
 struct target find_target(struct link *l, struct span name, struct actions *out);
 /* It is like those that statements have on servers. */

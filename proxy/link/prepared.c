@@ -7,7 +7,7 @@
  * there first (targets.c). Close only forgets the client's name.
  *
  * The unnamed statement stays the client's own, unless `prepare_unnamed` is on: its Parse leaves as it came, and is kept to be said again on
- * another server.
+ * another server. So does one that nobody could share, for it would stand on the server, under a name, without ever being used again.
  *
  * Whatever a message changes of what names stand for counts at once, and is undone if the server refuses or skips it (failures.c). What
  * the link finds wrong itself it has the server refuse, with a message that is sure to fail, so that the pipeline ends there as it does
@@ -70,6 +70,14 @@ void prepared_forget_unnamed(struct link *l)
         if (before != NULL)
             statements_release(l->statements, before);
     }
+}
+
+/* One that is shared takes its place. */
+static void lose_unnamed(struct link *l)
+{
+    link_next_serial(l);
+    l->has_unnamed = l->unnamed_leaves_state = false;
+    buffer_free(&l->unnamed);
 }
 
 /* When `entry` is answered, this server has another unnamed statement of the client's, or there is none. What other servers still have
@@ -142,6 +150,14 @@ static bool may_answer(const struct link *l)
     return l->status != 'E' && (head == NULL || head->unit == l->owed.unit);
 }
 
+/* Undone from the end, as they were made. */
+static struct change **last_of(struct change **changes)
+{
+    while (*changes != NULL)
+        changes = &(*changes)->next;
+    return changes;
+}
+
 /* A Parse under a name that lasts. */
 static void parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
 {
@@ -152,10 +168,9 @@ static void parse_shared(struct link *l, struct span name, struct span body, str
         statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql, meanings_now(l));
     buffer_free(&made);
     enum holding holding = server_touch(l->server, s->id, l->owed.unit);
-    struct change **last = &changes; /* undone from the end, as they were made */
-    while (*last != NULL)
-        last = &(*last)->next;
-    *last = change_handle(l, name, s);
+    if (name.size == 0 && targets_have_unnamed(l))
+        lose_unnamed(l);
+    *last_of(&changes) = change_handle(l, name, s);
     if (holding == HOLDS && may_answer(l))
         answer_here(l, '1', changes);
     else
@@ -171,6 +186,8 @@ static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
     if (leaves_state && listens_hold(l, span_of(body.data)))
         return false;
     bool replaced = leaves_state && rewrite_parse(l, body, &made, &changes, out);
+    if (handles_find(&l->handles, (struct span){ 0 }) != NULL)
+        *last_of(&changes) = change_handle(l, (struct span){ 0 }, NULL);
     l->unnamed_leaves_state = leaves_state; /* which is noted when it is bound */
     keep_unnamed(l, replaced ? buffer_span(&made) : body);
     if (replaced)
@@ -193,7 +210,7 @@ bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *ou
         return true;
     }
     struct span body = span_make(all.data + m.name.size + 1, all.size - m.name.size - 1);
-    if (m.name.size == 0 && !l->prepares_unnamed)
+    if (m.name.size == 0 && (!l->prepares_unnamed || meanings_now(l) == MEANING_OF_ONE))
         return parse_unnamed(l, body, out);
     if (m.name.size > 0 && handles_find(&l->handles, m.name) != NULL)
         parse_again(l, m.name, body, out);
@@ -272,7 +289,8 @@ bool prepared_on_close(struct link *l, const struct frame *f)
     struct message_named m = { 0 };
     bool readable = message_read_named(frame_body(f), &m);
     bool ours = !l->pinned || handles_find(&l->handles, m.name) != NULL; /* else it may come from PREPARE */
-    if (readable && m.kind == 'S' && ours && (m.name.size > 0 || l->prepares_unnamed)) {
+    bool is_shared = m.name.size > 0 || (l->prepares_unnamed && !targets_have_unnamed(l));
+    if (readable && m.kind == 'S' && ours && is_shared) {
         struct change *c = change_handle(l, m.name, NULL);
         answer_here(l, '3', c);
         return false;

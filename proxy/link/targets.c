@@ -210,8 +210,7 @@ static struct target refuse_changed(void)
     return (struct target){ .name = span_of("pgatomic_none"), .refusal = c };
 }
 
-/* Also when its text is not known here: it was too long, or one that took its place was skipped by the server. */
-static bool has_unnamed(const struct link *l)
+bool targets_have_unnamed(const struct link *l)
 {
     return l->has_unnamed || l->server->unnamed == l->serial;
 }
@@ -249,7 +248,7 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
 {
     struct target t = { .name = name };
     const struct shared_statement *s = handles_find(&l->handles, name);
-    bool unnamed = s == NULL && name.size == 0 && has_unnamed(l);
+    bool unnamed = s == NULL && name.size == 0 && targets_have_unnamed(l);
     if (s != NULL && s->leaves_state && listens_hold(l, shared_statement_text(s)))
         return t;
     if (unnamed && l->has_unnamed && l->unnamed_leaves_state && listens_hold(l, span_of(l->unnamed.data)))

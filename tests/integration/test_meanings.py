@@ -128,3 +128,52 @@ def P4_after_a_migration_a_statement_fails_once_and_is_prepared_anew(server):
         assert ask_anew(by_colour) == ["XX000"] and ask_anew(by_colour) == ["1"]
         assert ask_anew(by_id + run(b"i", b"3000000000")) == ["22003"]
         assert ask_anew(by_id + run(b"i", b"3000000000")) == ["blue"]
+
+
+WHOSE = "SELECT whose || 'x'::kind AS whose FROM goods WHERE kind = $1"
+PREPARED = "SELECT count(*) || ' ' || coalesce(max(prepare_time)::text, '') FROM pg_prepared_statements WHERE statement LIKE '%FROM goods%'"
+
+
+def P4_a_transaction_that_sets_the_search_path_of_its_tenant_reads_that_tenants_rows(server):
+    """SET LOCAL: the names stand for the tenant's own table and type, whenever and wherever the statement was prepared, and it is not
+    prepared again for each transaction."""
+    for i in (1, 2):
+        server.sql(f"CREATE SCHEMA local{i}; CREATE DOMAIN local{i}.kind AS text CHECK (VALUE IN ('x', 'k')); CREATE TABLE local{i}.goods"
+                   f" (whose text, kind local{i}.kind); INSERT INTO local{i}.goods VALUES ('{i}', 'k')")
+    for inside in (True, False):
+        for size in (1, 2):
+            with pooled(server, pool_size=size) as proxy:
+                clients = [Client(proxy.port).log_in(options="-c search_path=local1") for _ in range(3)]
+
+                def transact(client, tenant, *data):
+                    client.ask(f"BEGIN; SET LOCAL search_path = local{tenant}")
+                    found = [answers(client, each) for each in data]
+                    client.ask("COMMIT")
+                    return found
+                for client in clients:
+                    if inside:
+                        transact(client, 2, parse(b"s", WHOSE) + SYNC)
+                    else:
+                        answers(client, parse(b"s", WHOSE) + SYNC)
+                for turn in range(12):
+                    tenant = 1 + (turn // 2) % 2
+                    assert transact(clients[turn % 3], tenant, run(b"s", b"k")) == [[f"{tenant}x"]], (inside, size, turn)
+                    if turn == 5:
+                        before = clients[0].value(PREPARED)
+                assert size > 1 or clients[0].value(PREPARED) == before
+                assert size > 1 or before.startswith("3 " if inside else "1 "), "shared where it means the same to all"
+                for client in clients:
+                    client.close()
+
+
+def P4_what_nobody_can_share_stays_unnamed_and_leaves_nothing_on_the_server(server):
+    with pooled(server, pool_size=1, prepare_unnamed="on") as proxy, Client(proxy.port).log_in() as a:
+        for name in ("public", "pg_catalog"):
+            for _ in range(3):
+                a.ask(f"BEGIN; SET LOCAL search_path = {name}")
+                assert answers(a, parse(b"", "SELECT current_schema() || $1::text") + run(b"", b"!")) == [f"{name}!"]
+                a.ask("COMMIT")
+        assert a.value("SELECT count(*) FROM pg_prepared_statements") == "0"
+        for _ in range(3):
+            assert answers(a, parse(b"", "SELECT current_schema() || $1::text") + run(b"", b"!")) == ["public!"]
+        assert a.value("SELECT count(*) FROM pg_prepared_statements") == "1"
