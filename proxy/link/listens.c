@@ -64,6 +64,14 @@ static void channels_add(struct channels *c, struct span name)
     c->list[at] = memory_copy_span(name);
 }
 
+static void channels_free(struct channels *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        free(c->list[i]);
+    free(c->list);
+    *c = (struct channels){ 0 };
+}
+
 static void channels_remove(struct channels *c, struct span name)
 {
     bool found;
@@ -72,14 +80,8 @@ static void channels_remove(struct channels *c, struct span name)
         return;
     free(c->list[at]);
     memmove(c->list + at, c->list + at + 1, (--c->count - at) * sizeof(char *));
-}
-
-static void channels_free(struct channels *c)
-{
-    for (size_t i = 0; i < c->count; i++)
-        free(c->list[i]);
-    free(c->list);
-    *c = (struct channels){ 0 };
+    if (c->count == 0) /* who listens to nothing may sleep */
+        channels_free(c);
 }
 
 /* --- on the way to the server ------------------------------------------------------------------------ */

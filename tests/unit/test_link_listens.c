@@ -170,3 +170,69 @@ Test(link_listens, P6_an_UNLISTEN_behind_a_savepoint_that_is_gone_back_to_does_n
     cr_expect(link_may_release(b.link));
     bench_close(&b);
 }
+
+/* UNLISTEN a, then so many savepoints, in a transaction that commits. */
+static void unlisten_ahead_of_savepoints(struct bench *b, size_t savepoints)
+{
+    struct buffer text = { 0 }, made = { 0 };
+    buffer_append_text(&text, "BEGIN;UNLISTEN a;");
+    message_add_command_complete(&made, span_of("BEGIN"));
+    message_add_command_complete(&made, span_of("UNLISTEN"));
+    for (size_t i = 0; i < savepoints; i++) {
+        buffer_append_text(&text, "SAVEPOINT s;");
+        message_add_command_complete(&made, span_of("SAVEPOINT"));
+    }
+    buffer_append_string(&text, span_of("COMMIT"));
+    message_add_command_complete(&made, span_of("COMMIT"));
+    message_add_ready(&made, 'I');
+    bench_send_query(b, text.data);
+    bench_reply(b, &made);
+    reply(b, NULL, "UNLISTEN");
+    buffer_free(&text);
+}
+
+Test(link_listens, P2_of_a_transaction_with_too_many_savepoints_no_UNLISTEN_counts)
+{
+    struct bench b;
+    bench_open(&b, true);
+    listen_to_a(&b);
+    unlisten_ahead_of_savepoints(&b, 30000);
+    cr_expect(has_asked(&b, ""));
+    unlisten_ahead_of_savepoints(&b, 1000);
+    cr_expect(has_asked(&b, "-a"), "and the next one counts again");
+    cr_expect(link_may_release(b.link));
+    link_detach(b.link);
+    cr_expect(link_may_sleep(b.link));
+    link_attach(b.link, b.server, &b.out);
+    bench_close(&b);
+}
+
+Test(link_listens, P6_an_UNLISTEN_that_is_only_described_does_not_count)
+{
+    struct bench b;
+    struct buffer made = { 0 };
+    bench_open(&b, true);
+    listen_to_a(&b);
+    message_add_parse(&made, span_of("u"), span_of("UNLISTEN a"));
+    message_add_describe(&made, 'S', span_of("u"));
+    message_add_sync(&made);
+    bench_send(&b, &made);
+    message_add_empty(&made, '1');
+    message_add_empty(&made, 't');
+    message_add_empty(&made, 'n');
+    message_add_ready(&made, 'I');
+    bench_reply(&b, &made);
+    reply(&b, NULL, "UNLISTEN");
+    cr_expect(has_asked(&b, ""));
+    message_add_bind(&made, (struct span){ 0 }, span_of("u"));
+    message_add_execute(&made, (struct span){ 0 }, 0);
+    message_add_sync(&made);
+    bench_send(&b, &made);
+    message_add_empty(&made, '2');
+    message_add_command_complete(&made, span_of("UNLISTEN"));
+    message_add_ready(&made, 'I');
+    bench_reply(&b, &made);
+    reply(&b, NULL, "UNLISTEN");
+    cr_expect(has_asked(&b, "-a"));
+    bench_close(&b);
+}

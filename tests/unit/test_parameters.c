@@ -61,3 +61,20 @@ Test(parameters, P5_a_setting_goes_with_its_role_which_makes_no_set_another)
     parameters_release(plain);
     parameters_release(p);
 }
+
+Test(parameters, P2_a_set_knows_its_size_however_it_came_to_be)
+{
+    struct parameters *p = parameters_with(parameters_none(), span_of("a"), span_of("12"));
+    struct parameters *kept = parameters_retain(p);
+    p = parameters_with(p, span_of("b"), span_of("1"));
+    cr_expect_eq(parameters_size(p), 5);
+    p = parameters_with(p, span_of("A"), span_of("1234"));
+    p = parameters_with(p, span_of("c"), span_of(""));
+    cr_expect_eq(parameters_size(p), 8);
+    p = parameters_with(p, span_of("b"), (struct span){ 0 });
+    cr_expect_eq(parameters_size(p), 6);
+    cr_expect_eq(parameters_size(kept), 3);
+    cr_expect_eq(parameters_size(parameters_none()), 0);
+    parameters_release(kept);
+    parameters_release(p);
+}
