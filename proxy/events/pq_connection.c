@@ -205,6 +205,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         answer(c);
         send_next(c);
     }
+    if (c->state == PQ_UP) /* those that stood behind the answers */
+        read_notifications(c);
     if (c->state == PQ_UP && PQstatus(c->pg) == CONNECTION_BAD)
         lose(c, PQerrorMessage(c->pg));
 }

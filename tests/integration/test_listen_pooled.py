@@ -7,7 +7,7 @@ import struct
 from proxy import Proxy, wait_until
 from relay import Relay
 from test_pool_reload import reload
-from wire import SYNC, Client, Upstream, Wire, fields, message, query
+from wire import SYNC, Client, Upstream, Wire, fields, message, query, welcome
 
 POOL = """
 auth {{ method = trust }}
@@ -257,6 +257,24 @@ def P6_the_listener_comes_back_and_says_that_something_may_be_missing(server):
             server.sql("NOTIFY news, 'x'")
             assert heard(a)[1:] == ("news", "x")
             assert [kind for kind, _ in b.ask("SELECT 1")] == [b"T", b"D", b"C", b"Z"], "it has not listened"
+
+
+def P6_what_comes_with_the_answer_to_another_LISTEN_is_heard_at_once(server):
+    heard_there = message(b"A", struct.pack("!i", 1) + b"news\0x\0")
+
+    def control(wire):
+        welcome(wire)
+        while True:
+            said = b"".join(body for _, body in wire.read_until(b"S"))
+            wire.send(message(b"1") + message(b"2") + message(b"n") + message(b"C", b"LISTEN\0") +
+                      (heard_there if b"other" in said else b"") + message(b"Z", b"I"))
+
+    options = "sslmode=disable gssencmode=disable"
+    with Upstream(control) as there, pooled(server, control=f"host=127.0.0.1 port={there.port} {options}") as proxy:
+        with proxy.log_in() as a, proxy.log_in() as b:
+            done(a.ask("LISTEN news"))
+            done(b.ask("LISTEN other"))
+            assert heard(a) == (1, "news", "x")
 
 
 def P6_a_reload_that_changes_control_takes_those_who_listen_along(server):
