@@ -259,7 +259,7 @@ def P6_the_listener_comes_back_and_says_that_something_may_be_missing(server):
             assert [kind for kind, _ in b.ask("SELECT 1")] == [b"T", b"D", b"C", b"Z"], "it has not listened"
 
 
-def P6_what_comes_with_the_answer_to_another_LISTEN_is_heard_at_once(server):
+def P6_what_comes_right_behind_the_answer_to_another_LISTEN_is_heard_at_once(server):
     heard_there = message(b"A", struct.pack("!i", 1) + b"news\0x\0")
 
     def control(wire):
@@ -267,7 +267,7 @@ def P6_what_comes_with_the_answer_to_another_LISTEN_is_heard_at_once(server):
         while True:
             said = b"".join(body for _, body in wire.read_until(b"S"))
             wire.send(message(b"1") + message(b"2") + message(b"n") + message(b"C", b"LISTEN\0") +
-                      (heard_there if b"other" in said else b"") + message(b"Z", b"I"))
+                      message(b"Z", b"I") + (heard_there if b"other" in said else b""))
 
     options = "sslmode=disable gssencmode=disable"
     with Upstream(control) as there, pooled(server, control=f"host=127.0.0.1 port={there.port} {options}") as proxy:
