@@ -98,3 +98,17 @@ def P4_nobody_meets_another_clients_statement_by_the_name_that_it_has_on_the_ser
         other.ask("SELECT take_away(); DROP FUNCTION take_away()")  # what a function does nobody sees
         assert error_of(owner.ask("EXECUTE mine"))["C"] == "26000"
         assert owner.value("EXECUTE mine") == "of the owner"
+
+
+def P4_an_argument_that_is_not_supported_tells_nobody_else_that_columns_have_changed(server):
+    server.create_database("prepared_unsupported", "CREATE FUNCTION f(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
+                           "$$ BEGIN IF n < 0 THEN RAISE feature_not_supported; END IF; RETURN n; END $$")
+    with pooled(server, pool_size=1) as proxy:
+        careful, careless = (proxy.log_in(database="prepared_unsupported") for _ in range(2))
+        for client in (careful, careless):
+            client.send(parse(b"s", "SELECT f($1)") + SYNC)
+            client.read_until(b"Z")
+        careless.send(bind(b"", b"s", [b"-1"]) + execute(b"") + SYNC)  # folds f(-1) as it plans
+        assert error_of(careless.read_until(b"Z"))["C"] == "0A000"
+        careful.send(bind(b"", b"s", [b"1"]) + execute(b"") + SYNC)
+        assert [kind for kind, _ in careful.read_until(b"Z")] == [b"2", b"D", b"C", b"Z"]
