@@ -4,7 +4,8 @@
  *
  * A text under a name is shared among all clients that prepare the same, and has one name of ours on all servers: a Parse of what the
  * server has already is answered here, and Bind and Describe leave with that name in place of the client's. What it lacks is prepared
- * there first (targets.c). Close only forgets the client's name.
+ * there first (targets.c). Close only forgets the client's name. A text that names statements itself is nobody else's, and is said again in
+ * front of each Bind and Describe, with the names that hold then.
  *
  * The unnamed statement stays the client's own, unless `prepare_unnamed` is on: its Parse leaves as it came, and is kept to be said again on
  * another server.
@@ -34,13 +35,26 @@ struct change *change_new(struct span name)
     return c;
 }
 
-struct change *change_handle(struct link *l, struct span name, struct shared_statement *take)
+struct change *change_later(struct span name, struct shared_statement *take)
 {
     struct change *c = change_new(name);
+    c->sets_later = true;
+    c->after = take;
+    return c;
+}
+
+void change_make(struct link *l, struct change *c)
+{
+    c->sets_later = false;
     c->sets = true;
     l->renamings++;
-    c->after = take != NULL ? shared_statement_retain(take) : NULL;
-    c->before = handles_set(&l->handles, name, take);
+    c->before = handles_set(&l->handles, span_of(c->name), c->after != NULL ? shared_statement_retain(c->after) : NULL);
+}
+
+struct change *change_handle(struct link *l, struct span name, struct shared_statement *take)
+{
+    struct change *c = change_later(name, take);
+    change_make(l, c);
     return c;
 }
 
@@ -124,17 +138,6 @@ static void parse_again(struct link *l, struct span name, struct span body, stru
     refuse_parse(l, name, "42P05", "already exists", out);
 }
 
-/* The same Parse with what its text says of prepared statements in the servers' names. False: it says nothing of them. */
-static bool rewrite_parse(struct link *l, struct span body, struct buffer *made, struct change **changes,
-                          struct actions *out)
-{
-    struct span text = span_of(body.data);
-    if (!sql_names_rewrite(l, text, made, changes, out))
-        return false;
-    buffer_append(made, body.data + text.size, body.size - text.size); /* its NUL, and the types */
-    return true;
-}
-
 /* In a failed transaction, and in one that may fail before this unit comes, the server has the word. */
 static bool may_answer(const struct link *l)
 {
@@ -145,42 +148,28 @@ static bool may_answer(const struct link *l)
 /* A Parse under a name that lasts. */
 static void parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
 {
-    struct buffer made = { 0 };
-    struct change *changes = NULL;
-    bool replaced = statement_may_leave_state(span_of(body.data)) && rewrite_parse(l, body, &made, &changes, out);
-    struct shared_statement *s =
-        statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql, meanings_now(l));
-    buffer_free(&made);
+    struct shared_statement *s = statements_share(l->statements, body, false, &l->sql, meanings_now(l));
     enum holding holding = server_touch(l->server, s->id, l->owed.unit);
-    struct change **last = &changes; /* undone from the end, as they were made */
-    while (*last != NULL)
-        last = &(*last)->next;
-    *last = change_handle(l, name, s);
+    struct change *change = change_handle(l, name, s);
     if (holding == HOLDS && may_answer(l))
-        answer_here(l, '1', changes);
+        answer_here(l, '1', change);
     else
-        prepare_there(l, s, FOR_CLIENT, out)->change = changes;
+        prepare_there(l, s, FOR_CLIENT, out)->change = change;
 }
 
-/* False: it was replaced. */
-static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
+/* False: it waits. */
+static bool parse_unnamed(struct link *l, struct span body)
 {
-    struct buffer made = { 0 };
-    struct change *changes = NULL;
     bool leaves_state = statement_may_leave_state(span_of(body.data));
     if (leaves_state && listens_hold(l, span_of(body.data)))
         return false;
-    bool replaced = leaves_state && rewrite_parse(l, body, &made, &changes, out);
     l->unnamed_leaves_state = leaves_state; /* which is noted when it is bound */
-    keep_unnamed(l, replaced ? buffer_span(&made) : body);
-    if (replaced)
-        say_parse((struct span){ 0 }, buffer_span(&made), out);
-    buffer_free(&made);
-    struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_CLIENT);
-    replace_unnamed(l, entry, true);
-    entry->change = changes;
+    keep_unnamed(l, body);
+    replace_unnamed(l, owed_push(&l->owed, OWED_PARSE, FOR_CLIENT), true);
+    if (leaves_state && statement_says_names(span_of(body.data), &l->sql))
+        l->server->unnamed = 0; /* as it is it may name what is somebody else's there */
     l->unsynced++;
-    return !replaced;
+    return true;
 }
 
 bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *out)
@@ -193,8 +182,9 @@ bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *ou
         return true;
     }
     struct span body = span_make(all.data + m.name.size + 1, all.size - m.name.size - 1);
-    if (m.name.size == 0 && !l->prepares_unnamed)
-        return parse_unnamed(l, body, out);
+    bool is_own = m.name.size == 0 && !l->prepares_unnamed;
+    if (is_own && (body.size <= KEPT_TEXT_MAX || !statement_says_names(m.text, &l->sql)))
+        return parse_unnamed(l, body);
     if (m.name.size > 0 && handles_find(&l->handles, m.name) != NULL)
         parse_again(l, m.name, body, out);
     else if (l->handles.count >= HANDLES_MAX)
@@ -242,6 +232,8 @@ bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out
         t = find_target(l, m.statement, out);
     if (listens_are_awaited(l))
         return false;
+    if (l->bound != NULL || t.changes != NULL)
+        portals_bind(l, m.portal, t.changes);
     if (owe_reply(l, OWED_BIND, &t)) /* also one that cannot be read */
         return true;
     say_bind(f, &m, t.name, out);
@@ -254,6 +246,7 @@ bool prepared_on_describe(struct link *l, const struct frame *f, struct actions 
     struct target t = { 0 };
     if (message_read_named(frame_body(f), &m) && m.kind == 'S')
         t = find_target(l, m.name, out);
+    change_free(l, t.changes); /* nothing runs */
     if (listens_are_awaited(l))
         return false;
     if (owe_reply(l, OWED_DESCRIBE, &t))

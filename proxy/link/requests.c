@@ -61,7 +61,7 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
     if (listens_hold(l, text))
         return false;
     traces_note(l, text);
-    bool replaced = sql_names_rewrite(l, text, &sql, &changes, out);
+    bool replaced = sql_names_rewrite(l, text, false, &sql, &changes, out);
     /* When what is put in front of it fails, it is skipped, and so would be what follows. */
     l->holds |= l->unsynced > 0;
     if (replaced)
@@ -73,9 +73,11 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
 
 /* --- Execute, Sync, COPY ------------------------------------------------------------------------------------------- */
 
-static void on_execute(struct link *l)
+static void on_execute(struct link *l, struct span body)
 {
-    owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT);
+    struct owed *entry = owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT);
+    if (l->bound != NULL)
+        entry->change = portals_execute(l, body);
     l->unsynced++;
 }
 
@@ -178,7 +180,7 @@ static bool take_message(struct link *l, const struct frame *f, struct actions *
     case 'D':
         return prepared_on_describe(l, f, out);
     case 'E':
-        on_execute(l);
+        on_execute(l, frame_body(f));
         return true;
     case 'C':
         return prepared_on_close(l, f);
@@ -244,7 +246,7 @@ static bool pass_request(struct link *l, char type, struct span body)
         l->unsynced++;
         return true;
     case 'E':
-        on_execute(l);
+        on_execute(l, body);
         return true;
     case 'S':
         on_sync(l);

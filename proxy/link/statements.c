@@ -184,6 +184,7 @@ static struct shared_statement *add(struct statements *all, const struct key *ke
     statement_server_name(s->id, s->name);
     memcpy(s->body, key->body.data, key->body.size);
     s->leaves_state = leaves_state(s, key->options);
+    s->says_names = !s->by_sql && statement_says_names(shared_statement_text(s), key->options);
     *bucket = s;
     all->count++;
     return s;
@@ -208,6 +209,14 @@ static struct span text_of(const struct key *key)
     return span_make(key->body.data, size);
 }
 
+/* Its text means something else to each client, or each time. */
+static bool is_of_one(const struct key *key)
+{
+    struct span text = text_of(key);
+    return key->meaning == MEANING_OF_ONE || meaning_is_of_the_moment(text, key->options) ||
+           (!key->by_sql && statement_says_names(text, key->options));
+}
+
 struct shared_statement *statements_share(struct statements *all, struct span body, bool by_sql,
                                           const struct sql_options *options, uint64_t meaning)
 {
@@ -215,7 +224,7 @@ struct shared_statement *statements_share(struct statements *all, struct span bo
     struct shared_statement *s = meaning != MEANING_OF_ONE ? find(all, &key) : NULL;
     if (s != NULL && s->references == 0)
         take_from_unused(all, s);
-    else if (s == NULL && (meaning == MEANING_OF_ONE || meaning_is_of_the_moment(text_of(&key), options)))
+    else if (s == NULL && is_of_one(&key))
         s = add_of_one(all, &key);
     else if (s == NULL)
         s = add(all, &key);

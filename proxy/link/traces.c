@@ -160,7 +160,7 @@ static void on_execute(struct link *l, const struct statement_state *state)
 {
     struct buffer name = { 0 };
     statement_state_name(state, &l->sql, &name);
-    const struct shared_statement *s = sql_names_find(l, buffer_span(&name));
+    const struct shared_statement *s = handles_find(&l->handles, buffer_span(&name));
     if (s != NULL && s->leaves_state)
         statement_states(shared_statement_text(s), &l->sql, on_state_of_executed, l);
     buffer_free(&name);

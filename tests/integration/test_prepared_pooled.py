@@ -1,6 +1,7 @@
 """Prepared statements of a client that comes to another server with its next unit: what runs is what it prepared last (P4)."""
 
-from test_differential import bind, execute, parse
+from proxy import Proxy
+from test_differential import bind, describe, execute, parse
 from test_pool import error_of, pooled
 from wire import SYNC, fields, query
 
@@ -112,3 +113,67 @@ def P4_an_argument_that_is_not_supported_tells_nobody_else_that_columns_have_cha
         assert error_of(careless.read_until(b"Z"))["C"] == "0A000"
         careful.send(bind(b"", b"s", [b"1"]) + execute(b"") + SYNC)
         assert [kind for kind, _ in careful.read_until(b"Z")] == [b"2", b"D", b"C", b"Z"]
+
+
+def P4_statements_that_name_others_mean_what_they_mean_without_a_proxy(server):
+    """Drivers prepare PREPARE, EXECUTE and DEALLOCATE of their own accord, and run them when the names stand for something else."""
+    units = [
+        parse(b"e", "EXECUTE q") + SYNC,
+        run(b"e"),
+        query("PREPARE q AS SELECT 'first'"),
+        run(b"e"),
+        parse(b"d", "DEALLOCATE q") + parse(b"p", "PREPARE q AS SELECT 'second'") + SYNC,
+        run(b"e"),  # neither has run
+        run(b"p"),
+        run(b"d"),
+        run(b"e"),
+        describe(b"S", b"p") + SYNC,
+        run(b"e"),
+        bind(b"", b"p") + describe(b"P", b"") + SYNC,
+        run(b"e"),
+        run(b"p"),
+        run(b"e"),
+        run(b"d"),
+        run(b"d"),
+        parse(b"", "PREPARE q AS SELECT * FROM nosuch") + run(b""),
+        parse(b"", "PREPARE q AS SELECT 'third'") + run(b""),
+        run(b"e"),
+        query("BEGIN"),
+        run(b"d"),
+        query("SELECT 1/0"),
+        run(b"p"),
+        query("ROLLBACK"),
+        run(b"e"),
+        run(b"p") + run(b"e") + run(b"d") + run(b"e"),
+        query("PREPARE a AS SELECT 1; PREPARE b AS SELECT 1; EXECUTE a; EXECUTE b; DEALLOCATE a; EXECUTE b"),
+        query("DEALLOCATE b; PREPARE b AS SELECT 1; EXECUTE b; DEALLOCATE b; EXECUTE b"),
+        parse(b"t", "SELECT 1") + parse(b"u", "SELECT 1") + SYNC,
+        query("DEALLOCATE t; EXECUTE u; DEALLOCATE t"),
+        query("DEALLOCATE u"),
+        query("DEALLOCATE u"),
+    ]
+
+    def ask(client):
+        answers = []
+        for unit in units:
+            client.send(unit)
+            for _ in range(unit.count(SYNC) or 1):
+                for kind, body in client.read_until(b"Z"):
+                    answers.append((kind, {key: fields(body)[key] for key in "CM"} if kind == b"E" else body))
+        return answers
+
+    with pooled(server, pool_size=1) as proxy, Proxy(server) as direct:
+        wanted, got = ask(direct.log_in()), ask(proxy.log_in())
+        for number, (want, have) in enumerate(zip(wanted, got, strict=True)):
+            assert want == have, (number, want, have)
+
+
+def P4_a_statement_of_a_table_that_is_gone_is_deallocated_on_whatever_server(server):
+    with pooled(server, pool_size=2) as proxy:
+        steered = Steered(proxy)
+        assert steered.at(0, query("CREATE TABLE prepared_gone (); PREPARE p AS TABLE prepared_gone")) == ["CREATE TABLE", "PREPARE"]
+        assert steered.at(0, query("DROP TABLE prepared_gone")) == ["DROP TABLE"]
+        assert steered.at(1, query("PREPARE p AS SELECT 1")) == ["42P05"]
+        assert steered.at(1, query("DEALLOCATE p")) == ["DEALLOCATE"]
+        assert steered.at(0, query("PREPARE p AS SELECT 'now another'")) == ["PREPARE"]
+        assert steered.at(1, query("EXECUTE p")) == ["now another", "SELECT 1"]

@@ -276,8 +276,8 @@ struct story {
 static void open_telling(struct telling *t, size_t cut)
 {
     stage_open(&t->stage, cut);
-    struct shared_statement *last =
-        statements_share(t->stage.statements, span_of("none"), false, &(struct sql_options){ 0 }, 0);
+    struct sql_options options = { .encoding = encoding_utf8() };
+    struct shared_statement *last = statements_share(t->stage.statements, span_of("none"), false, &options, 0);
     t->first_id = last->id + 1;
     statements_release(t->stage.statements, last);
 }
