@@ -413,9 +413,15 @@ static size_t pass_ordinary(struct link *l, struct span input, struct actions *o
 
 /* --- pieces --------------------------------------------------------------------------------------------------------------- */
 
+/* Replies that were put in behind what was handed out last, and still have to be. */
+static bool has_own_left(const struct link *l)
+{
+    return l->own.size > 0 && !l->own_is_out && !l->ending;
+}
+
 bool link_has_due(const struct link *l)
 {
-    return l->flushed && own_is_due(l);
+    return (l->flushed && own_is_due(l)) || has_own_left(l);
 }
 
 static bool hand_out_own(struct link *l, struct link_piece *piece)

@@ -338,10 +338,12 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
             break;
         l->holds |= holds_up(l, f.type);
         needs_flush = l->holds && f.type == 'E';
+        if (!as_it_is) {
+            actions_to_server(out, span_make(bytes.data + run, at - run));
+            run = at + f.bytes.size;
+        }
         at += f.bytes.size;
         l->client_left = f.left;
-        if (!as_it_is)
-            run = at;
     }
     actions_to_server(out, span_make(bytes.data + run, at - run));
     if (needs_flush)

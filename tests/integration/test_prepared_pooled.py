@@ -1,9 +1,11 @@
 """Prepared statements of a client that comes to another server with its next unit: what runs is what it prepared last (P4)."""
 
-from proxy import Proxy
+from proxy import Proxy, wait_until
 from test_differential import bind, describe, execute, parse
 from test_pool import error_of, pooled
-from wire import SYNC, fields, query
+from wire import SYNC, TERMINATE, fields, message, query
+
+FLUSH = message(b"H")
 
 
 class Steered:
@@ -177,3 +179,31 @@ def P4_a_statement_of_a_table_that_is_gone_is_deallocated_on_whatever_server(ser
         assert steered.at(1, query("DEALLOCATE p")) == ["DEALLOCATE"]
         assert steered.at(0, query("PREPARE p AS SELECT 'now another'")) == ["PREPARE"]
         assert steered.at(1, query("EXECUTE p")) == ["now another", "SELECT 1"]
+
+
+def P4_flush_brings_the_answer_to_a_parse_that_had_to_wait_for_its_name(server):
+    with pooled(server, pool_size=1) as proxy:
+        client = proxy.log_in()
+        client.send(parse(b"s", "SELECT 1") + parse(b"t", "SELECT 2") + SYNC)
+        client.read_until(b"Z")
+        client.send(message(b"C", b"Ss\0") + SYNC + parse(b"s", "SELECT 2") + FLUSH)
+        assert [kind for kind, _ in client.read_until(b"1")] == [b"3", b"Z", b"1"]
+
+
+def P8_the_server_of_who_goes_while_something_waits_for_a_name_is_the_next_ones(server):
+    with Proxy(server) as direct, pooled(server, pool_size=1) as proxy:
+        holder, other = direct.log_in(), proxy.log_in()
+        before = other.value("SELECT pg_backend_pid()")
+        holder.ask("SELECT pg_advisory_lock(1)")
+        wait = parse(b"", "SELECT pg_advisory_xact_lock(1)") + bind(b"", b"") + execute(b"")
+        for unit in (run(b"s"), run(b"s") + query("SELECT 2"), parse(b"s", "SELECT 3") + FLUSH, parse(b"s", "SELECT 3")):
+            for last in (b"", TERMINATE):
+                client = proxy.log_in()
+                client.send(parse(b"s", "SELECT 1") + wait + SYNC + unit + last)
+                wait_until(lambda: server.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"), "the wait")
+                client.close()
+                if last:
+                    holder.ask("SELECT pg_advisory_unlock(1)")
+                assert other.value("SELECT pg_backend_pid()") == before, (unit, last)
+                if last:
+                    holder.ask("SELECT pg_advisory_lock(1)")
