@@ -264,7 +264,8 @@ static size_t pass_requests(struct link *l, struct span bytes)
         return l->skipping ? 0 : frame_run_size(bytes, 'd');
     if (l->skipping | l->forgets | l->copy_in | l->resets.noted)
         return 0;
-    while ((size = frame_whole_size(span_make(bytes.data + passed, bytes.size - passed))) > 0) {
+    while (l->owed.count < OWED_MAX &&
+           (size = frame_whole_size(span_make(bytes.data + passed, bytes.size - passed))) > 0) {
         const char *body = bytes.data + passed + FRAME_HEADER_SIZE;
         if (!pass_request(l, bytes.data[passed], span_make(body, size - FRAME_HEADER_SIZE)))
             break;
