@@ -303,7 +303,7 @@ size_t sql_names_position(const struct change *changes, size_t position);
 /* A Bind of this portal leaves; with changes, it is one that makes them when it is executed. */
 void portals_bind(struct link *l, struct span portal, struct change *changes_take);
 /* More cannot be bound before they are executed, or their transaction is over. */
-bool portals_are_many(const struct link *l);
+bool portals_are_full(const struct link *l);
 /* The body of an Execute that leaves: what it changes, from now on; NULL: nothing. */
 struct change *portals_execute(struct link *l, struct span body);
 /* No transaction is open behind this unit: what was bound up to it is gone. */

@@ -36,12 +36,13 @@ static struct change *take(struct bound **at)
     return changes;
 }
 
-bool portals_are_many(const struct link *l)
+bool portals_are_full(const struct link *l)
 {
-    size_t count = 0;
-    for (const struct bound *b = l->bound; b != NULL; b = b->next)
-        count++;
-    return count >= BOUND_MAX;
+    size_t count = 0, bytes = 0;
+    for (const struct bound *b = l->bound; b != NULL; b = b->next, count++)
+        for (const struct change *c = b->changes; c != NULL; c = c->next)
+            bytes += c->after != NULL ? c->after->size : 0;
+    return count >= BOUND_MAX || bytes >= HANDLES_BYTES_MAX;
 }
 
 void portals_bind(struct link *l, struct span portal, struct change *changes_take)

@@ -22,8 +22,8 @@
 #include "protocol/wire.h"
 #include "proxy/link/inside.h"
 
-/* The longest statement of which the text is kept, to be prepared again. */
-enum { KEPT_TEXT_MAX = 16 * 1024 * 1024 };
+/* Room that is kept for the next unnamed statement. */
+enum { UNNAMED_SPARE_MAX = 64 * 1024 };
 
 /* --- changes ----------------------------------------------------------------------------------------------- */
 
@@ -99,8 +99,10 @@ static void replace_unnamed(struct link *l, struct owed *entry, bool by_another)
 
 static void keep_unnamed(struct link *l, struct span body)
 {
+    if (l->unnamed.capacity > UNNAMED_SPARE_MAX)
+        buffer_free(&l->unnamed);
     buffer_clear(&l->unnamed);
-    l->has_unnamed = body.size <= KEPT_TEXT_MAX;
+    l->has_unnamed = body.size <= HANDLE_BYTES_MAX;
     if (l->has_unnamed)
         buffer_append_span(&l->unnamed, body);
 }
@@ -149,6 +151,10 @@ static bool may_answer(const struct link *l)
 static void parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
 {
     struct shared_statement *s = statements_share(l->statements, body, false, &l->sql, meanings_now(l));
+    if (s == NULL) {
+        refuse_parse(l, name, "53400", "is one more than all clients may have", out);
+        return;
+    }
     enum holding holding = server_touch(l->server, s->id, l->owed.unit);
     struct change *change = change_handle(l, name, s);
     if (holding == HOLDS && may_answer(l))
@@ -183,14 +189,14 @@ bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *ou
     }
     struct span body = span_make(all.data + m.name.size + 1, all.size - m.name.size - 1);
     bool is_own = m.name.size == 0 && !l->prepares_unnamed;
-    if (is_own && (body.size <= KEPT_TEXT_MAX || !statement_says_names(m.text, &l->sql)))
+    if (is_own && (body.size <= HANDLE_BYTES_MAX || !statement_says_names(m.text, &l->sql)))
         return parse_unnamed(l, body);
     if (m.name.size > 0 && handles_find(&l->handles, m.name) != NULL)
         parse_again(l, m.name, body, out);
-    else if (l->handles.count >= HANDLES_MAX)
-        refuse_parse(l, m.name, "54000", "is one more than a client may have", out);
-    else if (body.size > KEPT_TEXT_MAX)
+    else if (body.size + m.name.size > HANDLE_BYTES_MAX)
         refuse_parse(l, m.name, "54000", "is too long", out);
+    else if (!handles_have_room(&l->handles, body.size + m.name.size))
+        refuse_parse(l, m.name, "54000", "is one more than a client may have", out);
     else
         parse_shared(l, m.name, body, out);
     return false;
@@ -224,6 +230,15 @@ static bool owe_reply(struct link *l, enum owed_kind kind, const struct target *
     return t->id == 0 && t->refusal == NULL;
 }
 
+static void refuse_portal(struct link *l, struct target *t)
+{
+    change_free(l, t->changes);
+    *t = (struct target){ .name = span_of("pgatomic_none"), .refusal = change_new((struct span){ 0 }) };
+    t->refusal->refusal =
+        memory_copy_text("too many portals that prepare or deallocate statements wait to be executed");
+    t->refusal->sqlstate = "54000";
+}
+
 bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out)
 {
     struct message_bind m = { 0 };
@@ -232,6 +247,8 @@ bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out
         t = find_target(l, m.statement, out);
     if (listens_are_awaited(l))
         return false;
+    if (t.changes != NULL && portals_are_full(l))
+        refuse_portal(l, &t);
     if (l->bound != NULL || t.changes != NULL)
         portals_bind(l, m.portal, t.changes);
     if (owe_reply(l, OWED_BIND, &t)) /* also one that cannot be read */

@@ -86,13 +86,13 @@ static bool is_in_use(const struct rewriting *r, const struct shared_statement *
     return c != NULL;
 }
 
-/* What stands behind PREPARE and the name. It is prepared where it stands in the text, and so has to be another one than what else the text
+/* What stands behind PREPARE and the name; NULL: there is no room for it. It is prepared where it stands in the text, and so has to be another one than what else the text
  * may need. */
 static struct shared_statement *share_prepared(struct rewriting *r, struct span body)
 {
     struct link *l = r->l;
     struct shared_statement *s = statements_share(l->statements, body, true, &l->sql, meanings_now(l));
-    if (!is_in_use(r, s))
+    if (s == NULL || !is_in_use(r, s))
         return s;
     statements_release(l->statements, s);
     return statements_share(l->statements, body, true, &l->sql, MEANING_OF_ONE);
@@ -107,13 +107,15 @@ static void on_prepare(struct rewriting *r, const struct statement_state *state,
         replace(r, state, stub, change_refused(name, "42P05", "already exists"));
         return;
     }
-    if (l->handles.count >= HANDLES_MAX) {
+    const char *behind = state->name.raw.data + state->name.raw.size;
+    const char *end = state->statement.data + state->statement.size;
+    struct span body = span_make(behind, (size_t)(end - behind));
+    bool has_room = handles_have_room(&l->handles, name.size + body.size);
+    struct shared_statement *s = has_room ? share_prepared(r, body) : NULL;
+    if (s == NULL) { /* it keeps its name, and the client the server */
         traces_pin(l, "many prepared statements");
         return;
     }
-    const char *behind = state->name.raw.data + state->name.raw.size;
-    const char *end = state->statement.data + state->statement.size;
-    struct shared_statement *s = share_prepared(r, span_make(behind, (size_t)(end - behind)));
     make_room_there(l, s, r->out);
     struct change *c = set_known(r, name, s);
     c->held = s->id;

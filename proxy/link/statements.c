@@ -8,6 +8,9 @@
 #include "protocol/statement_state.h"
 #include "proxy/link/meaning.h"
 
+/* Of the statements of a worker's clients, whoever uses them. */
+#define BYTES_MAX ((size_t)1024 * 1024 * 1024)
+
 enum {
     UNUSED_MAX = 1000, /* kept for who comes back */
     UNUSED_BYTES_MAX = 4 * 1024 * 1024,
@@ -28,7 +31,7 @@ struct meaning {
 struct statements {
     struct shared_statement **buckets;
     size_t bucket_count; /* a power of two */
-    size_t count;
+    size_t count, bytes, bytes_max;
     struct shared_statement *newest_unused, *oldest_unused;
     size_t unused_count, unused_bytes;
     struct meaning *meanings[MEANING_BUCKETS];
@@ -39,7 +42,13 @@ struct statements {
 
 struct statements *statements_new(void)
 {
+    return statements_new_of(BYTES_MAX);
+}
+
+struct statements *statements_new_of(size_t bytes_max)
+{
     struct statements *all = or_abort(calloc(1, sizeof *all));
+    all->bytes_max = bytes_max;
     all->bucket_count = FIRST_BUCKETS;
     all->buckets = or_abort(calloc(FIRST_BUCKETS, sizeof(struct shared_statement *)));
     return all;
@@ -97,6 +106,7 @@ static void drop(struct statements *all, struct shared_statement *s)
         at = &(*at)->next_in_bucket;
     *at = s->next_in_bucket;
     all->count--;
+    all->bytes -= sizeof *s + s->size;
     free(s);
 }
 
@@ -111,6 +121,13 @@ static void take_from_unused(struct statements *all, struct shared_statement *s)
     all->unused_bytes -= s->size;
 }
 
+static void drop_oldest_unused(struct statements *all)
+{
+    struct shared_statement *oldest = all->oldest_unused;
+    take_from_unused(all, oldest);
+    drop(all, oldest);
+}
+
 static void add_to_unused(struct statements *all, struct shared_statement *s)
 {
     s->older = all->newest_unused;
@@ -118,11 +135,8 @@ static void add_to_unused(struct statements *all, struct shared_statement *s)
     all->newest_unused = s;
     all->unused_count++;
     all->unused_bytes += s->size;
-    while (all->unused_count > UNUSED_MAX || (all->unused_bytes > UNUSED_BYTES_MAX && all->unused_count > 0)) {
-        struct shared_statement *oldest = all->oldest_unused;
-        take_from_unused(all, oldest);
-        drop(all, oldest);
-    }
+    while (all->unused_count > UNUSED_MAX || (all->unused_bytes > UNUSED_BYTES_MAX && all->unused_count > 0))
+        drop_oldest_unused(all);
 }
 
 /* --- sharing ------------------------------------------------------------------------------------------- */
@@ -168,11 +182,18 @@ static bool leaves_state(const struct shared_statement *s, const struct sql_opti
     return found;
 }
 
+/* NULL: there is no room. */
 static struct shared_statement *add(struct statements *all, const struct key *key)
 {
+    size_t size = sizeof(struct shared_statement) + key->body.size;
+    while (size > all->bytes_max - all->bytes && all->unused_count > 0)
+        drop_oldest_unused(all);
+    if (size > all->bytes_max - all->bytes)
+        return NULL;
+    all->bytes += size;
     if (all->count >= all->bucket_count)
         grow(all);
-    struct shared_statement *s = or_abort(malloc(sizeof *s + key->body.size)), **bucket = bucket_of(all, key->hash);
+    struct shared_statement *s = or_abort(malloc(size)), **bucket = bucket_of(all, key->hash);
     *s = (struct shared_statement){ .next_in_bucket = *bucket,
                                     .id = next_id(),
                                     .hash = key->hash,
@@ -228,7 +249,8 @@ struct shared_statement *statements_share(struct statements *all, struct span bo
         s = add_of_one(all, &key);
     else if (s == NULL)
         s = add(all, &key);
-    s->references++;
+    if (s != NULL)
+        s->references++;
     return s;
 }
 

@@ -97,7 +97,8 @@ static const struct shared_statement *share_again(struct link *l, struct span na
 {
     struct span body = span_make(s->body, s->size);
     struct shared_statement *again = statements_share(l->statements, body, s->by_sql, &l->sql, meanings_now(l));
-    statements_release(l->statements, handles_set(&l->handles, name, again));
+    if (again != NULL)
+        statements_release(l->statements, handles_set(&l->handles, name, again));
     return again;
 }
 
@@ -115,7 +116,7 @@ const struct shared_statement *ensure_there(struct link *l, struct span name, co
         return NULL;
     if (!meanings_means_alike(l, s))
         s = share_again(l, name, s);
-    if (!is_there(l, s))
+    if (s != NULL && !is_there(l, s))
         prepare_ahead(l, s, out);
     return s;
 }

@@ -207,3 +207,21 @@ def P8_the_server_of_who_goes_while_something_waits_for_a_name_is_the_next_ones(
                 assert other.value("SELECT pg_backend_pid()") == before, (unit, last)
                 if last:
                     holder.ask("SELECT pg_advisory_lock(1)")
+
+
+def P4_what_one_client_prepares_takes_so_much_memory_and_no_more(server):
+    with pooled(server, pool_size=1) as proxy:
+        greedy, modest = proxy.log_in(), proxy.log_in()
+        large = "x" * (8 << 20)
+        for number in range(8):
+            greedy.send(parse(b"s%d" % number, f"SELECT '{number}{large}'") + SYNC)
+            last = greedy.read_until(b"Z")
+            assert (last[0][0] == b"1") == (number < 7), number
+        assert (error_of(last)["C"], error_of(last)["M"]) == ("54000", 'prepared statement "s7" is one more than a client may have')
+        modest.send(parse(b"s7", f"SELECT '{large}'") + SYNC)
+        assert [kind for kind, _ in modest.read_until(b"Z")] == [b"1", b"Z"]
+        assert greedy.ask("DEALLOCATE s0")[0][0] == b"C"
+        greedy.send(parse(b"s7", f"SELECT '7{large}'") + SYNC)
+        assert [kind for kind, _ in greedy.read_until(b"Z")] == [b"1", b"Z"]
+        assert greedy.ask(f"PREPARE q AS SELECT '{large}'")[0][0] == b"C"  # on the server alone, which stays with the client
+        assert greedy.value("SELECT count(*) FROM pg_prepared_statements WHERE name = 'q'") == "1"

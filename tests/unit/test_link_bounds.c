@@ -1,5 +1,6 @@
 /* What a client can make its link keep. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "protocol/frame.h"
@@ -159,5 +160,31 @@ Test(link_bounds, P2_a_pipeline_that_waits_and_fails_is_skipped_to_its_Sync)
     reply_made(&b, &made);
     cr_expect(span_is(buffer_span(&b.seen), "EZ"));
     cr_expect(link_may_release(b.link));
+    tear_down(&b);
+}
+
+Test(link_bounds, P4_portals_that_wait_to_prepare_something_are_bounded)
+{
+    enum { BINDS = 250, BOUND = 200 };
+    struct bench b;
+    struct buffer made = { 0 };
+    char name[8];
+    set_up(&b);
+    message_add_parse(&made, span_of("s"), span_of("PREPARE p AS SELECT 1"));
+    for (int i = 0; i < BINDS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        message_add_bind(&made, span_of(name), span_of("s"));
+    }
+    message_add_sync(&made);
+    send_made(&b, &made);
+    struct buffer sent = { 0 };
+    for (size_t i = 0; i < b.out.count; i++)
+        buffer_append_span(&sent, b.out.list[i].bytes);
+    size_t refused = 0;
+    for (const char *at = sent.data;
+         (at = memmem(at, (size_t)(sent.data + sent.size - at), "pgatomic_none", 13)) != NULL; at++)
+        refused++;
+    cr_expect_eq(refused, BINDS - BOUND);
+    buffer_free(&sent);
     tear_down(&b);
 }
