@@ -151,8 +151,19 @@ def P4_statements_that_name_others_mean_what_they_mean_without_a_proxy(server):
         query("DEALLOCATE b; PREPARE b AS SELECT 1; EXECUTE b; DEALLOCATE b; EXECUTE b"),
         parse(b"t", "SELECT 1") + parse(b"u", "SELECT 1") + SYNC,
         query("DEALLOCATE t; EXECUTE u; DEALLOCATE t"),
+        query("BEGIN"),
+        query("DEALLOCATE u; SELECT 1/0; DEALLOCATE a"),
+        query("DEALLOCATE a"),
+        query("PREPARE a AS SELECT 1"),
+        query("ROLLBACK"),
+        query("EXECUTE a"),
         query("DEALLOCATE u"),
-        query("DEALLOCATE u"),
+        query("PREPARE a AS SELECT 2"),
+        query("CREATE TEMP TABLE made AS EXECUTE a; SELECT count(*) FROM made; EXPLAIN EXECUTE a"),
+        parse(b"", "CREATE TEMP TABLE again AS EXECUTE a") + run(b""),
+        query("EXECUTE a(1)"),
+        parse(b"", "EXECUTE a(nosuch)") + run(b""),
+        query("EXECUTE a(nosuch)"),
     ]
 
     def ask(client):
@@ -161,7 +172,7 @@ def P4_statements_that_name_others_mean_what_they_mean_without_a_proxy(server):
             client.send(unit)
             for _ in range(unit.count(SYNC) or 1):
                 for kind, body in client.read_until(b"Z"):
-                    answers.append((kind, {key: fields(body)[key] for key in "CM"} if kind == b"E" else body))
+                    answers.append((kind, {key: value for key, value in fields(body).items() if key in "CMP"} if kind == b"E" else body))
         return answers
 
     with pooled(server, pool_size=1) as proxy, Proxy(server) as direct:
