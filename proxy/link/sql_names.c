@@ -86,8 +86,8 @@ static bool is_in_use(const struct rewriting *r, const struct shared_statement *
     return c != NULL;
 }
 
-/* What stands behind PREPARE and the name; NULL: there is no room for it. It is prepared where it stands in the text, and so has to be another one than what else the text
- * may need. */
+/* What stands behind PREPARE and the name; NULL: there is no room for it. It is prepared where it stands in the text, and so has to be another
+ * one than what else the text may need. */
 static struct shared_statement *share_prepared(struct rewriting *r, struct span body)
 {
     struct link *l = r->l;
