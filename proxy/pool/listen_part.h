@@ -30,7 +30,8 @@ struct listen_subscriber {
     struct listen_place place;
     struct listening *listening;    /* NULL: it has not asked for anything yet */
     struct listen_subscriber *next; /* of the same connection */
-    bool may_have_missed;           /* something, and is told so when its channels are heard again */
+    uint64_t
+        gap; /* since then it may have missed something, and is told so when its channels are heard again; 0: nothing */
 };
 
 /* A wish of a subscriber's, and then its answer. */

@@ -3,11 +3,12 @@
 import re
 import socket
 import struct
+import threading
 
 from proxy import Proxy, wait_until
 from relay import Relay
 from test_pool_reload import reload
-from wire import SYNC, Upstream, fields, message, query
+from wire import SECONDS, SYNC, Upstream, fields, message, query, welcome
 
 POOL = """
 auth {{ method = trust }}
@@ -234,6 +235,36 @@ def P6_with_a_control_that_cannot_be_reached_LISTEN_keeps_the_server(server):
         assert heard(a)[1:] == ("news", "x")
 
 
+def listener_by_hand(behind):
+    """A server for `control`: does what it is asked, and `behind(statement)` says what it sends in one go with the answer."""
+    def behave(wire):
+        welcome(wire)
+        statement = ""
+        while True:
+            kind, body = wire.read()
+            if kind == b"P":
+                statement = body.split(b"\0")[1].decode()
+            if kind == b"S":
+                wire.send(b"".join(message(*part) for part in ((b"1",), (b"2",), (b"n",), (b"C", b"LISTEN\0"), (b"Z", b"I"))) +
+                          behind(statement))
+    return Upstream(behave)
+
+
+def heard_by_hand(channel, payload=b"x"):
+    return message(b"A", struct.pack("!i", 7) + channel + b"\0" + payload + b"\0")
+
+
+def P6_what_comes_in_one_go_with_another_channels_LISTEN_is_heard(server):
+    def behind(statement):
+        return heard_by_hand(b"one") if statement == 'LISTEN "two"' else b""
+
+    with listener_by_hand(behind) as listener, pooled(server, control=f"host=127.0.0.1 port={listener.port} sslmode=disable") as proxy:
+        with proxy.log_in() as a, proxy.log_in() as b:
+            done(a.ask("LISTEN one"))
+            done(b.ask("LISTEN two"))
+            assert heard(a) == (7, "one", "x")
+
+
 def P6_a_client_may_go_while_its_LISTEN_waits(server):
     with Upstream(lambda wire: wire.take(1 << 20)) as silent, pooled(server, control=f"host=127.0.0.1 port={silent.port}") as proxy:
         with proxy.log_in() as a, proxy.log_in() as b:
@@ -278,6 +309,50 @@ def P6_a_reload_that_changes_control_takes_those_who_listen_along(server):
             for client in (a, b):
                 assert heard(client)[1:] == ("news", "from there")
             wait_until(lambda: listeners(server) == {"postgres": 1}, "the connection of before to be gone")
+
+
+def P6_a_reload_that_changes_control_asks_there_for_a_LISTEN_that_waits(server):
+    with Upstream(lambda wire: wire.take(1 << 20)) as silent, pooled(server, control=f"host=127.0.0.1 port={silent.port}") as proxy:
+        with proxy.log_in() as a, proxy.log_in() as b:
+            for client in (a, b):
+                done(client.ask("SELECT 1"))
+                client.send(query("LISTEN news"))
+            wait_until(lambda: len(silent.connections) > 0, "the listener to connect")
+            reload(proxy, proxy.blocks.replace(f"host=127.0.0.1 port={silent.port}", f"host={server.directory} port={server.port}"))
+            for client in (a, b):
+                assert done(client.read_until(b"Z")) == ["LISTEN"]
+            done(b.ask("NOTIFY news, 'x'"))
+            for client in (a, b):
+                kind, body = client.read()
+                assert kind == b"A" and notification(body)[1:] == ("news", "x"), "it has missed nothing before that"
+            assert not says(proxy, "keeps its server")
+
+
+TWO_CONTROLS = """
+auth {{ method = trust }}
+database "one" {{ upstream = "{conninfo} dbname=postgres"  control = "host=127.0.0.1 port={first} sslmode=disable dbname=postgres"  pool = transaction }}
+database "two" {{ upstream = "{conninfo} dbname=postgres"  control = "host=127.0.0.1 port={second} sslmode=disable dbname=postgres"  pool = transaction }}
+"""
+
+
+def P6_who_is_taken_along_hears_of_the_gap_when_it_is_over(server):
+    """The other listener has a question under way that was asked before."""
+    taken_along = threading.Event()
+
+    def behind(statement):
+        assert not statement.startswith("SELECT") or taken_along.wait(SECONDS)
+        return heard_by_hand(b"news") if statement == 'LISTEN "news"' else b""
+
+    conninfo = f"host={server.directory} port={server.port}"
+    with listener_by_hand(lambda _: b"") as first, listener_by_hand(behind) as second:
+        config = TWO_CONTROLS.format(conninfo=conninfo, first=first.port, second=second.port)
+        with Proxy(conninfo, config, database=False) as proxy, proxy.log_in(database="one") as a, proxy.log_in(database="two") as b:
+            done(a.ask("LISTEN news"))
+            done(b.ask("LISTEN other"))
+            reload(proxy, config.replace(f"port={first.port}", f"port={second.port}"))
+            wait_until(lambda: first.connections[0].socket.fileno() < 0, "the listener of before to be closed")
+            taken_along.set()
+            assert [a.read()[0] for _ in range(2)] == [b"A", b"N"]
 
 
 def P6_a_client_that_does_not_read_is_ended(server):
