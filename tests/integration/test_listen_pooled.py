@@ -7,7 +7,6 @@ import threading
 
 from proxy import Proxy, wait_until
 from relay import Relay
-from test_pool_reload import reload
 from wire import SECONDS, SYNC, Upstream, fields, message, query, welcome
 
 POOL = """
@@ -296,11 +295,11 @@ def P6_a_reload_that_changes_control_takes_those_who_listen_along(server):
             for client in (a, b):
                 done(client.ask("LISTEN news"))
             before = proxy.blocks
-            reload(proxy, before.replace("pool_size = 2", "pool_size = 3"))
+            proxy.change_config(before.replace("pool_size = 2", "pool_size = 3"))
             done(b.ask("NOTIFY news, 'still there'"))
             for client in (a, b):
                 assert heard(client)[1:] == ("news", "still there"), "and no word of a gap"
-            reload(proxy, before.replace(f"host=127.0.0.1 port={relay.port}", f"host={server.directory} port={server.port}"))
+            proxy.change_config(before.replace(f"host=127.0.0.1 port={relay.port}", f"host={server.directory} port={server.port}"))
             for client in (a, b):
                 kind, body = client.read()
                 assert kind == b"N" and fields(body)["C"] == "01000", (kind, body)
@@ -318,7 +317,7 @@ def P6_a_reload_that_changes_control_asks_there_for_a_LISTEN_that_waits(server):
                 done(client.ask("SELECT 1"))
                 client.send(query("LISTEN news"))
             wait_until(lambda: len(silent.connections) > 0, "the listener to connect")
-            reload(proxy, proxy.blocks.replace(f"host=127.0.0.1 port={silent.port}", f"host={server.directory} port={server.port}"))
+            proxy.change_config(proxy.blocks.replace(f"host=127.0.0.1 port={silent.port}", f"host={server.directory} port={server.port}"))
             for client in (a, b):
                 assert done(client.read_until(b"Z")) == ["LISTEN"]
             done(b.ask("NOTIFY news, 'x'"))
@@ -349,7 +348,7 @@ def P6_who_is_taken_along_hears_of_the_gap_when_it_is_over(server):
         with Proxy(conninfo, config, database=False) as proxy, proxy.log_in(database="one") as a, proxy.log_in(database="two") as b:
             done(a.ask("LISTEN news"))
             done(b.ask("LISTEN other"))
-            reload(proxy, config.replace(f"port={first.port}", f"port={second.port}"))
+            proxy.change_config(config.replace(f"port={first.port}", f"port={second.port}"))
             wait_until(lambda: first.connections[0].socket.fileno() < 0, "the listener of before to be closed")
             taken_along.set()
             assert [a.read()[0] for _ in range(2)] == [b"A", b"N"]

@@ -300,7 +300,7 @@ def E8_an_outbox_whose_database_was_down_goes_on_and_repeats_nothing(server):
             own.stop()
             target.start()
             proxy.wait_for_log(count=200, msg="event_delivered")
-            assert proxy.log_where(msg="no connection to PostgreSQL", role="outbox")
+            proxy.wait_for_log(msg="no connection to PostgreSQL", role="outbox")
             own.start()
             outbox.wait_until_empty()
             outbox.insert(1, channel="notes", payload="'after'")
@@ -387,7 +387,7 @@ def E12_tries_are_counted_in_the_row_and_go_on_with_the_next_process(server):
         with outbox.proxy(nowhere.format(first="1h")) as proxy:
             outbox.insert(1, channel="notes")
             wait_until(lambda: outbox.sql("SELECT attempts, last_error LIKE '%refused%' FROM pgatomic.outbox") == [["1", "t"]], "a try")
-            assert len(proxy.log_where(msg="event_retry")) == 1
+            assert len(proxy.wait_for_log(msg="event_retry")) == 1
         with outbox.proxy(nowhere.format(first="10ms")) as proxy:
             assert proxy.wait_for_log(msg="event_dead")[0]["attempt"] == 4
             assert [line["attempt"] for line in proxy.log_where(msg="event_retry")] == [2, 3]
