@@ -258,14 +258,14 @@ def E8_rows_of_a_process_that_was_killed_are_taken_over_when_their_lease_has_run
     """It has them in hand, for its sink is down; the other one's sink is not. Nothing is lost, and nothing comes before the lease ends."""
     with Outbox(server) as outbox:
         nowhere = 'sink "story2" { type = postgres  upstream = "host=127.0.0.1 port=1" }\nchannel "notes" { sink = {"story2"} }'
-        with outbox.proxy(nowhere, lease="2s") as doomed:
+        with outbox.proxy(nowhere, lease="6s") as doomed:
             outbox.insert(100, channel="notes")
             wait_until(lambda: outbox.sql("SELECT count(*) FROM pgatomic.outbox WHERE leased_until > clock_timestamp()") == [["100"]],
                        "all rows to be in hand")
-            with outbox.proxy('channel "notes" { sink = {"story"} }', lease="2s") as heir:
+            with outbox.proxy('channel "notes" { sink = {"story"} }', lease="6s") as heir:
                 # Longer than a lease: while the first one lives, it renews them.
-                wait_until(lambda: outbox.sql("SELECT min(leased_until) > now() + interval '1.2 s' AND"
-                                              " clock_timestamp() > min(created_at) + interval '3 s' FROM pgatomic.outbox") == [["t"]],
+                wait_until(lambda: outbox.sql("SELECT min(leased_until) > now() + interval '3.6 s' AND"
+                                              " clock_timestamp() > min(created_at) + interval '8 s' FROM pgatomic.outbox") == [["t"]],
                            "the leases to be renewed")
                 assert not delivered(heir)
                 doomed.process.kill()

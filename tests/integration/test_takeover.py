@@ -58,20 +58,20 @@ def P12_pgbench_with_a_connection_per_transaction_notices_nothing(server):
         script = os.path.join(first.directory, "script.sql")
         with open(script, "w") as file:
             file.write("BEGIN;\nINSERT INTO moved VALUES (1);\nSELECT count(*) FROM pg_class;\nEND;\n")
-        bench = subprocess.Popen([os.path.join(server.bindir, "pgbench"), "-n", "-C", "-c", "50", "-j", "2", "-T", "60", "-f", script,
+        bench = subprocess.Popen([os.path.join(server.bindir, "pgbench"), "-n", "-C", "-c", "50", "-j", "2", "-T", "600", "-f", script,
                                   "-h", "127.0.0.1", "-p", str(first.port), "-U", "postgres", "postgres"],
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         try:
-            wait_until(lambda: rows() > 100, "pgbench to be at work")
+            wait_until(lambda: rows() > 50, "pgbench to be at work")
             with successor(first, server, workers=2) as second:
                 assert has_ended(first)
                 before = rows()
-                wait_until(lambda: rows() > before + 100, "pgbench to go on")
+                wait_until(lambda: rows() > before + 50, "pgbench to go on")
                 with successor(second, server) as third:
                     assert has_ended(second)
                     before = rows()
-                    wait_until(lambda: rows() > before + 100, "pgbench to go on")
-                    bench.send_signal(signal.SIGINT)
+                    wait_until(lambda: rows() > before + 50, "pgbench to go on")
+                    bench.terminate()
                     said = bench.communicate(timeout=60)[0]
                     assert third.is_alive()
         finally:
