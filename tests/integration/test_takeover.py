@@ -421,7 +421,7 @@ def getting_ready(old, server):
     what makes that host answer: nobody is there."""
     with contextlib.ExitStack() as host:
         deaf = host.enter_context(socket.socket())
-        deaf.bind(("127.0.0.1", 0))
+        deaf.bind(("127.0.0.1", free_port()))
         deaf.listen(0)
         for _ in range(3):  # a full queue drops whoever comes next
             caller = host.enter_context(socket.socket())
