@@ -9,7 +9,6 @@ import asyncpg
 import psycopg
 from proxy import Proxy, wait_until
 from test_pause import PausedPools
-from test_pool_reload import reload
 from wire import cancel_request, fields, query
 
 ROUTES = """
@@ -205,7 +204,7 @@ def P7_a_request_cancelled_while_its_first_statement_waits_keeps_nothing(server)
 def P12_a_request_cancelled_during_a_pause_keeps_nothing(server):
     name = shop(server, "refused_pause")
     with PausedPools(server) as proxy:
-        reload(proxy, proxy.blocks + ROUTES)
+        proxy.change_config(proxy.blocks + ROUTES)
         with Simple(proxy, name) as client:
             client.run("SET pgatomic.request = '/x'")
             assert proxy.do("PAUSE") == "PAUSE"
