@@ -435,10 +435,12 @@ def P5_a_function_called_by_its_number_keeps_its_server_unless_it_is_of_large_ob
         values = b"".join(struct.pack("!i", len(value)) + value for value in arguments)
         return message(b"F", struct.pack("!Ihh", function, 0, len(arguments)) + values + struct.pack("!h", 0))
 
-    with pooled(server, pool_size=1, queue_timeout="100ms") as proxy, proxy.log_in() as client, proxy.log_in() as neighbour:
+    with pooled(server, pool_size=1) as proxy, proxy.log_in() as client, proxy.log_in() as neighbour:
         for pins, said in ((False, call(957, b"-1")), (True, call(2880, b"4711"))):  # lo_creat, pg_advisory_lock
             client.send(said)
             assert [kind for kind, _ in client.read_until(b"Z")] == [b"V", b"Z"]
+            proxy.change_config(TRUST + database(server, pool_size=1, queue_timeout="100ms" if pins else "30s"))
             assert [kind for kind, _ in neighbour.ask("SELECT 1")] == ([b"E", b"Z"] if pins else [b"T", b"D", b"C", b"Z"])
+            proxy.change_config(TRUST + database(server, pool_size=1))
             client.ask("DISCARD ALL")
             assert neighbour.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()") == "0"
