@@ -240,6 +240,8 @@ static struct span *error_field(struct message_error *e, struct span *localised,
         return &e->hint;
     case 'P':
         return &e->position;
+    case 'R':
+        return &e->routine;
     }
     return NULL;
 }

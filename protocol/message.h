@@ -72,6 +72,7 @@ struct message_error {
     struct span detail;   /* 'D' */
     struct span hint;     /* 'H' */
     struct span position; /* 'P' */
+    struct span routine;  /* 'R': where the server's source raises it, in no language */
 };
 
 bool message_read_error(struct span body, struct message_error *out);

@@ -243,6 +243,19 @@ void statement_states(struct span text, const struct sql_options *options, state
     }
 }
 
+static void look_for_name(void *owner, const struct statement_state *state)
+{
+    *(bool *)owner |= state->kind == STATE_PREPARE || state->kind == STATE_EXECUTE || state->kind == STATE_DEALLOCATE;
+}
+
+bool statement_says_names(struct span text, const struct sql_options *options)
+{
+    bool found = false;
+    if (statement_may_leave_state(text))
+        statement_states(text, options, look_for_name, &found);
+    return found;
+}
+
 void statement_state_name(const struct statement_state *state, const struct sql_options *options, struct buffer *out)
 {
     size_t start = out->size;

@@ -72,6 +72,9 @@ void statement_states(struct span text, const struct sql_options *options, state
 /* The quick look, for every text. False: it leaves nothing behind, whatever the options. True: it may; statement_states knows. */
 bool statement_may_leave_state(struct span text);
 
+/* Whether prepared statements are named in it: PREPARE, EXECUTE, DEALLOCATE. */
+bool statement_says_names(struct span text, const struct sql_options *options);
+
 /* Appends the name as the server knows it: decoded and, of a setting, in lower case. Nothing if it cannot be. */
 void statement_state_name(const struct statement_state *state, const struct sql_options *options, struct buffer *out);
 

@@ -187,15 +187,8 @@ static void read_notifications(struct pq_connection *c)
             c->options.on_notification(c->options.context, n);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void read_answers(struct pq_connection *c)
 {
-    (void)fd, (void)what;
-    struct pq_connection *c = arg;
-    if (PQconsumeInput(c->pg) == 0) {
-        lose(c, PQerrorMessage(c->pg));
-        return;
-    }
-    read_notifications(c);
     while (c->is_out && PQisBusy(c->pg) == 0) {
         PGresult *result = PQgetResult(c->pg);
         if (result != NULL) {
@@ -205,8 +198,19 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         answer(c);
         send_next(c);
     }
-    if (c->state == PQ_UP) /* those that stood behind the answers */
-        read_notifications(c);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct pq_connection *c = arg;
+    if (PQconsumeInput(c->pg) == 0) {
+        lose(c, PQerrorMessage(c->pg));
+        return;
+    }
+    read_notifications(c);
+    read_answers(c);
+    read_notifications(c); /* libpq looks behind an answer only when that is taken */
     if (c->state == PQ_UP && PQstatus(c->pg) == CONNECTION_BAD)
         lose(c, PQerrorMessage(c->pg));
 }

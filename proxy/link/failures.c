@@ -164,14 +164,14 @@ static bool may_be_outdated(const struct message_error *error)
 static void heal(struct link *l, const struct owed *head, const struct message_error *error)
 {
     const struct change *c = failed_change(l, head);
-    if (head->kind == OWED_QUERY && c != NULL && c->used != 0 && is_sqlstate(error, "26000"))
+    if (c != NULL && c->used != 0 && is_sqlstate(error, "26000"))
         server_doubt(l->server, c->used);
     if (head->statement == 0 || (head->kind != OWED_BIND && head->kind != OWED_DESCRIBE))
         return;
-    bool changed = is_sqlstate(error, "0A000"), gone = is_sqlstate(error, "26000");
-    if (changed || gone || may_be_outdated(error))
+    bool unsupported = is_sqlstate(error, "0A000"), gone = is_sqlstate(error, "26000");
+    if (unsupported || gone || may_be_outdated(error))
         server_doubt(l->server, head->statement);
-    if (changed)
+    if (unsupported && span_is(error->routine, "RevalidateCachedQuery")) /* "cached plan must not change result type" */
         handles_note_change(&l->handles, head->statement);
 }
 

@@ -98,6 +98,8 @@ struct shared_statement *handles_set(struct handles *h, struct span name, struct
     uint32_t hash = hash_of(name);
     struct handle **at = place_of(h, name, hash), *found = *at;
     struct shared_statement *before = found != NULL ? found->statement : NULL;
+    h->bytes -= before != NULL ? name.size + before->size : 0;
+    h->bytes += take != NULL ? name.size + take->size : 0;
     if (take == NULL) {
         if (found != NULL) {
             *at = found->next;

@@ -4,8 +4,8 @@
 
 #include "proxy/link/statements.h"
 
-/* A client that prepares more than so many is told that it has too many. */
-enum { HANDLES_MAX = 10000 };
+/* A client that prepares more than so many, or so much, or so long a text, is told so. */
+enum { HANDLES_MAX = 10000, HANDLES_BYTES_MAX = 64 * 1024 * 1024, HANDLE_BYTES_MAX = 16 * 1024 * 1024 };
 
 struct handle {
     struct handle *next;
@@ -17,8 +17,14 @@ struct handle {
 
 struct handles {
     struct handle **buckets;
-    size_t bucket_count, count;
+    size_t bucket_count, count, bytes;
 };
+
+/* One more of so many bytes, with its name. */
+static inline bool handles_have_room(const struct handles *h, size_t size)
+{
+    return h->count < HANDLES_MAX && size <= HANDLE_BYTES_MAX && h->bytes + size <= HANDLES_BYTES_MAX;
+}
 
 /* NULL: the client has none of that name. */
 struct shared_statement *handles_find(const struct handles *h, struct span name);

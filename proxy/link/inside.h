@@ -7,6 +7,7 @@
  *     replies.c     the server's messages on their way back
  *     failures.c    what an error undoes, and how the client hears of it
  *     sql_names.c   PREPARE, EXECUTE and DEALLOCATE as SQL
+ *     portals.c     what portals with such a text change when they are executed
  *     traces.c      what statements leave behind: settings, pins
  *     meanings.c    under which of them a text is read: what it means
  *     settings.c    what a server is told of them
@@ -56,13 +57,13 @@ enum listening {
 struct change {
     struct change *next; /* of the same message, in its order */
     size_t index;        /* of a text: the statement that it belongs to, from 0 */
-    bool sets;           /* `name` stands for something else already, or for nothing */
+    bool sets;           /* `name` stands for something else already, or for nothing; … */
+    bool sets_later;     /* … it will when its portal is executed (portals.c) */
     bool forgets;        /* a DEALLOCATE ALL … */
     bool cuts;           /* … ahead of which another one has succeeded: what stands behind it does not count yet */
     struct shared_statement *before; /* what it stood for; NULL: nothing. A reference, as the next one */
     struct shared_statement *after;  /* what it stands for; NULL: nothing */
     uint64_t held;                   /* this statement stands on the server, unless it fails; 0: none */
-    uint64_t dropped;                /* this one is gone from the server, if it succeeds; 0: none */
     uint64_t used;                   /* this one is executed there; 0: none */
     uint8_t listening;               /* enum listening */
     size_t position;                 /* characters of the server's text up to here … */
@@ -152,13 +153,15 @@ struct link {
     bool unsure;          /* … something was set that decides what texts mean, and that is not known yet */
     struct listens listens;
     struct resets resets;
-    bool tags_matter; /* DISCARD ALL or DEALLOCATE ALL may be under way, or a reset */
-    bool forgets;     /* one of them is in the client's unit under way, or in the one that holds the next ones up */
-    bool asks_again;  /* a cancel request has hit the question */
-    bool holds;       /* what the client sends waits in `partial` until nothing is owed … */
-    bool holds_unit;  /* … or, with this, until nothing is owed that came before its unit */
-    size_t renamings; /* changes under way of what names stand for */
-    bool discarded;   /* DISCARD ALL has succeeded: what the server reports up to ReadyForQuery is its doing */
+    bool tags_matter;    /* DISCARD ALL or DEALLOCATE ALL may be under way, or a reset */
+    bool forgets;        /* one of them is in the client's unit under way, or in the one that holds the next ones up */
+    bool asks_again;     /* a cancel request has hit the question */
+    bool holds;          /* what the client sends waits in `partial` until nothing is owed … */
+    bool holds_unit;     /* … or, with this, until nothing is owed that came before its unit */
+    size_t renamings;    /* changes under way of what names stand for */
+    struct bound *bound; /* portals that will change that, the newest first; NULL: none */
+    unsigned stubs;      /* names of nothing that were made since nothing was owed (sql_names.c) */
+    bool discarded;      /* DISCARD ALL has succeeded: what the server reports up to ReadyForQuery is its doing */
 
     size_t client_left;              /* bytes of the client's message under way that have not come */
     size_t server_left;              /* the same of the server's */
@@ -193,11 +196,12 @@ enum holding { HOLDS_NOT, HOLDS, HOLDS_STALE };
 enum holding server_touch(struct link_server *s, uint64_t id, uint32_t unit);
 /* It is being prepared there. The one that has to be closed for it; 0: none. */
 uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t unit);
+/* It is on its way there, or was, and nobody knows whether it has come to stand there. */
+bool server_expects(const struct link_server *s, uint64_t id);
 /* The Parse of that unit has succeeded. */
 void server_confirm(struct link_server *s, uint64_t id, uint32_t unit);
 /* The Parse of that unit has failed, or was skipped. */
 void server_undo(struct link_server *s, uint64_t id, uint32_t unit);
-void server_forget(struct link_server *s, uint64_t id);
 void server_forget_all(struct link_server *s);
 /* It has to be closed and prepared again before it is used. */
 void server_doubt(struct link_server *s, uint64_t id);
@@ -240,7 +244,12 @@ void requests_resume(struct link *l, struct actions *out);
 /* --- prepared.c ----------------------------------------------------------------------------------------- */
 
 struct change *change_new(struct span name);
-/* `name` stands for `take` from now on (NULL: for nothing), unless its message fails. */
+/* Puts these behind those that are there. */
+void change_add(struct change **list, struct change *changes_take);
+/* `name` will stand for `take` (NULL: for nothing) when change_make() says so. */
+struct change *change_later(struct span name, struct shared_statement *take);
+void change_make(struct link *l, struct change *c);
+/* It does from now on, unless its message fails. */
 struct change *change_handle(struct link *l, struct span name, struct shared_statement *take);
 /* The client is told this in place of the server's words about a name that it does not have, or has. */
 struct change *change_refused(struct span name, const char *sqlstate, const char *words);
@@ -275,6 +284,7 @@ struct target {
     struct span name; /* on the server */
     uint64_t id;      /* 0: none of ours */
     struct change *refusal;
+    struct change *changes; /* what a portal of it changes once it is executed */
 };
 
 /* Whether it is still open what the name stands for: a message of an earlier unit changes that, if it succeeds. */
@@ -295,8 +305,6 @@ struct change *refuse_name(struct span name, struct span *there);
  * those who share it, the same text as the client's own, which the name stands for then. NULL: the text could not be read as it was. */
 const struct shared_statement *ensure_there(struct link *l, struct span name, const struct shared_statement *s,
                                             struct actions *out);
-/* The same under the name that it has already, whatever it means, unless it cannot be read: a text says that name. */
-void ensure_same_there(struct link *l, const struct shared_statement *s, struct actions *out);
 /* The client is told that it could not be read. */
 struct change *refuse_unreadable(struct span name);
 /* Its name on the server is free for what comes next. */
@@ -310,26 +318,31 @@ void say_parse(struct span name, struct span body, struct actions *out);
 
 /* --- sql_names.c ---------------------------------------------------------------------------------------- */
 
-/* What a text says of prepared statements by name is put into the names that they have on servers. False: it says nothing of them. `made`
- * gets the text, `*changes` what it changes. */
-bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, struct change **changes,
+/* Puts what a text says of prepared statements by name into the names that they have on servers, where what it executes is prepared first.
+ * `made` gets the text, and `*changes` what it changes: at once, or `later`, when its portal is executed. False: there is nothing to put. */
+bool sql_names_rewrite(struct link *l, struct span text, bool later, struct buffer *made, struct change **changes,
                        struct actions *out);
-/* What the client's statements execute that have this text is prepared on the server before what comes next. */
-void sql_names_ensure(struct link *l, struct span text, struct actions *out);
-/* What an EXECUTE of that name runs: the name is the client's, or the server's in a text that was rewritten. NULL: there is none. How many
- * were looked through is added to *effort; … */
-const struct shared_statement *sql_names_find(const struct link *l, struct span name, size_t *effort);
-/* … and when that is many times the text that it is for, no more is made. */
-static inline bool sql_names_may_find(struct span text, size_t effort)
-{
-    return effort / 8 <= text.size + 8192;
-}
+/* The body of a Parse, behind the name, that says the same with the names that hold now. */
+void sql_names_rewrite_body(struct link *l, struct span body, struct buffer *made, struct change **changes,
+                            struct actions *out);
 /* Whether one of the names in it is open. */
 bool sql_names_are_open(const struct link *l, struct span text);
 /* Appends the server's words with the client's names in place of those on servers. False, and nothing: there are none in it. */
 bool sql_names_put_back(const struct link *l, struct span words, struct buffer *out);
 /* An error position in the text that the server got, as one in the client's. */
 size_t sql_names_position(const struct change *changes, size_t position);
+
+/* --- portals.c ------------------------------------------------------------------------------------------ */
+
+/* A Bind of this portal leaves; with changes, it is one that makes them when it is executed. */
+void portals_bind(struct link *l, struct span portal, struct change *changes_take);
+/* More cannot be bound before they are executed, or their transaction is over. */
+bool portals_are_full(const struct link *l);
+/* The body of an Execute that leaves: what it changes, from now on; NULL: nothing. */
+struct change *portals_execute(struct link *l, struct span body);
+/* No transaction is open behind this unit: what was bound up to it is gone. */
+void portals_end(struct link *l, uint32_t unit);
+void portals_free(struct link *l);
 
 /* --- traces.c ------------------------------------------------------------------------------------------ */
 

@@ -71,6 +71,8 @@ static void forget_owed(struct link *l)
     for (size_t i = 0; i < l->owed.count; i++)
         change_free(l, owed_at(&l->owed, i)->change);
     l->owed.count = 0;
+    portals_free(l);
+    l->stubs = 0;
 }
 
 void link_free(struct link *l)

@@ -115,7 +115,7 @@ bool link_pass_copy_data(struct link *l, size_t begun, size_t left);
 bool link_pass_rows(struct link *l, size_t begun, size_t left);
 
 /* The link has something for the session although nothing may come from the server: a Flush asked for it. To be asked after every
- * link_on_client(); then link_on_server() is called with whatever input there is. */
+ * link_on_client(), and behind the last piece of what has come; then link_on_server() is called with whatever input there is. */
 bool link_has_due(const struct link *l);
 
 /* What the session had for a server that is not to be had goes nowhere. */

@@ -4,7 +4,8 @@
  *
  * A text under a name is shared among all clients that prepare the same, and has one name of ours on all servers: a Parse of what the
  * server has already is answered here, and Bind and Describe leave with that name in place of the client's. What it lacks is prepared
- * there first (targets.c). Close only forgets the client's name.
+ * there first (targets.c). Close only forgets the client's name. A text that names statements itself is nobody else's, and is said again in
+ * front of each Bind and Describe, with the names that hold then.
  *
  * The unnamed statement stays the client's own, unless `prepare_unnamed` is on: its Parse leaves as it came, and is kept to be said again on
  * another server. So does one that nobody could share, for it would stand on the server, under a name, without ever being used again.
@@ -21,10 +22,17 @@
 #include "protocol/wire.h"
 #include "proxy/link/inside.h"
 
-/* The longest statement of which the text is kept, to be prepared again. */
-enum { KEPT_TEXT_MAX = 16 * 1024 * 1024 };
+/* Room that is kept for the next unnamed statement. */
+enum { UNNAMED_SPARE_MAX = 64 * 1024 };
 
 /* --- changes ----------------------------------------------------------------------------------------------- */
+
+void change_add(struct change **list, struct change *changes_take)
+{
+    while (*list != NULL)
+        list = &(*list)->next;
+    *list = changes_take;
+}
 
 struct change *change_new(struct span name)
 {
@@ -34,13 +42,26 @@ struct change *change_new(struct span name)
     return c;
 }
 
-struct change *change_handle(struct link *l, struct span name, struct shared_statement *take)
+struct change *change_later(struct span name, struct shared_statement *take)
 {
     struct change *c = change_new(name);
+    c->sets_later = true;
+    c->after = take;
+    return c;
+}
+
+void change_make(struct link *l, struct change *c)
+{
+    c->sets_later = false;
     c->sets = true;
     l->renamings++;
-    c->after = take != NULL ? shared_statement_retain(take) : NULL;
-    c->before = handles_set(&l->handles, name, take);
+    c->before = handles_set(&l->handles, span_of(c->name), c->after != NULL ? shared_statement_retain(c->after) : NULL);
+}
+
+struct change *change_handle(struct link *l, struct span name, struct shared_statement *take)
+{
+    struct change *c = change_later(name, take);
+    change_make(l, c);
     return c;
 }
 
@@ -93,8 +114,10 @@ static void replace_unnamed(struct link *l, struct owed *entry, bool by_another)
 
 static void keep_unnamed(struct link *l, struct span body)
 {
+    if (l->unnamed.capacity > UNNAMED_SPARE_MAX)
+        buffer_free(&l->unnamed);
     buffer_clear(&l->unnamed);
-    l->has_unnamed = body.size <= KEPT_TEXT_MAX;
+    l->has_unnamed = body.size <= HANDLE_BYTES_MAX;
     if (l->has_unnamed)
         buffer_append_span(&l->unnamed, body);
 }
@@ -132,17 +155,6 @@ static void parse_again(struct link *l, struct span name, struct span body, stru
     refuse_parse(l, name, "42P05", "already exists", out);
 }
 
-/* The same Parse with what its text says of prepared statements in the servers' names. False: it says nothing of them. */
-static bool rewrite_parse(struct link *l, struct span body, struct buffer *made, struct change **changes,
-                          struct actions *out)
-{
-    struct span text = span_of(body.data);
-    if (!sql_names_rewrite(l, text, made, changes, out))
-        return false;
-    buffer_append(made, body.data + text.size, body.size - text.size); /* its NUL, and the types */
-    return true;
-}
-
 /* In a failed transaction, and in one that may fail before this unit comes, the server has the word. */
 static bool may_answer(const struct link *l)
 {
@@ -150,54 +162,40 @@ static bool may_answer(const struct link *l)
     return l->status != 'E' && (head == NULL || head->unit == l->owed.unit);
 }
 
-/* Undone from the end, as they were made. */
-static struct change **last_of(struct change **changes)
-{
-    while (*changes != NULL)
-        changes = &(*changes)->next;
-    return changes;
-}
-
 /* A Parse under a name that lasts. */
 static void parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
 {
-    struct buffer made = { 0 };
-    struct change *changes = NULL;
-    bool replaced = statement_may_leave_state(span_of(body.data)) && rewrite_parse(l, body, &made, &changes, out);
-    struct shared_statement *s =
-        statements_share(l->statements, replaced ? buffer_span(&made) : body, false, &l->sql, meanings_now(l));
-    buffer_free(&made);
+    struct shared_statement *s = statements_share(l->statements, body, false, &l->sql, meanings_now(l));
+    if (s == NULL) {
+        refuse_parse(l, name, "53400", "is one more than all clients may have", out);
+        return;
+    }
     enum holding holding = server_touch(l->server, s->id, l->owed.unit);
     if (name.size == 0 && targets_have_unnamed(l))
         lose_unnamed(l);
-    *last_of(&changes) = change_handle(l, name, s);
+    struct change *change = change_handle(l, name, s);
     if (holding == HOLDS && may_answer(l))
-        answer_here(l, '1', changes);
+        answer_here(l, '1', change);
     else
-        prepare_there(l, s, FOR_CLIENT, out)->change = changes;
+        prepare_there(l, s, FOR_CLIENT, out)->change = change;
 }
 
-/* False: it was replaced. */
-static bool parse_unnamed(struct link *l, struct span body, struct actions *out)
+/* False: it waits. */
+static bool parse_unnamed(struct link *l, struct span body)
 {
-    struct buffer made = { 0 };
-    struct change *changes = NULL;
     bool leaves_state = statement_may_leave_state(span_of(body.data));
     if (leaves_state && listens_hold(l, span_of(body.data)))
         return false;
-    bool replaced = leaves_state && rewrite_parse(l, body, &made, &changes, out);
-    if (handles_find(&l->handles, (struct span){ 0 }) != NULL)
-        *last_of(&changes) = change_handle(l, (struct span){ 0 }, NULL);
     l->unnamed_leaves_state = leaves_state; /* which is noted when it is bound */
-    keep_unnamed(l, replaced ? buffer_span(&made) : body);
-    if (replaced)
-        say_parse((struct span){ 0 }, buffer_span(&made), out);
-    buffer_free(&made);
+    keep_unnamed(l, body);
     struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_CLIENT);
     replace_unnamed(l, entry, true);
-    entry->change = changes;
+    if (handles_find(&l->handles, (struct span){ 0 }) != NULL)
+        entry->change = change_handle(l, (struct span){ 0 }, NULL);
+    if (leaves_state && statement_says_names(span_of(body.data), &l->sql))
+        l->server->unnamed = 0; /* as it is it may name what is somebody else's there */
     l->unsynced++;
-    return !replaced;
+    return true;
 }
 
 bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *out)
@@ -210,14 +208,15 @@ bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *ou
         return true;
     }
     struct span body = span_make(all.data + m.name.size + 1, all.size - m.name.size - 1);
-    if (m.name.size == 0 && (!l->prepares_unnamed || meanings_now(l) == MEANING_OF_ONE))
-        return parse_unnamed(l, body, out);
+    bool is_own = m.name.size == 0 && (!l->prepares_unnamed || meanings_now(l) == MEANING_OF_ONE);
+    if (is_own && (body.size <= HANDLE_BYTES_MAX || !statement_says_names(m.text, &l->sql)))
+        return parse_unnamed(l, body);
     if (m.name.size > 0 && handles_find(&l->handles, m.name) != NULL)
         parse_again(l, m.name, body, out);
-    else if (l->handles.count >= HANDLES_MAX)
-        refuse_parse(l, m.name, "54000", "is one more than a client may have", out);
-    else if (body.size > KEPT_TEXT_MAX)
+    else if (body.size + m.name.size > HANDLE_BYTES_MAX)
         refuse_parse(l, m.name, "54000", "is too long", out);
+    else if (!handles_have_room(&l->handles, body.size + m.name.size))
+        refuse_parse(l, m.name, "54000", "is one more than a client may have", out);
     else
         parse_shared(l, m.name, body, out);
     return false;
@@ -251,6 +250,15 @@ static bool owe_reply(struct link *l, enum owed_kind kind, const struct target *
     return t->id == 0 && t->refusal == NULL;
 }
 
+static void refuse_portal(struct link *l, struct target *t)
+{
+    change_free(l, t->changes);
+    *t = (struct target){ .name = span_of("pgatomic_none"), .refusal = change_new((struct span){ 0 }) };
+    t->refusal->refusal =
+        memory_copy_text("too many portals that prepare or deallocate statements wait to be executed");
+    t->refusal->sqlstate = "54000";
+}
+
 bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out)
 {
     struct message_bind m = { 0 };
@@ -261,6 +269,10 @@ bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out
         return false;
     if (l->listens.touched)
         unlistens_bind(l, m.statement);
+    if (t.changes != NULL && portals_are_full(l))
+        refuse_portal(l, &t);
+    if (l->bound != NULL || t.changes != NULL)
+        portals_bind(l, m.portal, t.changes);
     if (owe_reply(l, OWED_BIND, &t)) /* also one that cannot be read */
         return true;
     say_bind(f, &m, t.name, out);
@@ -273,6 +285,7 @@ bool prepared_on_describe(struct link *l, const struct frame *f, struct actions 
     struct target t = { 0 };
     if (message_read_named(frame_body(f), &m) && m.kind == 'S')
         t = find_target(l, m.name, out);
+    change_free(l, t.changes); /* nothing runs */
     if (listens_are_awaited(l))
         return false;
     if (owe_reply(l, OWED_DESCRIBE, &t))

@@ -24,8 +24,6 @@ static void confirm_first(struct link *l, struct owed *entry)
     l->shifted += c->shift;
     if (c->held != 0)
         server_confirm(l->server, c->held, entry->unit);
-    if (c->dropped != 0)
-        server_forget(l->server, c->dropped);
     unlistens_confirm(l, c);
     change_free(l, c);
 }
@@ -34,11 +32,8 @@ static void confirm(struct link *l, struct owed *entry)
 {
     if (entry->kind == OWED_PARSE && entry->statement != 0)
         server_confirm(l->server, entry->statement, entry->unit);
-    while (entry->change != NULL) {
-        /* A DEALLOCATE that was only parsed may never run. */
-        l->server->has_unknown |= entry->kind == OWED_PARSE && entry->change->dropped != 0;
+    while (entry->change != NULL)
         confirm_first(l, entry);
-    }
     l->shifted = 0; /* the next text is another one */
 }
 
@@ -182,6 +177,8 @@ void replies_give_own(struct link *l)
 static void on_nothing_owed(struct link *l, struct actions *out)
 {
     l->unsynced = 0; /* of a COPY that has read past its Sync */
+    if (l->bound == NULL)
+        l->stubs = 0;
     l->tags_matter = l->tags_matter && (l->status != 'I' || l->resets.noted);
     if (l->holds)
         requests_resume(l, out);
@@ -218,6 +215,8 @@ static enum verdict on_ready(struct link *l, const struct frame *f, struct actio
     l->status = frame_body(f).data[0];
     if (l->unsure)
         meanings_on_ready(l, head->unit);
+    if (l->bound != NULL && l->status == 'I')
+        portals_end(l, head->unit);
     l->copying = l->copy_in = false;
     l->discarded = false;
     confirm(l, head);
@@ -352,7 +351,7 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
 /* Between messages, with nothing under way that an ordinary one would have to look at. */
 static bool is_calm(const struct link *l)
 {
-    bool unsettled = l->unsure | l->resets.waits | l->holds;
+    bool unsettled = l->unsure | l->resets.waits | l->holds | (l->bound != NULL);
     bool busy = l->copying | l->ending | l->tags_matter | l->listens.touched | l->discarded | unsettled;
     return !busy && l->shifted == 0 && l->server_left == 0;
 }
@@ -425,9 +424,15 @@ static size_t pass_ordinary(struct link *l, struct span input, struct actions *o
 
 /* --- pieces --------------------------------------------------------------------------------------------------------------- */
 
+/* Replies that were put in behind what was handed out last, and still have to be. */
+static bool has_own_left(const struct link *l)
+{
+    return l->own.size > 0 && !l->own_is_out && !l->ending;
+}
+
 bool link_has_due(const struct link *l)
 {
-    return l->flushed && own_is_due(l);
+    return (l->flushed && own_is_due(l)) || has_own_left(l);
 }
 
 static bool hand_out_own(struct link *l, struct link_piece *piece)

@@ -61,7 +61,7 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
     if (listens_hold(l, text))
         return false;
     traces_note(l, text);
-    bool replaced = sql_names_rewrite(l, text, &sql, &changes, out);
+    bool replaced = sql_names_rewrite(l, text, false, &sql, &changes, out);
     if (l->listens.touched)
         unlistens_add_changes(l, text, &changes);
     /* When what is put in front of it fails, it is skipped, and so would be what follows. */
@@ -75,9 +75,13 @@ static bool on_query(struct link *l, const struct frame *f, struct actions *out)
 
 /* --- Execute, Sync, COPY ------------------------------------------------------------------------------------------- */
 
-static void on_execute(struct link *l, struct change *change_take)
+static void on_execute(struct link *l, struct span body)
 {
-    owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT)->change = change_take;
+    struct owed *entry = owed_push(&l->owed, OWED_EXECUTE, FOR_CLIENT);
+    if (l->bound != NULL)
+        entry->change = portals_execute(l, body);
+    if (l->listens.bound != NULL)
+        change_add(&entry->change, unlistens_execute(l));
     l->unsynced++;
 }
 
@@ -182,7 +186,7 @@ static bool take_message(struct link *l, const struct frame *f, struct actions *
     case 'D':
         return prepared_on_describe(l, f, out);
     case 'E':
-        on_execute(l, unlistens_execute(l));
+        on_execute(l, frame_body(f));
         return true;
     case 'C':
         return prepared_on_close(l, f);
@@ -248,7 +252,7 @@ static bool pass_request(struct link *l, char type, struct span body)
         l->unsynced++;
         return true;
     case 'E':
-        on_execute(l, NULL);
+        on_execute(l, body);
         return true;
     case 'S':
         on_sync(l);
@@ -266,7 +270,8 @@ static size_t pass_requests(struct link *l, struct span bytes)
         return l->skipping ? 0 : frame_run_size(bytes, 'd');
     if (l->skipping | l->forgets | l->copy_in | l->resets.noted | l->listens.touched)
         return 0;
-    while ((size = frame_whole_size(span_make(bytes.data + passed, bytes.size - passed))) > 0) {
+    while (l->owed.count < OWED_MAX &&
+           (size = frame_whole_size(span_make(bytes.data + passed, bytes.size - passed))) > 0) {
         const char *body = bytes.data + passed + FRAME_HEADER_SIZE;
         if (!pass_request(l, bytes.data[passed], span_make(body, size - FRAME_HEADER_SIZE)))
             break;
@@ -344,10 +349,12 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
             break;
         l->holds |= holds_up(l, f.type);
         needs_flush = l->holds && f.type == 'E';
+        if (!as_it_is) {
+            actions_to_server(out, span_make(bytes.data + run, at - run));
+            run = at + f.bytes.size;
+        }
         at += f.bytes.size;
         l->client_left = f.left;
-        if (!as_it_is)
-            run = at;
     }
     actions_to_server(out, span_make(bytes.data + run, at - run));
     if (needs_flush)

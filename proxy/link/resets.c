@@ -118,7 +118,7 @@ void resets_note_kept_parse(struct link *l, const struct message_parse *parse)
     bool resets = note_kept(l, parse->text);
     if (parse->name.size == 0 || (l->handles.count == 0 && !resets))
         return;
-    if (resets && l->handles.count < HANDLES_MAX)
+    if (resets && handles_have_room(&l->handles, parse->name.size + parse->text.size + 1))
         made = statements_share(l->statements, span_make(parse->text.data, parse->text.size + 1), false, &l->sql,
                                 MEANING_OF_ONE);
     before = handles_set(&l->handles, parse->name, made);

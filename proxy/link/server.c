@@ -182,11 +182,10 @@ uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t unit)
     return closed;
 }
 
-void server_forget(struct link_server *s, uint64_t id)
+bool server_expects(const struct link_server *s, uint64_t id)
 {
     place at = s->held != NULL ? find(s->held, id) : 0;
-    if (at != 0)
-        forget(s->held, at);
+    return at != 0 && !s->held->list[at].certain;
 }
 
 void server_confirm(struct link_server *s, uint64_t id, uint32_t unit)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "protocol/memory.h"
+#include "protocol/message.h"
 #include "protocol/statement_state.h"
 #include "proxy/link/inside.h"
 
@@ -15,8 +16,9 @@ struct rewriting {
     struct buffer *made;
     size_t copied;              /* bytes of the text that are in `made`, or were replaced there */
     size_t counted, characters; /* bytes of `made` that were counted, and the characters that they are */
-    struct change **last;
+    struct change **first, **last;
     struct actions *out;
+    bool later;              /* it is a portal's */
     bool all_gone;           /* DEALLOCATE ALL stands in the text … */
     struct handles prepared; /* … and behind it these are */
 };
@@ -37,7 +39,7 @@ static struct change *set_known(struct rewriting *r, struct span name, struct sh
         if (before != NULL)
             statements_release(all, before);
     }
-    return change_handle(r->l, name, take);
+    return r->later ? change_later(name, take) : change_handle(r->l, name, take);
 }
 
 static void add_change(struct rewriting *r, struct change *c)
@@ -79,24 +81,60 @@ static void replace(struct rewriting *r, const struct statement_state *state, co
     add_change(r, c);
 }
 
+/* A statement that says nothing, for the server to drop in place of one that stays, or to find in the way of another. */
+static void make_stub(struct rewriting *r, char name[STATEMENT_NAME_SIZE])
+{
+    struct buffer made = { 0 };
+    snprintf(name, STATEMENT_NAME_SIZE, "pgatomic_stub_%u", r->l->stubs++);
+    message_add_close(&made, 'S', span_of(name));
+    say_own(r->l, &made, OWED_CLOSE, r->out);
+    message_add_parse(&made, span_of(name), (struct span){ 0 });
+    say_own(r->l, &made, OWED_PARSE, r->out);
+}
+
+/* The client has it under another name, or had when the text began, or this is not the first PREPARE of it that is under way. */
+static bool is_in_use(const struct rewriting *r, const struct shared_statement *s)
+{
+    if (s->references == 1)
+        return false;
+    if (server_expects(r->l->server, s->id) || handles_find_there(&r->l->handles, span_of(s->name)) != NULL)
+        return true;
+    const struct change *c = *r->first;
+    while (c != NULL && c->before != s)
+        c = c->next;
+    return c != NULL;
+}
+
+/* What stands behind PREPARE and the name; NULL: there is no room for it. It is prepared where it stands in the text, and so has to be another
+ * one than what else the text may need. */
+static struct shared_statement *share_prepared(struct rewriting *r, struct span body)
+{
+    struct link *l = r->l;
+    struct shared_statement *s = statements_share(l->statements, body, true, &l->sql, meanings_now(l));
+    if (s == NULL || !is_in_use(r, s))
+        return s;
+    statements_release(l->statements, s);
+    return statements_share(l->statements, body, true, &l->sql, MEANING_OF_ONE);
+}
+
 static void on_prepare(struct rewriting *r, const struct statement_state *state, struct span name)
 {
     struct link *l = r->l;
-    const struct shared_statement *known = find_known(r, name);
-    if (known != NULL)
-        known = ensure_there(l, name, known, r->out); /* one that cannot be read any more gives way */
-    if (known != NULL) {                              /* the server shall say so */
-        replace(r, state, known->name, change_new((struct span){ 0 }));
-        return;
-    }
-    if (l->handles.count >= HANDLES_MAX) {
-        traces_pin(l, "many prepared statements");
+    if (find_known(r, name) != NULL) {
+        char stub[STATEMENT_NAME_SIZE];
+        make_stub(r, stub);
+        replace(r, state, stub, change_refused(name, "42P05", "already exists"));
         return;
     }
     const char *behind = state->name.raw.data + state->name.raw.size;
     const char *end = state->statement.data + state->statement.size;
     struct span body = span_make(behind, (size_t)(end - behind));
-    struct shared_statement *s = statements_share(l->statements, body, true, &l->sql, meanings_now(l));
+    bool has_room = handles_have_room(&l->handles, name.size + body.size);
+    struct shared_statement *s = has_room ? share_prepared(r, body) : NULL;
+    if (s == NULL) { /* it keeps its name, and the client the server */
+        traces_pin(l, "many prepared statements");
+        return;
+    }
     make_room_there(l, s, r->out);
     struct change *c = set_known(r, name, s);
     c->held = s->id;
@@ -112,42 +150,38 @@ static void on_unknown(struct rewriting *r, const struct statement_state *state,
         replace(r, state, there.data, refusal);
 }
 
-/* The statement of that name, on the server; NULL: the server says that there is none. */
-static const struct shared_statement *find_there(struct rewriting *r, const struct statement_state *state,
-                                                 struct span name)
+static void on_execute(struct rewriting *r, const struct statement_state *state, struct span name)
 {
     const struct shared_statement *known = find_known(r, name), *there;
     if (known == NULL) {
         on_unknown(r, state, name);
-        return NULL;
+        return;
+    }
+    if (known->says_names) {
+        replace(r, state, "pgatomic_none",
+                change_refused(name, "0A000", "names other statements, and is for Bind alone"));
+        return;
     }
     there = ensure_there(r->l, name, known, r->out);
-    if (there == NULL)
+    if (there == NULL) {
         replace(r, state, "pgatomic_none", refuse_unreadable(name));
-    return there;
-}
-
-static void on_execute(struct rewriting *r, const struct statement_state *state, struct span name)
-{
-    const struct shared_statement *known = find_there(r, state, name);
-    if (known == NULL)
         return;
+    }
     struct change *c = change_new((struct span){ 0 });
-    c->used = known->id;
-    replace(r, state, known->name, c);
+    c->used = there->id;
+    replace(r, state, there->name, c);
 }
 
+/* As with Close the statement stays on the server, for who comes next; so it need not stand there, or be readable yet. */
 static void on_deallocate(struct rewriting *r, const struct statement_state *state, struct span name)
 {
-    const struct shared_statement *known = find_there(r, state, name);
-    if (known == NULL)
+    if (find_known(r, name) == NULL) {
+        on_unknown(r, state, name);
         return;
-    uint64_t id = known->id;
-    char there[STATEMENT_NAME_SIZE];
-    memcpy(there, known->name, sizeof there);
-    struct change *c = set_known(r, name, NULL);
-    c->dropped = id;
-    replace(r, state, there, c);
+    }
+    char stub[STATEMENT_NAME_SIZE];
+    make_stub(r, stub);
+    replace(r, state, stub, set_known(r, name, NULL));
 }
 
 static void on_state(void *owner, const struct statement_state *state)
@@ -168,10 +202,12 @@ static void on_state(void *owner, const struct statement_state *state)
     buffer_free(&name);
 }
 
-bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, struct change **changes,
+bool sql_names_rewrite(struct link *l, struct span text, bool later, struct buffer *made, struct change **changes,
                        struct actions *out)
 {
-    struct rewriting r = { .l = l, .text = text, .made = made, .last = changes, .out = out };
+    struct rewriting r = {
+        .l = l, .text = text, .later = later, .made = made, .first = changes, .last = changes, .out = out
+    };
     statement_states(text, &l->sql, on_state, &r);
     handles_free(&r.prepared, l->statements);
     if (r.copied == 0)
@@ -180,39 +216,12 @@ bool sql_names_rewrite(struct link *l, struct span text, struct buffer *made, st
     return true;
 }
 
-const struct shared_statement *sql_names_find(const struct link *l, struct span name, size_t *effort)
+void sql_names_rewrite_body(struct link *l, struct span body, struct buffer *made, struct change **changes,
+                            struct actions *out)
 {
-    const struct shared_statement *found = handles_find(&l->handles, name);
-    if (found != NULL || !name_is_ours(name))
-        return found;
-    *effort += l->handles.count;
-    const struct handle *there = handles_find_there(&l->handles, name);
-    return there != NULL ? there->statement : NULL;
-}
-
-struct need {
-    struct link *l;
-    struct actions *out;
-    struct span text;
-    size_t effort;
-};
-
-static void ensure_executed(void *owner, const struct statement_state *state)
-{
-    struct need *need = owner;
-    struct buffer name = { 0 };
-    if (state->kind != STATE_EXECUTE || !sql_names_may_find(need->text, need->effort))
-        return;
-    statement_state_name(state, &need->l->sql, &name);
-    const struct shared_statement *s = sql_names_find(need->l, buffer_span(&name), &need->effort);
-    if (s != NULL)
-        ensure_same_there(need->l, s, need->out);
-    buffer_free(&name);
-}
-
-void sql_names_ensure(struct link *l, struct span text, struct actions *out)
-{
-    statement_states(text, &l->sql, ensure_executed, &(struct need){ l, out, text, 0 });
+    struct span text = span_of(body.data);
+    size_t kept = sql_names_rewrite(l, text, true, made, changes, out) ? text.size : 0;
+    buffer_append(made, body.data + kept, body.size - kept); /* its NUL, and the types */
 }
 
 struct search {

@@ -8,6 +8,9 @@
 #include "protocol/statement_state.h"
 #include "proxy/link/meaning.h"
 
+/* Of the statements of a worker's clients, whoever uses them. */
+#define BYTES_MAX ((size_t)1024 * 1024 * 1024)
+
 enum {
     UNUSED_MAX = 1000, /* kept for who comes back */
     UNUSED_BYTES_MAX = 4 * 1024 * 1024,
@@ -28,7 +31,7 @@ struct meaning {
 struct statements {
     struct shared_statement **buckets;
     size_t bucket_count; /* a power of two */
-    size_t count;
+    size_t count, bytes, bytes_max;
     struct shared_statement *newest_unused, *oldest_unused;
     size_t unused_count, unused_bytes;
     struct meaning *meanings[MEANING_BUCKETS];
@@ -39,7 +42,13 @@ struct statements {
 
 struct statements *statements_new(void)
 {
+    return statements_new_of(BYTES_MAX);
+}
+
+struct statements *statements_new_of(size_t bytes_max)
+{
     struct statements *all = or_abort(calloc(1, sizeof *all));
+    all->bytes_max = bytes_max;
     all->bucket_count = FIRST_BUCKETS;
     all->buckets = or_abort(calloc(FIRST_BUCKETS, sizeof(struct shared_statement *)));
     return all;
@@ -97,6 +106,7 @@ static void drop(struct statements *all, struct shared_statement *s)
         at = &(*at)->next_in_bucket;
     *at = s->next_in_bucket;
     all->count--;
+    all->bytes -= sizeof *s + s->size;
     free(s);
 }
 
@@ -111,6 +121,13 @@ static void take_from_unused(struct statements *all, struct shared_statement *s)
     all->unused_bytes -= s->size;
 }
 
+static void drop_oldest_unused(struct statements *all)
+{
+    struct shared_statement *oldest = all->oldest_unused;
+    take_from_unused(all, oldest);
+    drop(all, oldest);
+}
+
 static void add_to_unused(struct statements *all, struct shared_statement *s)
 {
     s->older = all->newest_unused;
@@ -118,11 +135,8 @@ static void add_to_unused(struct statements *all, struct shared_statement *s)
     all->newest_unused = s;
     all->unused_count++;
     all->unused_bytes += s->size;
-    while (all->unused_count > UNUSED_MAX || (all->unused_bytes > UNUSED_BYTES_MAX && all->unused_count > 0)) {
-        struct shared_statement *oldest = all->oldest_unused;
-        take_from_unused(all, oldest);
-        drop(all, oldest);
-    }
+    while (all->unused_count > UNUSED_MAX || (all->unused_bytes > UNUSED_BYTES_MAX && all->unused_count > 0))
+        drop_oldest_unused(all);
 }
 
 /* --- sharing ------------------------------------------------------------------------------------------- */
@@ -168,11 +182,18 @@ static bool leaves_state(const struct shared_statement *s, const struct sql_opti
     return found;
 }
 
+/* NULL: there is no room. */
 static struct shared_statement *add(struct statements *all, const struct key *key)
 {
+    size_t size = sizeof(struct shared_statement) + key->body.size;
+    while (size > all->bytes_max - all->bytes && all->unused_count > 0)
+        drop_oldest_unused(all);
+    if (size > all->bytes_max - all->bytes)
+        return NULL;
+    all->bytes += size;
     if (all->count >= all->bucket_count)
         grow(all);
-    struct shared_statement *s = or_abort(malloc(sizeof *s + key->body.size)), **bucket = bucket_of(all, key->hash);
+    struct shared_statement *s = or_abort(malloc(size)), **bucket = bucket_of(all, key->hash);
     *s = (struct shared_statement){ .next_in_bucket = *bucket,
                                     .id = next_id(),
                                     .hash = key->hash,
@@ -184,6 +205,7 @@ static struct shared_statement *add(struct statements *all, const struct key *ke
     statement_server_name(s->id, s->name);
     memcpy(s->body, key->body.data, key->body.size);
     s->leaves_state = leaves_state(s, key->options);
+    s->says_names = !s->by_sql && statement_says_names(shared_statement_text(s), key->options);
     *bucket = s;
     all->count++;
     return s;
@@ -208,6 +230,14 @@ static struct span text_of(const struct key *key)
     return span_make(key->body.data, size);
 }
 
+/* Its text means something else to each client, or each time. */
+static bool is_of_one(const struct key *key)
+{
+    struct span text = text_of(key);
+    return key->meaning == MEANING_OF_ONE || meaning_is_of_the_moment(text, key->options) ||
+           (!key->by_sql && statement_says_names(text, key->options));
+}
+
 struct shared_statement *statements_share(struct statements *all, struct span body, bool by_sql,
                                           const struct sql_options *options, uint64_t meaning)
 {
@@ -215,11 +245,12 @@ struct shared_statement *statements_share(struct statements *all, struct span bo
     struct shared_statement *s = meaning != MEANING_OF_ONE ? find(all, &key) : NULL;
     if (s != NULL && s->references == 0)
         take_from_unused(all, s);
-    else if (s == NULL && (meaning == MEANING_OF_ONE || meaning_is_of_the_moment(text_of(&key), options)))
+    else if (s == NULL && is_of_one(&key))
         s = add_of_one(all, &key);
     else if (s == NULL)
         s = add(all, &key);
-    s->references++;
+    if (s != NULL)
+        s->references++;
     return s;
 }
 

@@ -27,13 +27,15 @@ struct shared_statement {
     size_t size;
     uint32_t changes;               /* how often its columns were found to have changed */
     bool by_sql;                    /* the body is what stands behind PREPARE and the name */
+    bool says_names;                /* of prepared statements: they are looked up each time it is used */
     bool leaves_state;              /* executing it may leave something behind in the server's session */
     char name[STATEMENT_NAME_SIZE]; /* on the servers */
     char body[];                    /* of its Parse behind the name: text, number of types, types */
 };
 
 struct statements *statements_new(void);
-void statements_free(struct statements *all); /* NULL: nothing */
+struct statements *statements_new_of(size_t bytes_max); /* that all of them may take */
+void statements_free(struct statements *all);           /* NULL: nothing */
 
 /* The name on the servers of the statement with this id. */
 void statement_server_name(uint64_t id, char name[STATEMENT_NAME_SIZE]);
@@ -42,7 +44,7 @@ void statement_server_name(uint64_t id, char name[STATEMENT_NAME_SIZE]);
 uint64_t statements_meaning(struct statements *all, const struct parameters *settings);
 
 /* `body`: of a Parse message, behind the name; or, by_sql, of a PREPARE. Shared with those to whom it has the same meaning, unless it is
- * MEANING_OF_ONE or the text is of the moment. A reference to let go. */
+ * MEANING_OF_ONE, or the text is of the moment or says names. A reference to let go; NULL: there is no room for another one. */
 struct shared_statement *statements_share(struct statements *all, struct span body, bool by_sql,
                                           const struct sql_options *options, uint64_t meaning);
 static inline struct shared_statement *shared_statement_retain(struct shared_statement *s)

@@ -97,7 +97,8 @@ static const struct shared_statement *share_again(struct link *l, struct span na
 {
     struct span body = span_make(s->body, s->size);
     struct shared_statement *again = statements_share(l->statements, body, s->by_sql, &l->sql, meanings_now(l));
-    statements_release(l->statements, handles_set(&l->handles, name, again));
+    if (again != NULL)
+        statements_release(l->statements, handles_set(&l->handles, name, again));
     return again;
 }
 
@@ -115,30 +116,43 @@ const struct shared_statement *ensure_there(struct link *l, struct span name, co
         return NULL;
     if (!meanings_means_alike(l, s))
         s = share_again(l, name, s);
-    if (!is_there(l, s))
+    if (s != NULL && !is_there(l, s))
         prepare_ahead(l, s, out);
     return s;
 }
 
-void ensure_same_there(struct link *l, const struct shared_statement *s, struct actions *out)
+/* It names statements: what they stand for now is put into it. What a portal of it changes once it is executed. */
+static struct change *prepare_with_names(struct link *l, const struct shared_statement *s, struct actions *out)
 {
-    if (is_there(l, s) || !meanings_reads_alike(l, s))
-        return;
-    prepare_ahead(l, s, out);
-    if (!meanings_means_alike(l, s))
-        server_doubt(l->server, s->id); /* the others prepare it again */
+    struct buffer made = { 0 };
+    struct change *changes = NULL;
+    sql_names_rewrite_body(l, span_make(s->body, s->size), &made, &changes, out);
+    make_room_there(l, s, out);
+    say_parse(span_of(s->name), buffer_span(&made), out);
+    buffer_free(&made);
+    owed_push(&l->owed, OWED_PARSE, FOR_NOTHING)->statement = s->id;
+    l->unsynced++;
+    return changes;
 }
 
-/* The unnamed statement is the client's own on whatever server it comes to. */
-static void ensure_unnamed(struct link *l, struct actions *out)
+/* The unnamed statement is the client's own on whatever server it comes to. What a portal of it changes once it is executed. */
+static struct change *ensure_unnamed(struct link *l, struct actions *out)
 {
-    if (l->server->unnamed == l->serial)
-        return;
-    say_parse((struct span){ 0 }, buffer_span(&l->unnamed), out);
+    struct buffer made = { 0 };
+    struct change *changes = NULL;
+    bool says_names =
+        l->unnamed_leaves_state && l->has_unnamed && statement_says_names(span_of(l->unnamed.data), &l->sql);
+    if (l->server->unnamed == l->serial && !says_names)
+        return NULL;
+    if (says_names)
+        sql_names_rewrite_body(l, buffer_span(&l->unnamed), &made, &changes, out);
+    say_parse((struct span){ 0 }, buffer_span(says_names ? &made : &l->unnamed), out);
+    buffer_free(&made);
     struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_NOTHING);
     entry->unnamed = true;
     l->server->unnamed = l->serial;
     l->unsynced++;
+    return changes;
 }
 
 /* --- names --------------------------------------------------------------------------------------------------- */
@@ -160,6 +174,18 @@ bool name_is_open(const struct link *l, struct span name)
     return false;
 }
 
+/* The same of the names that the statement says which the client has under this one. */
+static bool target_is_open(const struct link *l, struct span name)
+{
+    if (name_is_open(l, name))
+        return true;
+    const struct shared_statement *s = handles_find(&l->handles, name);
+    if (s != NULL)
+        return s->says_names && sql_names_are_open(l, shared_statement_text(s));
+    return name.size == 0 && l->has_unnamed && l->unnamed_leaves_state &&
+           sql_names_are_open(l, span_of(l->unnamed.data));
+}
+
 bool names_are_open(const struct link *l, const struct frame *f)
 {
     struct message_parse parse;
@@ -171,12 +197,12 @@ bool names_are_open(const struct link *l, const struct frame *f)
         body.size -= body.size > 0;
         return sql_names_are_open(l, body) || (l->prepares_unnamed && name_is_open(l, unnamed));
     case 'P':
-        return message_read_parse(body, &parse) && (name_is_open(l, parse.name) || sql_names_are_open(l, parse.text));
+        return message_read_parse(body, &parse) && name_is_open(l, parse.name);
     case 'B':
-        return message_read_bind(body, &bind) && name_is_open(l, bind.statement);
+        return message_read_bind(body, &bind) && target_is_open(l, bind.statement);
     case 'D':
     case 'C':
-        return message_read_named(body, &named) && named.kind == 'S' && name_is_open(l, named.name);
+        return message_read_named(body, &named) && named.kind == 'S' && target_is_open(l, named.name);
     default:
         return false;
     }
@@ -230,9 +256,12 @@ static void note_unnamed(struct link *l)
 /* The target is `s`, which the client has under t->name. */
 static void target_statement(struct link *l, struct target *t, const struct shared_statement *s, struct actions *out)
 {
-    if (s->leaves_state)
-        sql_names_ensure(l, shared_statement_text(s), out);
-    s = ensure_there(l, t->name, s, out);
+    if (!s->says_names)
+        s = ensure_there(l, t->name, s, out);
+    else if (meanings_reads_alike(l, s))
+        t->changes = prepare_with_names(l, s, out);
+    else
+        s = NULL;
     if (s == NULL) {
         t->refusal = refuse_unreadable(t->name);
         t->name = span_of("pgatomic_none");
@@ -258,9 +287,7 @@ struct target find_target(struct link *l, struct span name, struct actions *out)
     if (s != NULL) {
         target_statement(l, &t, s, out);
     } else if (unnamed) {
-        if (l->has_unnamed && l->unnamed_leaves_state)
-            sql_names_ensure(l, span_of(l->unnamed.data), out);
-        ensure_unnamed(l, out);
+        t.changes = ensure_unnamed(l, out);
         if (l->unnamed_leaves_state)
             note_unnamed(l);
     } else {

@@ -153,7 +153,7 @@ struct traces {
     struct link *l;
     struct span text;
     bool touches_all; /* RESET ALL stands in it: what the client has is among what is touched */
-    size_t effort;    /* bytes of the texts that it executes, and handles that were looked through for their names */
+    size_t effort;    /* bytes of the texts that it executes */
 };
 
 /* What is touched was reset. */
@@ -193,17 +193,23 @@ static void on_local_setting(struct link *l, const struct statement_state *state
 
 static statement_on_state on_state_of_executed;
 
+/* Many times the text that it is for. */
+static bool is_too_much(const struct traces *t)
+{
+    return t->effort / 8 > t->text.size + 8192;
+}
+
 static void on_execute(struct traces *t, const struct statement_state *state)
 {
     struct link *l = t->l;
     struct buffer name = { 0 };
-    if (!sql_names_may_find(t->text, t->effort)) {
+    if (is_too_much(t)) {
         meanings_note(l, (struct span){ 0 });
         traces_pin(l, "unknown statement");
         return;
     }
     statement_state_name(state, &l->sql, &name);
-    const struct shared_statement *s = sql_names_find(l, buffer_span(&name), &t->effort);
+    const struct shared_statement *s = handles_find(&l->handles, buffer_span(&name));
     buffer_free(&name);
     if (s == NULL || !s->leaves_state)
         return;

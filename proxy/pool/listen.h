@@ -34,7 +34,7 @@ void listen_stop(void);
 struct listen_subscriber *listen_subscribe(struct loop *loop, const struct database *database, const char *name,
                                            void (*on_ready)(void *context), void *context);
 /* The config is a new one. Who listens goes on where it says now, and is told that it may have missed something, if that is another connection
- * or database; where there is no control connection any more it goes on as before. */
+ * or database; what has been asked for is waited for there. Where there is no control connection any more it goes on as before. */
 void listen_move(struct listen_subscriber *s, const struct database *database, const char *name);
 /* Nothing is called any more; NULL: nothing. */
 void listen_unsubscribe(struct listen_subscriber *s);

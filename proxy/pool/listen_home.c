@@ -32,8 +32,8 @@ struct ear {
 struct asking {
     struct asking *next, **link;
     struct listening *listening;
-    uint64_t serial; /* of the ear that asks; 0: none does */
-    char *channel;   /* its channel */
+    uint64_t serial; /* its own; of a LISTEN and an UNLISTEN: that of its ear */
+    char *channel;   /* of that ear */
     char *sql;
 };
 
@@ -45,13 +45,13 @@ struct listening {
     struct ear *ears;
     struct asking *askings;
     struct listen_subscriber *subscribers;
-    uint64_t last_serial;
 };
 
 static struct {
     struct loop *loop;
     struct resolver *resolver;
     struct listening *first;
+    uint64_t last_serial;
 } home;
 
 struct loop *listen_home(void)
@@ -77,7 +77,7 @@ static void ask(struct listening *l, const char *sql, const struct ear *e, pq_an
     struct asking *a = or_abort(calloc(1, sizeof *a));
     a->sql = memory_copy_text(sql);
     a->channel = memory_copy_text(e != NULL ? e->channel : NULL);
-    a->serial = e != NULL ? e->serial : 0;
+    a->serial = e != NULL ? e->serial : ++home.last_serial;
     a->listening = l;
     a->link = &l->askings;
     a->next = l->askings;
@@ -117,7 +117,7 @@ static struct ear *ear_new(struct listening *l, const char *channel)
 {
     struct ear *e = or_abort(calloc(1, sizeof *e));
     e->channel = memory_copy_text(channel);
-    e->serial = ++l->last_serial;
+    e->serial = ++home.last_serial;
     e->link = &l->ears;
     e->next = l->ears;
     if (e->next != NULL)
@@ -167,6 +167,32 @@ static void close_ear(struct listening *l, struct ear *e)
     ear_free(l, e);
 }
 
+/* The orders of the subscriber's that wait for the ear, which they do no more. */
+static struct listen_order *take_waiting(struct ear *e, const struct listen_subscriber *s)
+{
+    struct listen_order *taken = NULL;
+    for (struct listen_order **link = &e->waiting; *link != NULL;) {
+        struct listen_order *o = *link;
+        if (o->subscriber != s) {
+            link = &o->next;
+            continue;
+        }
+        *link = o->next;
+        o->next = taken;
+        taken = o;
+    }
+    return taken;
+}
+
+static void answer_all(struct listen_order *orders, bool ok)
+{
+    while (orders != NULL) {
+        struct listen_order *o = orders;
+        orders = o->next;
+        listen_answer(o, ok);
+    }
+}
+
 /* The subscriber is none of the ear's any more, and with the last one the ear goes. */
 static void ear_drop(struct listening *l, struct ear *e, const struct listen_subscriber *s)
 {
@@ -175,15 +201,7 @@ static void ear_drop(struct listening *l, struct ear *e, const struct listen_sub
         if (e->members[i] != s)
             e->members[kept++] = e->members[i];
     e->member_count = kept;
-    for (struct listen_order **link = &e->waiting; *link != NULL;) {
-        struct listen_order *o = *link;
-        if (o->subscriber != s) {
-            link = &o->next;
-            continue;
-        }
-        *link = o->next;
-        listen_answer(o, false);
-    }
+    answer_all(take_waiting(e, s), false);
     if (e->member_count == 0)
         close_ear(l, e);
 }
@@ -227,16 +245,16 @@ static struct listen_parcel *gap_new(void)
     return parcel_new(&message);
 }
 
-/* Those who may have missed something. */
-static void tell_gap(struct listening *l)
+/* Those who had begun to miss something when `serial` was asked, behind all LISTENs of theirs. */
+static void tell_gap(struct listening *l, uint64_t serial)
 {
     struct listen_parcel *p = gap_new();
     bool any = false;
     for (struct listen_subscriber *s = l->subscribers; s != NULL; s = s->next) {
-        if (!s->may_have_missed)
+        if (s->gap == 0 || s->gap > serial)
             continue;
         any = true;
-        s->may_have_missed = false;
+        s->gap = 0;
         listen_deliver(s, p);
     }
     if (any)
@@ -255,12 +273,10 @@ static struct ear *ear_of(const struct asking *a)
 
 static void confirm(struct ear *e)
 {
+    struct listen_order *waiting = e->waiting;
     e->confirmed = true;
-    while (e->waiting != NULL) {
-        struct listen_order *o = e->waiting;
-        e->waiting = o->next;
-        listen_answer(o, true);
-    }
+    e->waiting = NULL;
+    answer_all(waiting, true);
 }
 
 /* Those who wait for it do without; who has it already waits for the next connection. */
@@ -293,11 +309,10 @@ static void on_listening(void *context, const PGresult *result, const char *erro
 static void on_gap_over(void *context, const PGresult *result, const char *error, const char *sqlstate)
 {
     struct asking *a = context;
-    struct listening *l = a->listening;
     (void)error, (void)sqlstate;
-    asking_end(a);
     if (result != NULL)
-        tell_gap(l);
+        tell_gap(a->listening, a->serial);
+    asking_end(a);
 }
 
 static void on_prepared(void *context, const PGresult *result, const char *error, const char *sqlstate)
@@ -322,7 +337,7 @@ static void on_lost(void *context, const char *why)
     for (struct ear *e = l->ears, *next; e != NULL; e = next) {
         next = e->next;
         for (size_t i = 0; e->confirmed && i < e->member_count; i++)
-            e->members[i]->may_have_missed = true;
+            e->members[i]->gap = ++home.last_serial;
         e->confirmed = false;
         refuse(l, e);
     }
@@ -424,6 +439,30 @@ static struct ear *hear(struct listen_subscriber *s, const char *channel)
     return e;
 }
 
+/* Answered when the ear is confirmed. */
+static void await(struct ear *e, struct listen_order *order)
+{
+    if (e->confirmed) {
+        listen_answer(order, true);
+        return;
+    }
+    order->next = e->waiting;
+    e->waiting = order;
+}
+
+/* Who has waited for the channel waits for it at its new ear; who has had it may miss something. */
+static void move_ear(struct ear *from, struct ear *to, struct listen_subscriber *s)
+{
+    struct listen_order *moved = take_waiting(from, s);
+    if (moved == NULL)
+        s->gap = ++home.last_serial;
+    while (moved != NULL) {
+        struct listen_order *o = moved;
+        moved = o->next;
+        await(to, o);
+    }
+}
+
 /* From the connection that it had to that of its place, which is another. */
 static void move(struct listen_subscriber *s)
 {
@@ -434,9 +473,8 @@ static void move(struct listen_subscriber *s)
         next = e->next;
         if (!ear_has(e, s))
             continue;
-        hear(s, e->channel);
+        move_ear(e, hear(s, e->channel), s);
         ear_drop(from, e, s);
-        s->may_have_missed = true;
     }
     ask(s->listening, "SELECT 1", NULL, on_gap_over);
     close_if_unused(from);
@@ -462,13 +500,7 @@ void listen_home_add(void *order)
         listen_answer(o, false);
         return;
     }
-    struct ear *e = hear(s, o->channel);
-    if (e->confirmed) {
-        listen_answer(o, true);
-        return;
-    }
-    o->next = e->waiting;
-    e->waiting = o;
+    await(hear(s, o->channel), o);
 }
 
 void listen_home_remove(void *order)

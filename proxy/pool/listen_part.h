@@ -30,7 +30,7 @@ struct listen_subscriber {
     struct listen_place place;
     struct listening *listening;    /* NULL: it has not asked for anything yet */
     struct listen_subscriber *next; /* of the same connection */
-    bool may_have_missed;           /* something, and is told so when its channels are heard again */
+    uint64_t gap;                   /* since when it misses something, of which it is not told yet; 0: it does not */
 };
 
 /* A wish of a subscriber's, and then its answer. */

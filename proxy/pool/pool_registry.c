@@ -296,6 +296,8 @@ static void reload_part(struct pool *p, struct config *config)
     learn_secret(p);
     pool_free_greetings(&p->greetings);
     hear_generation(p);
+    if (p->timer != NULL)
+        timer_stop(p->timer); /* it rings when queue_timeout was over */
     pool_serve_called(p);
 }
 

@@ -45,6 +45,7 @@ struct prepared *names_prepare(struct names *n, struct span name, struct span te
     p->text = or_abort(malloc(text.size + 1));
     memcpy(p->text, text.data, text.size);
     p->text[text.size] = '\0';
+    p->text_size = text.size;
     size_t at = 0;
     if (!statement_next(span_make(p->text, text.size), &at, options, &p->statement))
         p->statement.kind = STATEMENT_OTHER;
@@ -52,6 +53,7 @@ struct prepared *names_prepare(struct names *n, struct span name, struct span te
     p->next = n->prepared;
     n->prepared = p;
     n->prepared_count++;
+    n->prepared_bytes += text.size;
     return p;
 }
 
@@ -112,6 +114,7 @@ static void drop_prepared(struct names *n, bool (*which)(const struct prepared *
         if (which(p, what)) {
             *at = p->next;
             n->prepared_count--;
+            n->prepared_bytes -= p->text_size;
             prepared_release(p);
         } else {
             at = &p->next;
@@ -168,6 +171,7 @@ void names_confirm(struct names *n, struct prepared *p)
         if (strcmp(older->name, p->name) == 0) {
             *at = older->next;
             n->prepared_count--;
+            n->prepared_bytes -= older->text_size;
             prepared_release(older);
         } else {
             at = &older->next;

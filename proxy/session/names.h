@@ -11,7 +11,7 @@
 
 #include "protocol/statement.h"
 
-enum { NAMES_MAX = 1000 };
+enum { NAMES_MAX = 1000, NAMES_BYTES_MAX = 16 * 1024 * 1024 /* of the texts of statements */ };
 
 enum { PREPARED_TYPES_MAX = 3 }; /* no statement that is kept here has more parameters */
 
@@ -19,6 +19,7 @@ struct prepared {
     struct prepared *next;
     char *name; /* "": the unnamed statement */
     char *text; /* owned; `statement` points into it */
+    size_t text_size;
     struct statement statement;
     uint32_t types[PREPARED_TYPES_MAX]; /* of its parameters, as Parse declared them; 0: not declared */
     bool on_server;                     /* false: answered by pgatomic, the server has never heard of it */
@@ -56,13 +57,14 @@ struct names {
     struct prepared *prepared; /* newest first */
     struct portal *portals;
     struct cursor *cursors;
-    size_t prepared_count, portal_count, cursor_count;
+    size_t prepared_count, portal_count, cursor_count, prepared_bytes;
 };
 
-/* One of the lists is as long as it may be. */
+/* One of the lists is as long as it may be, or holds as much. */
 static inline bool names_are_many(const struct names *n)
 {
-    return n->prepared_count >= NAMES_MAX || n->portal_count >= NAMES_MAX || n->cursor_count >= NAMES_MAX;
+    return n->prepared_bytes >= NAMES_BYTES_MAX || n->prepared_count >= NAMES_MAX || n->portal_count >= NAMES_MAX ||
+           n->cursor_count >= NAMES_MAX;
 }
 
 void names_free(struct names *n);

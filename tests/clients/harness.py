@@ -135,12 +135,12 @@ class Case:
 
     async def answer(self, view, number, query=""):
         asked = await self.ask(view, number, query)
-        start = await asked.receive_output(timeout=20)
+        start = await asked.receive_output(timeout=60)
         body, more = b"", True
         while more:
-            part = await asked.receive_output(timeout=20)
+            part = await asked.receive_output(timeout=60)
             body, more = body + part.get("body", b""), part.get("more_body", False)
-        await asked.wait(timeout=20)
+        await asked.wait(timeout=60)
         return start["status"], body.decode()
 
     # --- what became of them ---------------------------------------------------------------------------------------------------

@@ -162,7 +162,7 @@ def a_request_whose_client_has_gone_is_rolled_back(case):
         while "waiting" not in case.project.CALLED:
             await asyncio.sleep(0.01)
         await asked.send_input({"type": "http.disconnect"})
-        await asked.wait(timeout=20)
+        await asked.wait(timeout=60)
 
     asyncio.run(asyncio.wait_for(leave(), 20))
     assert case.rows(number) == []

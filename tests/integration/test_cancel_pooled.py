@@ -5,6 +5,7 @@ import threading
 import psycopg
 from postgres import Postgres
 from proxy import Proxy, wait_until
+from test_pool_turns import wait_until_waiting
 from test_takeover import SLEEP, error_of, has_ended, is_running, successor
 from wire import AUTHENTICATED, READY, Client, Upstream, cancel_request, fields, message, query, read_startup
 
@@ -89,7 +90,7 @@ def P7_a_server_changes_hands_only_when_the_cancel_connection_has_closed(server)
 
     with Upstream(behave) as upstream:
         blocks = f'auth {{ method = trust }}\ndatabase "*" {{ pool = transaction  pool_size = 1  upstream = "host=127.0.0.1 port={upstream.port} sslmode=disable" }}\n'
-        with Proxy(0, blocks, database=False) as proxy, proxy.log_in() as one, proxy.log_in() as other:
+        with Proxy(0, blocks, database=False, http=True) as proxy, proxy.log_in() as one, proxy.log_in() as other:
             one.send(query("SELECT 'first'"))
             wait_until(lambda: "SELECT 'first'" in heard, "the query to arrive")
             with proxy.connect() as canceller:
@@ -98,7 +99,8 @@ def P7_a_server_changes_hands_only_when_the_cancel_connection_has_closed(server)
                 finish_query.set()
                 one.read_until(b"Z")
                 other.send(query("SELECT 'second'"))
-                threading.Timer(0.3, finish_cancel.set).start()
+                wait_until_waiting(proxy, 1)
+                finish_cancel.set()
                 other.read_until(b"Z")
                 assert canceller.is_closed()
         assert heard.index("cancelled") < heard.index("SELECT 'second'"), heard

@@ -113,7 +113,7 @@ def P5_SET_SESSION_AUTHORIZATION_DEFAULT_ends_a_role_for_good(server):
         assert one.value("SELECT current_user") == "postgres"
         assert not proxy.log_where(msg=PINNED)
         done(one.ask("SET SESSION AUTHORIZATION app"))
-        assert proxy.log_where(msg=PINNED, detail="session authorization")
+        proxy.wait_for_log(msg=PINNED, detail="session authorization")
 
 
 def P5_asyncpgs_reset_leaves_a_clean_server_unpinned(server):

@@ -292,7 +292,7 @@ def P12_sigterm_does_not_wait_for_a_sink_that_will_not_be_tried_in_time(server):
             ask_ok(client, "NOTIFY mail, 'two'")
         proxy.wait_for_log(msg="event_retry")
         proxy.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: proxy.process.poll() is not None, "pgatomic to end", seconds=20)
+        wait_until(lambda: proxy.process.poll() is not None, "pgatomic to end")
         dead = proxy.log_where(msg="event_dead")
         assert [(line["payload"], line["reason"]) for line in dead] == [("one", "shutdown"), ("two", "shutdown")]
 
@@ -306,7 +306,7 @@ def P12_sigint_stops_deliveries_at_once_even_while_draining(server):
         proxy.process.send_signal(signal.SIGTERM)
         proxy.wait_for_log(msg="draining")
         proxy.process.send_signal(signal.SIGINT)
-        wait_until(lambda: proxy.process.poll() is not None, "pgatomic to end", seconds=20)
+        wait_until(lambda: proxy.process.poll() is not None, "pgatomic to end")
         assert [line["reason"] for line in proxy.log_where(msg="event_dead")] == ["shutdown"]
         held.set()
 

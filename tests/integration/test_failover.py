@@ -40,7 +40,7 @@ def wait_until_written(client, value):
 
 def P9_idle_clients_of_a_pool_outlive_a_failover(_):
     with Postgres() as primary, standby_of(primary) as standby:
-        with pooled(upstream_of(primary, standby, "read-write"), workers=2, pool_size=3, connect_timeout="2s") as proxy:
+        with pooled(upstream_of(primary, standby, "read-write"), workers=2, pool_size=3) as proxy:
             clients = [proxy.log_in() for _ in range(6)]
             clients[0].ask("CREATE TABLE kept (value int)")
             for number, client in enumerate(clients):

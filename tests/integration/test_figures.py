@@ -23,7 +23,7 @@ def now():
 
 
 def pool_block(upstream, **options):
-    words = {"pool": "transaction", "pool_size": 2, "queue_timeout": "200ms", **options}
+    words = {"pool": "transaction", "pool_size": 2, **options}
     return f'database "*" {{ upstream = "{upstream}"  ' + "  ".join(f"{name} = {value}" for name, value in words.items()) + " }\n"
 
 
@@ -87,6 +87,7 @@ def P3_waits_timeouts_and_connects_of_a_pool_are_counted(server):
         clients = [proxy.log_in() for _ in range(3)]
         for client in clients[:2]:
             client.ask("BEGIN")
+        proxy.change_config(ADMIN + TRUST + pool_block(upstream, queue_timeout="200ms"))
         before = proxy.ask("SHOW POOLS")[0]
         assert (before["timeouts"], before["connects"]) == (0, 2), before
         kind, body = clients[2].ask("SELECT 1")[0]
@@ -101,8 +102,7 @@ def P3_waits_timeouts_and_connects_of_a_pool_are_counted(server):
         assert value(found, "pgatomic_client_connections", state="raw") == 0
         clients[0].ask("COMMIT")
         clients[1].ask("COMMIT")
-        proxy.reload(ADMIN + TRUST + pool_block(f"host=127.0.0.1 port={free_port()}"))
-        proxy.wait_for_log(msg="config reloaded")
+        proxy.change_config(ADMIN + TRUST + pool_block(f"host=127.0.0.1 port={free_port()}"))
         wait_until(lambda: clients[0].ask("SELECT 1")[0][0] == b"E", "no server to be had")
         found = metrics(proxy)
         failures = value(found, "pgatomic_server_connect_failures_total", database="postgres")
@@ -117,6 +117,7 @@ def P3_who_waits_longer_than_queue_timeout_is_in_the_log_and_of_many_one_with_th
     with Console(server, ADMIN + TRUST + pool_block(upstream, pool_size=1), database=False, http=True) as proxy:
         holder, *others = [proxy.log_in() for _ in range(4)]
         holder.ask("BEGIN")
+        proxy.change_config(ADMIN + TRUST + pool_block(upstream, pool_size=1, queue_timeout="200ms"))
         for client in others:
             client.send(query("SELECT 1"))
         assert [fields(client.read_until(b"Z")[0][1])["C"] for client in others] == ["53300"] * 3
@@ -161,7 +162,7 @@ def P3_a_server_that_is_logged_into_is_told_as_such(server):
         silent.wait(30)
 
     with Upstream(behave) as upstream:
-        blocks = ADMIN + TRUST + pool_block(f"host=127.0.0.1 port={upstream.port} sslmode=disable", queue_timeout="1min")
+        blocks = ADMIN + TRUST + pool_block(f"host=127.0.0.1 port={upstream.port} sslmode=disable")
         with Console(server, blocks, database=False, http=True) as proxy, proxy.connect() as client:
             client.send(startup(user="postgres", database="postgres"))
             wait_until(lambda: len(upstream.connections) == 1, "the upstream to be called")

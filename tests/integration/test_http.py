@@ -322,8 +322,7 @@ def shell_http_moves_with_a_reload_and_its_port_taken_is_an_error(server):
         proxy.reload("")
         wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", proxy.http_port)) == 0, "the new address")
         assert get(proxy, "/healthz") == "alive\n"
-        with socket.socket() as s:
-            assert s.connect_ex(("127.0.0.1", before)) != 0
+        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", before)) != 0, "the old one to be closed")
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()

@@ -3,11 +3,11 @@
 import re
 import socket
 import struct
+import threading
 
-from proxy import Proxy, wait_until
+from proxy import Proxy, free_port, wait_until
 from relay import Relay
-from test_pool_reload import reload
-from wire import SYNC, Client, Upstream, Wire, fields, message, query, welcome
+from wire import SECONDS, SYNC, Client, Upstream, Wire, fields, message, query, welcome
 
 POOL = """
 auth {{ method = trust }}
@@ -226,12 +226,40 @@ def P6_in_another_encoding_than_utf_8_LISTEN_keeps_the_server(server):
 
 
 def P6_with_a_control_that_cannot_be_reached_LISTEN_keeps_the_server(server):
-    with Relay(server) as relay:
-        port = relay.port
-    with pooled(server, size=2, control=f"host=127.0.0.1 port={port}") as proxy, proxy.log_in() as a, proxy.log_in() as b:
+    with pooled(server, size=2, control=f"host=127.0.0.1 port={free_port()}") as proxy, proxy.log_in() as a, proxy.log_in() as b:
         done(a.ask("LISTEN news"))
         done(b.ask("NOTIFY news, 'x'"))
         assert heard(a)[1:] == ("news", "x")
+
+
+def listener_by_hand(behind):
+    """A server for `control`: does what it is asked, and `behind(statement)` says what it sends in one go with the answer."""
+    def behave(wire):
+        welcome(wire)
+        statement = ""
+        while True:
+            kind, body = wire.read()
+            if kind == b"P":
+                statement = body.split(b"\0")[1].decode()
+            if kind == b"S":
+                wire.send(b"".join(message(*part) for part in ((b"1",), (b"2",), (b"n",), (b"C", b"LISTEN\0"), (b"Z", b"I"))) +
+                          behind(statement))
+    return Upstream(behave)
+
+
+def heard_by_hand(channel, payload=b"x"):
+    return message(b"A", struct.pack("!i", 7) + channel + b"\0" + payload + b"\0")
+
+
+def P6_what_comes_in_one_go_with_another_channels_LISTEN_is_heard(server):
+    def behind(statement):
+        return heard_by_hand(b"one") if statement == 'LISTEN "two"' else b""
+
+    with listener_by_hand(behind) as listener, pooled(server, control=f"host=127.0.0.1 port={listener.port} sslmode=disable") as proxy:
+        with proxy.log_in() as a, proxy.log_in() as b:
+            done(a.ask("LISTEN one"))
+            done(b.ask("LISTEN two"))
+            assert heard(a) == (7, "one", "x")
 
 
 def P6_a_client_may_go_while_its_LISTEN_waits(server):
@@ -283,11 +311,11 @@ def P6_a_reload_that_changes_control_takes_those_who_listen_along(server):
             for client in (a, b):
                 done(client.ask("LISTEN news"))
             before = proxy.blocks
-            reload(proxy, before.replace("pool_size = 2", "pool_size = 3"))
+            proxy.change_config(before.replace("pool_size = 2", "pool_size = 3"))
             done(b.ask("NOTIFY news, 'still there'"))
             for client in (a, b):
                 assert heard(client)[1:] == ("news", "still there"), "and no word of a gap"
-            reload(proxy, before.replace(f"host=127.0.0.1 port={relay.port}", f"host={server.directory} port={server.port}"))
+            proxy.change_config(before.replace(f"host=127.0.0.1 port={relay.port}", f"host={server.directory} port={server.port}"))
             for client in (a, b):
                 kind, body = client.read()
                 assert kind == b"N" and fields(body)["C"] == "01000", (kind, body)
@@ -298,16 +326,64 @@ def P6_a_reload_that_changes_control_takes_those_who_listen_along(server):
             wait_until(lambda: listeners(server) == {"postgres": 1}, "the connection of before to be gone")
 
 
+def P6_a_reload_that_changes_control_asks_there_for_a_LISTEN_that_waits(server):
+    with Upstream(lambda wire: wire.take(1 << 20)) as silent, pooled(server, control=f"host=127.0.0.1 port={silent.port}") as proxy:
+        with proxy.log_in() as a, proxy.log_in() as b:
+            for client in (a, b):
+                done(client.ask("SELECT 1"))
+                client.send(query("LISTEN news"))
+            wait_until(lambda: len(silent.connections) > 0, "the listener to connect")
+            proxy.change_config(proxy.blocks.replace(f"host=127.0.0.1 port={silent.port}", f"host={server.directory} port={server.port}"))
+            for client in (a, b):
+                assert done(client.read_until(b"Z")) == ["LISTEN"]
+            done(b.ask("NOTIFY news, 'x'"))
+            for client in (a, b):
+                kind, body = client.read()
+                assert kind == b"A" and notification(body)[1:] == ("news", "x"), "it has missed nothing before that"
+            assert not says(proxy, "keeps its server")
+
+
+TWO_CONTROLS = """
+auth {{ method = trust }}
+database "one" {{ upstream = "{conninfo} dbname=postgres"  control = "host=127.0.0.1 port={first} sslmode=disable dbname=postgres"  pool = transaction }}
+database "two" {{ upstream = "{conninfo} dbname=postgres"  control = "host=127.0.0.1 port={second} sslmode=disable dbname=postgres"  pool = transaction }}
+"""
+
+
+def P6_who_is_taken_along_hears_of_the_gap_when_it_is_over(server):
+    """The other listener has a question under way that was asked before."""
+    taken_along = threading.Event()
+
+    def behind(statement):
+        assert not statement.startswith("SELECT") or taken_along.wait(SECONDS)
+        return heard_by_hand(b"news") if statement == 'LISTEN "news"' else b""
+
+    conninfo = f"host={server.directory} port={server.port}"
+    with listener_by_hand(lambda _: b"") as first, listener_by_hand(behind) as second:
+        config = TWO_CONTROLS.format(conninfo=conninfo, first=first.port, second=second.port)
+        with Proxy(conninfo, config, database=False) as proxy, proxy.log_in(database="one") as a, proxy.log_in(database="two") as b:
+            done(a.ask("LISTEN news"))
+            done(b.ask("LISTEN other"))
+            proxy.change_config(config.replace(f"port={first.port}", f"port={second.port}"))
+            wait_until(lambda: first.connections[0].socket.fileno() < 0, "the listener of before to be closed")
+            taken_along.set()
+            assert [a.read()[0] for _ in range(2)] == [b"A", b"N"]
+
+
 def P6_a_client_that_does_not_read_is_ended(server):
+    """It has a moment to read what it was told and why: so it wakes up as soon as that is decided."""
     with pooled(server) as proxy, proxy.connect(receive_buffer=4096) as a, proxy.log_in() as b:
         a.log_in()
         done(a.ask("LISTEN news"))
         done(b.ask("LISTEN news"))
         padding = "x" * 7000
-        for i in range(60):
-            done(b.ask(";".join(f"NOTIFY news, '{i * 50 + k} {padding}'" for k in range(50))))
-        wait_until(lambda: says(proxy, "too many notifications"), "the client to be ended")
-        a.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # it wakes up
+        number, said = 0, ""
+        with open(proxy.log, encoding="utf-8") as log:
+            while "too many notifications" not in said:
+                assert number < 6000
+                done(b.ask(";".join(f"NOTIFY news, '{number + k} {padding}'" for k in range(10))))
+                number, said = number + 10, said[-100:] + log.read()
+        a.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         *told, (kind, body) = a.read_to_end()
         assert kind == b"E" and (fields(body)["V"], fields(body)["C"]) == ("FATAL", "53400"), (kind, body)
         assert [int(payload.split()[0]) for payload in payloads_in(told)] == list(range(len(told))), "what it was told is whole"

@@ -76,7 +76,7 @@ class LoginProxy(Proxy):
 
     def psycopg(self, user, password=PASSWORD, **options):
         return psycopg.connect(host="127.0.0.1", port=self.port, user=user, password=password, dbname="postgres", autocommit=True,
-                               connect_timeout=20, **options)
+                               connect_timeout=60, **options)
 
     def who(self, user, password=PASSWORD, **options):
         """Whom the upstream takes the client for."""

@@ -1,13 +1,15 @@
 """Two clients on one server: whatever state one of them makes, the other never meets it, and its own follows it (P4, P5)."""
 
+import concurrent.futures
 import socket
 import struct
 
 import psycopg
 
-from proxy import wait_until
+from proxy import Proxy, wait_until
 from test_differential import bind, execute, parse
-from test_pool import error_of, pooled
+from test_pool import TRUST, database, error_of, pooled
+from test_pool_turns import waiting
 from wire import SYNC, Wire, fields, message, query, startup
 
 
@@ -217,11 +219,7 @@ KINDS = [
 
 
 def state(client):
-    """None when no server is to be had: somebody keeps the only one."""
-    try:
-        return client.execute(STATE).fetchone()
-    except psycopg.errors.TooManyConnections:
-        return None
+    return client.execute(STATE).fetchone()
 
 
 def state_after(client, statements, number):
@@ -232,7 +230,7 @@ def state_after(client, statements, number):
 
 def P5_every_kind_of_state_is_its_clients_own(server):
     """Of two clients on one server the first has what it would have on a server of its own, and the second has nothing of it."""
-    with pooled(server, pool_size=1, queue_timeout="100ms") as proxy:
+    with Proxy(server, TRUST + database(server, pool_size=1), database=False, http=True) as proxy:
         neighbour = connect(proxy)
         clean = state(neighbour)
         for number, (fate, *statements) in enumerate(KINDS):
@@ -241,11 +239,16 @@ def P5_every_kind_of_state_is_its_clients_own(server):
             assert fate == PINS or (expected == clean) == (fate == ENDS), statements
             client = connect(proxy)
             assert state_after(client, statements, 2 * number + 1) == expected, statements
-            assert state(neighbour) == (None if fate == PINS else clean), statements
-            assert state(client) == expected, statements
-            client.close()
-            wait_until(lambda: state(neighbour) is not None, f"a server after {statements}")
-            assert state(neighbour) == clean, statements
+            with concurrent.futures.ThreadPoolExecutor() as elsewhere:
+                found = elsewhere.submit(state, neighbour)
+                if fate == PINS:
+                    wait_until(lambda: waiting(proxy) == 1, f"the neighbour to wait for the only server after {statements}")
+                    assert not found.done()
+                else:
+                    assert found.result() == clean, statements
+                assert state(client) == expected, statements
+                client.close()
+                assert found.result() == clean, statements
 
 
 def P5_a_setting_that_only_a_role_may_make_follows_with_the_role(server):
@@ -337,16 +340,18 @@ def P4_a_server_keeps_a_bounded_number_of_statements(server):
 
 
 def P3_a_large_message_that_is_refused_takes_nothing_with_it(server):
-    with pooled(server, pool_size=1, queue_timeout="300ms") as proxy:
+    with pooled(server, pool_size=1) as proxy:
         holder, client = proxy.log_in(), proxy.log_in()
         big = b"x" * 3_000_000
         bind = message(b"B", b"\0\0\0\0\0\1" + len(big).to_bytes(4, "big") + big + b"\0\0")
         pipeline = message(b"P", b"\0SELECT length($1::text)\0\0\0") + bind + message(b"E", b"\0\0\0\0\0") + SYNC
         holder.ask("BEGIN")
+        proxy.change_config(TRUST + database(server, pool_size=1, queue_timeout="300ms"))
         client.send(pipeline)
         kinds = [kind for kind, _ in client.read_until(b"Z")]
         assert kinds == [b"E", b"Z"], kinds
         holder.ask("COMMIT")
+        proxy.change_config(TRUST + database(server, pool_size=1))
         assert client.value("SELECT 'still here'") == "still here"
         client.send(pipeline)
         assert [body for kind, body in client.read_until(b"Z") if kind == b"D"] == [b"\0\1\0\0\0\x073000000"]
@@ -430,10 +435,12 @@ def P5_a_function_called_by_its_number_keeps_its_server_unless_it_is_of_large_ob
         values = b"".join(struct.pack("!i", len(value)) + value for value in arguments)
         return message(b"F", struct.pack("!Ihh", function, 0, len(arguments)) + values + struct.pack("!h", 0))
 
-    with pooled(server, pool_size=1, queue_timeout="100ms") as proxy, proxy.log_in() as client, proxy.log_in() as neighbour:
+    with pooled(server, pool_size=1) as proxy, proxy.log_in() as client, proxy.log_in() as neighbour:
         for pins, said in ((False, call(957, b"-1")), (True, call(2880, b"4711"))):  # lo_creat, pg_advisory_lock
             client.send(said)
             assert [kind for kind, _ in client.read_until(b"Z")] == [b"V", b"Z"]
+            proxy.change_config(TRUST + database(server, pool_size=1, queue_timeout="100ms" if pins else "30s"))
             assert [kind for kind, _ in neighbour.ask("SELECT 1")] == ([b"E", b"Z"] if pins else [b"T", b"D", b"C", b"Z"])
+            proxy.change_config(TRUST + database(server, pool_size=1))
             client.ask("DISCARD ALL")
             assert neighbour.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()") == "0"

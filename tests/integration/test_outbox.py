@@ -258,14 +258,14 @@ def E8_rows_of_a_process_that_was_killed_are_taken_over_when_their_lease_has_run
     """It has them in hand, for its sink is down; the other one's sink is not. Nothing is lost, and nothing comes before the lease ends."""
     with Outbox(server) as outbox:
         nowhere = 'sink "story2" { type = postgres  upstream = "host=127.0.0.1 port=1" }\nchannel "notes" { sink = {"story2"} }'
-        with outbox.proxy(nowhere, lease="2s") as doomed:
+        with outbox.proxy(nowhere, lease="6s") as doomed:
             outbox.insert(100, channel="notes")
             wait_until(lambda: outbox.sql("SELECT count(*) FROM pgatomic.outbox WHERE leased_until > clock_timestamp()") == [["100"]],
                        "all rows to be in hand")
-            with outbox.proxy('channel "notes" { sink = {"story"} }', lease="2s") as heir:
+            with outbox.proxy('channel "notes" { sink = {"story"} }', lease="6s") as heir:
                 # Longer than a lease: while the first one lives, it renews them.
-                wait_until(lambda: outbox.sql("SELECT min(leased_until) > now() + interval '1.2 s' AND"
-                                              " clock_timestamp() > min(created_at) + interval '3 s' FROM pgatomic.outbox") == [["t"]],
+                wait_until(lambda: outbox.sql("SELECT min(leased_until) > now() + interval '3.6 s' AND"
+                                              " clock_timestamp() > min(created_at) + interval '8 s' FROM pgatomic.outbox") == [["t"]],
                            "the leases to be renewed")
                 assert not delivered(heir)
                 doomed.process.kill()
@@ -300,7 +300,7 @@ def E8_an_outbox_whose_database_was_down_goes_on_and_repeats_nothing(server):
             own.stop()
             target.start()
             proxy.wait_for_log(count=200, msg="event_delivered")
-            assert proxy.log_where(msg="no connection to PostgreSQL", role="outbox")
+            proxy.wait_for_log(msg="no connection to PostgreSQL", role="outbox")
             own.start()
             outbox.wait_until_empty()
             outbox.insert(1, channel="notes", payload="'after'")
@@ -387,7 +387,7 @@ def E12_tries_are_counted_in_the_row_and_go_on_with_the_next_process(server):
         with outbox.proxy(nowhere.format(first="1h")) as proxy:
             outbox.insert(1, channel="notes")
             wait_until(lambda: outbox.sql("SELECT attempts, last_error LIKE '%refused%' FROM pgatomic.outbox") == [["1", "t"]], "a try")
-            assert len(proxy.log_where(msg="event_retry")) == 1
+            assert len(proxy.wait_for_log(msg="event_retry")) == 1
         with outbox.proxy(nowhere.format(first="10ms")) as proxy:
             assert proxy.wait_for_log(msg="event_dead")[0]["attempt"] == 4
             assert [line["attempt"] for line in proxy.log_where(msg="event_retry")] == [2, 3]

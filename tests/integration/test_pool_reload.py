@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import signal
 import struct
 import threading
 
@@ -11,13 +10,6 @@ from test_http import metrics, value
 from test_login import PASSWORD, QUERY, USERS, LoginProxy, Roles
 from test_pool import TRUST, backends, database, pooled
 from wire import Upstream, message, startup, welcome
-
-
-def reload(proxy, blocks):
-    before = len(proxy.log_where(msg="config reloaded"))
-    proxy.write_config(blocks)
-    proxy.process.send_signal(signal.SIGHUP)
-    proxy.wait_for_log(count=before + 1, msg="config reloaded")
 
 
 def answer(wire, value):
@@ -35,7 +27,7 @@ def P3_a_lower_limit_holds_for_the_servers_that_are_there(server):
         assert len(backends(server)) == 4
         for client in clients[1:]:
             client.ask("COMMIT")
-        reload(proxy, TRUST + database(server, pool_size=2))
+        proxy.change_config(TRUST + database(server, pool_size=2))
         assert clients[0].value("SELECT 'still here'") == "still here"
         clients[0].ask("COMMIT")
         wait_until(lambda: len(backends(server)) == 2, "the pool to shrink")
@@ -50,7 +42,7 @@ def P3_a_server_of_another_upstream_is_not_waited_for(server):
         with pooled(f"host=127.0.0.1 port={upstream.port} sslmode=disable") as proxy, proxy.connect() as client:
             client.send(startup(user="postgres", database="postgres"))
             wait_until(lambda: upstream.connections, "the proxy to connect")
-            reload(proxy, TRUST + database(server))
+            proxy.change_config(TRUST + database(server))
             kinds = [kind for kind, _ in client.read_until(b"Z")]
             assert b"E" not in kinds, kinds
             assert client.value("SELECT 'here'") == "here"
@@ -75,7 +67,7 @@ def P3_who_logs_in_while_the_config_is_reloaded_gets_the_new_upstream(server):
         with proxy, proxy.connect() as client:
             client.send(startup(user="postgres", database="postgres"))
             _, asked = client.read()
-            reload(proxy, blocks(proxy, server))
+            proxy.change_config(blocks(proxy, server))
             client.send(md5_answer("postgres", "pencil", asked[4:8]))
             client.read_until(b"Z")
             assert client.value("SELECT 'new'") == "new"
@@ -139,7 +131,7 @@ def P3_a_password_that_a_reload_brings_reaches_the_pools_of_who_stays_connected(
             (backend,) = client.execute("SELECT pg_backend_pid()").fetchone()
             server.sql("ALTER ROLE login_scram PASSWORD 'another'")
             proxy.users["login_scram"] = "another"
-            reload(proxy, proxy.blocks)
+            proxy.change_config(proxy.blocks)
             server.sql(f"SELECT pg_terminate_backend({backend})")
             proxy.wait_for_log(msg="an idle server has said an error")
             assert client.execute("SELECT pg_backend_pid()").fetchone() != (backend,)
@@ -155,10 +147,10 @@ def P9_control_connections_that_a_reload_names_no_more_are_closed(server):
     with Roles(server), LoginProxy(server, f'method = scram-sha-256  query = "{QUERY}"') as proxy:
         first = proxy.blocks
         for round in range(3):
-            reload(proxy, first.replace("dbname=postgres", f"dbname=postgres application_name=control-{round}"))
+            proxy.change_config(first.replace("dbname=postgres", f"dbname=postgres application_name=control-{round}"))
             assert proxy.who("login_scram") == "login_scram"
             wait_until(lambda: {name for (name,) in server.sql(text)} == {f"control-{round}"}, "only those of the last config to be there")
-        reload(proxy, first)
+        proxy.change_config(first)
         wait_until(lambda: server.sql(text) == [], "those that nobody names to be gone")
 
 
@@ -169,13 +161,13 @@ def P9_a_reload_makes_nobody_who_is_connected_somebody_else(server):
     try:
         with pooled(f"{there} user=reload_app") as proxy, proxy.log_in(user="reload_bob") as before:
             assert before.value("SELECT session_user") == "reload_app"
-            reload(proxy, TRUST + database(there))
+            proxy.change_config(TRUST + database(there))
             with proxy.log_in(user="reload_bob") as after, proxy.log_in(user="reload_app") as app:
                 before.ask("BEGIN")
                 app.ask("BEGIN")
                 assert after.value("SELECT session_user") == "reload_bob"
                 assert (before.value("SELECT session_user"), app.value("SELECT session_user")) == ("reload_app", "reload_app")
-            reload(proxy, TRUST + database(f"{there} user=postgres"))
+            proxy.change_config(TRUST + database(f"{there} user=postgres"))
             assert before.value("SELECT session_user") == "reload_app"
             with proxy.log_in(user="reload_bob") as client:
                 assert client.value("SELECT session_user") == "postgres"

@@ -1,8 +1,11 @@
 """Prepared statements of a client that comes to another server with its next unit: what runs is what it prepared last (P4)."""
 
-from test_differential import bind, execute, parse
+from proxy import Proxy, wait_until
+from test_differential import bind, describe, execute, parse
 from test_pool import error_of, pooled
-from wire import SYNC, fields, query
+from wire import SYNC, TERMINATE, fields, message, query
+
+FLUSH = message(b"H")
 
 
 class Steered:
@@ -98,3 +101,138 @@ def P4_nobody_meets_another_clients_statement_by_the_name_that_it_has_on_the_ser
         other.ask("SELECT take_away(); DROP FUNCTION take_away()")  # what a function does nobody sees
         assert error_of(owner.ask("EXECUTE mine"))["C"] == "26000"
         assert owner.value("EXECUTE mine") == "of the owner"
+
+
+def P4_an_argument_that_is_not_supported_tells_nobody_else_that_columns_have_changed(server):
+    server.create_database("prepared_unsupported", "CREATE FUNCTION f(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
+                           "$$ BEGIN IF n < 0 THEN RAISE feature_not_supported; END IF; RETURN n; END $$")
+    with pooled(server, pool_size=1) as proxy:
+        careful, careless = (proxy.log_in(database="prepared_unsupported") for _ in range(2))
+        for client in (careful, careless):
+            client.send(parse(b"s", "SELECT f($1)") + SYNC)
+            client.read_until(b"Z")
+        careless.send(bind(b"", b"s", [b"-1"]) + execute(b"") + SYNC)  # folds f(-1) as it plans
+        assert error_of(careless.read_until(b"Z"))["C"] == "0A000"
+        careful.send(bind(b"", b"s", [b"1"]) + execute(b"") + SYNC)
+        assert [kind for kind, _ in careful.read_until(b"Z")] == [b"2", b"D", b"C", b"Z"]
+
+
+def P4_statements_that_name_others_mean_what_they_mean_without_a_proxy(server):
+    """Drivers prepare PREPARE, EXECUTE and DEALLOCATE of their own accord, and run them when the names stand for something else."""
+    units = [
+        parse(b"e", "EXECUTE q") + SYNC,
+        run(b"e"),
+        query("PREPARE q AS SELECT 'first'"),
+        run(b"e"),
+        parse(b"d", "DEALLOCATE q") + parse(b"p", "PREPARE q AS SELECT 'second'") + SYNC,
+        run(b"e"),  # neither has run
+        run(b"p"),
+        run(b"d"),
+        run(b"e"),
+        describe(b"S", b"p") + SYNC,
+        run(b"e"),
+        bind(b"", b"p") + describe(b"P", b"") + SYNC,
+        run(b"e"),
+        run(b"p"),
+        run(b"e"),
+        run(b"d"),
+        run(b"d"),
+        parse(b"", "PREPARE q AS SELECT * FROM nosuch") + run(b""),
+        parse(b"", "PREPARE q AS SELECT 'third'") + run(b""),
+        run(b"e"),
+        query("BEGIN"),
+        run(b"d"),
+        query("SELECT 1/0"),
+        run(b"p"),
+        query("ROLLBACK"),
+        run(b"e"),
+        run(b"p") + run(b"e") + run(b"d") + run(b"e"),
+        query("PREPARE a AS SELECT 1; PREPARE b AS SELECT 1; EXECUTE a; EXECUTE b; DEALLOCATE a; EXECUTE b"),
+        query("DEALLOCATE b; PREPARE b AS SELECT 1; EXECUTE b; DEALLOCATE b; EXECUTE b"),
+        parse(b"t", "SELECT 1") + parse(b"u", "SELECT 1") + SYNC,
+        query("DEALLOCATE t; EXECUTE u; DEALLOCATE t"),
+        query("BEGIN"),
+        query("DEALLOCATE u; SELECT 1/0; DEALLOCATE a"),
+        query("DEALLOCATE a"),
+        query("PREPARE a AS SELECT 1"),
+        query("ROLLBACK"),
+        query("EXECUTE a"),
+        query("DEALLOCATE u"),
+        query("PREPARE a AS SELECT 2"),
+        query("CREATE TEMP TABLE made AS EXECUTE a; SELECT count(*) FROM made; EXPLAIN EXECUTE a"),
+        parse(b"", "CREATE TEMP TABLE again AS EXECUTE a") + run(b""),
+        query("EXECUTE a(1)"),
+        parse(b"", "EXECUTE a(nosuch)") + run(b""),
+        query("EXECUTE a(nosuch)"),
+    ]
+
+    def ask(client):
+        answers = []
+        for unit in units:
+            client.send(unit)
+            for _ in range(unit.count(SYNC) or 1):
+                for kind, body in client.read_until(b"Z"):
+                    answers.append((kind, {key: value for key, value in fields(body).items() if key in "CMP"} if kind == b"E" else body))
+        return answers
+
+    with pooled(server, pool_size=1) as proxy, Proxy(server) as direct:
+        wanted, got = ask(direct.log_in()), ask(proxy.log_in())
+        for number, (want, have) in enumerate(zip(wanted, got, strict=True)):
+            assert want == have, (number, want, have)
+
+
+def P4_a_statement_of_a_table_that_is_gone_is_deallocated_on_whatever_server(server):
+    with pooled(server, pool_size=2) as proxy:
+        steered = Steered(proxy)
+        assert steered.at(0, query("CREATE TABLE prepared_gone (); PREPARE p AS TABLE prepared_gone")) == ["CREATE TABLE", "PREPARE"]
+        assert steered.at(0, query("DROP TABLE prepared_gone")) == ["DROP TABLE"]
+        assert steered.at(1, query("PREPARE p AS SELECT 1")) == ["42P05"]
+        assert steered.at(1, query("DEALLOCATE p")) == ["DEALLOCATE"]
+        assert steered.at(0, query("PREPARE p AS SELECT 'now another'")) == ["PREPARE"]
+        assert steered.at(1, query("EXECUTE p")) == ["now another", "SELECT 1"]
+
+
+def P4_flush_brings_the_answer_to_a_parse_that_had_to_wait_for_its_name(server):
+    with pooled(server, pool_size=1) as proxy:
+        client = proxy.log_in()
+        client.send(parse(b"s", "SELECT 1") + parse(b"t", "SELECT 2") + SYNC)
+        client.read_until(b"Z")
+        client.send(message(b"C", b"Ss\0") + SYNC + parse(b"s", "SELECT 2") + FLUSH)
+        assert [kind for kind, _ in client.read_until(b"1")] == [b"3", b"Z", b"1"]
+
+
+def P8_the_server_of_who_goes_while_something_waits_for_a_name_is_the_next_ones(server):
+    with Proxy(server) as direct, pooled(server, pool_size=1) as proxy:
+        holder, other = direct.log_in(), proxy.log_in()
+        before = other.value("SELECT pg_backend_pid()")
+        holder.ask("SELECT pg_advisory_lock(1)")
+        wait = parse(b"", "SELECT pg_advisory_xact_lock(1)") + bind(b"", b"") + execute(b"")
+        for unit in (run(b"s"), run(b"s") + query("SELECT 2"), parse(b"s", "SELECT 3") + FLUSH, parse(b"s", "SELECT 3")):
+            for last in (b"", TERMINATE):
+                client = proxy.log_in()
+                client.send(parse(b"s", "SELECT 1") + wait + SYNC + unit + last)
+                wait_until(lambda: server.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"), "the wait")
+                client.close()
+                if last:
+                    holder.ask("SELECT pg_advisory_unlock(1)")
+                assert other.value("SELECT pg_backend_pid()") == before, (unit, last)
+                if last:
+                    holder.ask("SELECT pg_advisory_lock(1)")
+
+
+def P4_what_one_client_prepares_takes_so_much_memory_and_no_more(server):
+    with pooled(server, pool_size=1) as proxy:
+        greedy, modest = proxy.log_in(), proxy.log_in()
+        large = "x" * (8 << 20)
+        for number in range(8):
+            greedy.send(parse(b"s%d" % number, f"SELECT '{number}{large}'") + SYNC)
+            last = greedy.read_until(b"Z")
+            assert (last[0][0] == b"1") == (number < 7), number
+        assert (error_of(last)["C"], error_of(last)["M"]) == ("54000", 'prepared statement "s7" is one more than a client may have')
+        modest.send(parse(b"s7", f"SELECT '{large}'") + SYNC)
+        assert [kind for kind, _ in modest.read_until(b"Z")] == [b"1", b"Z"]
+        assert greedy.ask("DEALLOCATE s0")[0][0] == b"C"
+        greedy.send(parse(b"s7", f"SELECT '7{large}'") + SYNC)
+        assert [kind for kind, _ in greedy.read_until(b"Z")] == [b"1", b"Z"]
+        assert greedy.ask(f"PREPARE q AS SELECT '{large}'")[0][0] == b"C"  # on the server alone, which stays with the client
+        assert greedy.value("SELECT count(*) FROM pg_prepared_statements WHERE name = 'q'") == "1"

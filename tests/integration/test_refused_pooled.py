@@ -9,7 +9,6 @@ import asyncpg
 import psycopg
 from proxy import Proxy, wait_until
 from test_pause import PausedPools
-from test_pool_reload import reload
 from wire import cancel_request, fields, query
 
 ROUTES = """
@@ -28,18 +27,21 @@ def kept(server, name):
     return [int(row[0]) for row in server.sql("SELECT id FROM t ORDER BY id", database=name)]
 
 
-def pool(server, queue_timeout="100ms", mode="transaction", blocks=ROUTES):
+def pool(server, queue_timeout="30s", mode="transaction", blocks=ROUTES):
     return Proxy(server, f'auth {{ method = trust }}\ndatabase "*" {{ pool = {mode}  pool_size = 1  queue_timeout = {queue_timeout}  '
                          f'upstream = "host={server.directory} port={server.port}" }}\n{blocks}', database=False)
 
 
 @contextlib.contextmanager
 def taken(proxy, name):
-    """The one server is somebody else's."""
+    """The one server is somebody else's, and who wants it is refused at once unless the test says how long it waits."""
     with proxy.log_in(database=name) as holder:
         holder.ask("BEGIN")
         holder.ask("SELECT 1")
+        before = proxy.blocks
+        proxy.change_config(before.replace("queue_timeout = 30s", "queue_timeout = 100ms"))
         yield holder
+        proxy.change_config(before)
         holder.ask("COMMIT")
 
 
@@ -193,7 +195,7 @@ def cancel_while_it_waits(proxy, client):
 
 def P7_a_request_cancelled_while_its_first_statement_waits_keeps_nothing(server):
     name = shop(server, "refused_cancel")
-    with pool(server, queue_timeout="30s") as proxy, Simple(proxy, name) as client:
+    with pool(server, queue_timeout="1min") as proxy, Simple(proxy, name) as client:
         client.run("SET pgatomic.request = '/x'")
         with taken(proxy, name):
             client.client.send(query("INSERT INTO t VALUES (1)"))
@@ -205,7 +207,7 @@ def P7_a_request_cancelled_while_its_first_statement_waits_keeps_nothing(server)
 def P12_a_request_cancelled_during_a_pause_keeps_nothing(server):
     name = shop(server, "refused_pause")
     with PausedPools(server) as proxy:
-        reload(proxy, proxy.blocks + ROUTES)
+        proxy.change_config(proxy.blocks + ROUTES)
         with Simple(proxy, name) as client:
             client.run("SET pgatomic.request = '/x'")
             assert proxy.do("PAUSE") == "PAUSE"
@@ -219,7 +221,7 @@ def P12_a_request_cancelled_during_a_pause_keeps_nothing(server):
 def P3_a_request_keeps_nothing_when_the_upstream_refuses(server):
     """The upstream lets nobody else in, until it does."""
     name = shop(server, "refused_upstream")
-    with pool(server, queue_timeout="30s") as proxy:
+    with pool(server, queue_timeout="1min") as proxy:
         for protocol in PROTOCOLS:
             with protocol(proxy, name) as client:
                 client.run("SET pgatomic.request = '/x'")

@@ -43,7 +43,7 @@ SECRETS = ("upstream-lie", "key-of-control", "hook-password", "hook-token", "aG9
 def attempt(**options):
     """One login, however it ends; what it was told."""
     try:
-        with psycopg.connect(host="127.0.0.1", autocommit=True, connect_timeout=20, **options) as connection:
+        with psycopg.connect(host="127.0.0.1", autocommit=True, connect_timeout=60, **options) as connection:
             connection.execute("SELECT 1")
             return ""
     except psycopg.Error as error:

@@ -58,20 +58,20 @@ def P12_pgbench_with_a_connection_per_transaction_notices_nothing(server):
         script = os.path.join(first.directory, "script.sql")
         with open(script, "w") as file:
             file.write("BEGIN;\nINSERT INTO moved VALUES (1);\nSELECT count(*) FROM pg_class;\nEND;\n")
-        bench = subprocess.Popen([os.path.join(server.bindir, "pgbench"), "-n", "-C", "-c", "50", "-j", "2", "-T", "60", "-f", script,
+        bench = subprocess.Popen([os.path.join(server.bindir, "pgbench"), "-n", "-C", "-c", "50", "-j", "2", "-T", "600", "-f", script,
                                   "-h", "127.0.0.1", "-p", str(first.port), "-U", "postgres", "postgres"],
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         try:
-            wait_until(lambda: rows() > 100, "pgbench to be at work")
+            wait_until(lambda: rows() > 50, "pgbench to be at work")
             with successor(first, server, workers=2) as second:
                 assert has_ended(first)
                 before = rows()
-                wait_until(lambda: rows() > before + 100, "pgbench to go on")
+                wait_until(lambda: rows() > before + 50, "pgbench to go on")
                 with successor(second, server) as third:
                     assert has_ended(second)
                     before = rows()
-                    wait_until(lambda: rows() > before + 100, "pgbench to go on")
-                    bench.send_signal(signal.SIGINT)
+                    wait_until(lambda: rows() > before + 50, "pgbench to go on")
+                    bench.terminate()
                     said = bench.communicate(timeout=60)[0]
                     assert third.is_alive()
         finally:
@@ -417,27 +417,27 @@ def ask_for_the_place(proxy):
 
 @contextlib.contextmanager
 def getting_ready(old, server):
-    """Another process that has the sockets of `old`, and will ask for its place when its upstream's first host has not answered for two seconds."""
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
+    """Another process that has the sockets of `old`, and does not ask for its place before its upstream's first host has answered; and
+    what makes that host answer: nobody is there."""
+    with contextlib.ExitStack() as host:
+        deaf = host.enter_context(socket.socket())
+        deaf.bind(("127.0.0.1", free_port()))
         deaf.listen(0)
-        callers = []
         for _ in range(3):  # a full queue drops whoever comes next
-            callers.append(socket.socket())
-            callers[-1].setblocking(False)
-            callers[-1].connect_ex(deaf.getsockname())
+            caller = host.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(deaf.getsockname())
         hosts = f"host=127.0.0.1,{server.directory} port={deaf.getsockname()[1]},{server.port}"
-        new = Proxy(server, f'database "*" {{ upstream = "{hosts}"  connect_timeout = 2s }}\n', listen=old.listen, database=False)
+        new = Proxy(server, f'database "*" {{ upstream = "{hosts}"  connect_timeout = 60s }}\n', listen=old.listen, database=False)
         new.port = old.port
         try:
             new.write_config(new.blocks)
             new.launch("--takeover", "--require-upstream")
             new.wait_for_log(len(old.listen), msg="listening")
-            yield new
+            yield new, host.close
         finally:
+            host.close()
             new.__exit__(None)
-            for caller in callers:
-                caller.close()
 
 
 def listen_at_file(proxy):
@@ -455,10 +455,11 @@ def takes_connections(path):
 def P12_who_ends_while_its_place_is_asked_for_leaves_it(server):
     with Proxy(server) as old:
         path = listen_at_file(old)
-        with getting_ready(old, server) as new:
+        with getting_ready(old, server) as (new, host_answers):
             old.process.send_signal(signal.SIGTERM)
             assert has_ended(old) and not new.log_where(msg="started"), "it had nobody to wait for"
             assert takes_connections(path), "there is no moment at which nobody listens"
+            host_answers()
             new.wait_for_log(msg="started")
             assert takes_connections(path)
             with new.log_in() as client:
@@ -471,8 +472,10 @@ def P12_who_drains_while_its_place_is_asked_for_leaves_it(server):
     with Proxy(server) as old, old.log_in() as client:
         path = listen_at_file(old)
         client.ask("BEGIN")
-        with getting_ready(old, server) as new:
+        with getting_ready(old, server) as (new, host_answers):
             old.process.send_signal(signal.SIGTERM)
+            old.wait_for_log(msg="draining")
+            host_answers()
             new.wait_for_log(msg="started")
             assert takes_connections(path)
             with new.log_in() as newcomer:
@@ -511,8 +514,9 @@ def P12_who_asks_and_has_hung_up_replaces_nobody(server):
 
 
 def P12_who_is_told_to_end_before_it_is_ready_takes_nobodys_place(server):
-    with Proxy(server) as old, getting_ready(old, server) as new:
+    with Proxy(server) as old, getting_ready(old, server) as (new, host_answers):
         new.process.send_signal(signal.SIGTERM)
+        host_answers()
         assert has_ended(new)
         with old.log_in() as client:
             assert client.value("SELECT 1") == "1"
@@ -520,8 +524,9 @@ def P12_who_is_told_to_end_before_it_is_ready_takes_nobodys_place(server):
 
 
 def P12_a_reload_that_is_asked_for_before_it_is_ready_comes_after(server):
-    with Proxy(server) as old, getting_ready(old, server) as new:
+    with Proxy(server) as old, getting_ready(old, server) as (new, host_answers):
         new.process.send_signal(signal.SIGHUP)
+        host_answers()
         new.wait_for_log(msg="config reloaded")
         assert has_ended(old)
         with new.log_in() as client:

@@ -6,7 +6,7 @@ from test_pool import database, pooled
 from wire import Upstream, query, read_startup, startup
 
 LOST = "the connection to the upstream was lost: Connection timed out"
-QUICK = "tcp_user_timeout=500 connect_timeout=1"
+QUICK = "tcp_user_timeout=500 connect_timeout=3"
 PROBED = "keepalives_idle=1 keepalives_interval=1 keepalives_count=1"
 
 

@@ -295,7 +295,7 @@ def E12_many_channels_are_posted_at_once_and_each_in_its_order(server):
 
     def answer(post):
         if int(post.text) < 8:
-            everybody.wait(timeout=20)
+            everybody.wait(timeout=60)
         return 200
 
     with Receiver(answer) as receiver, Proxy(server, hook(receiver, more="timeout = 60s") + channel()) as proxy:

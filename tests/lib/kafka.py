@@ -140,8 +140,8 @@ class Kafka:
     def create(self, topic, **config):
         from confluent_kafka.admin import NewTopic
         admin = self._admin()
-        admin.create_topics([NewTopic(topic, num_partitions=3, replication_factor=1, config=config)])[topic].result(30)
-        wait_until(lambda: topic in admin.list_topics(timeout=5).topics, f"topic {topic}")
+        admin.create_topics([NewTopic(topic, num_partitions=3, replication_factor=1, config=config)])[topic].result(60)
+        wait_until(lambda: topic in admin.list_topics(timeout=60).topics, f"topic {topic}")
 
     def take(self, topic, count, seconds=30.0):
         """All records, at least `count`, in the order of their partitions; waits for them if need be."""
@@ -151,7 +151,7 @@ class Kafka:
         taken = []
 
         def end():
-            return sum(consumer.get_watermark_offsets(partition, timeout=10)[1] for partition in partitions)
+            return sum(consumer.get_watermark_offsets(partition, timeout=60)[1] for partition in partitions)
 
         def more():
             taken.extend(consumer.consume(1000, timeout=0.2))

@@ -126,7 +126,7 @@ class Pgatomic:
         """Waits until every request of a database that has begun is over: what its clients did is then final. Returns what is not over
         when waiting has become pointless."""
         try:
-            wait_until(lambda: not self.unsettled(database) or not self.is_alive(), "", seconds=10)
+            wait_until(lambda: not self.unsettled(database) or not self.is_alive(), "")
         except AssertionError:
             pass
         return self.unsettled(database)
@@ -157,6 +157,12 @@ class Pgatomic:
         """SIGHUP with a new config."""
         self.write_config(blocks)
         self.process.send_signal(signal.SIGHUP)
+
+    def change_config(self, blocks):
+        """The same, and whatever is sent to it from now on meets the new one."""
+        before = len(self.log_where(msg="config reloaded"))
+        self.reload(blocks)
+        self.wait_for_log(count=before + 1, msg="config reloaded")
 
     def stop(self, how=signal.SIGTERM):
         """Stops it and returns its exit status."""

@@ -134,7 +134,7 @@ class RabbitMQ:
     def connect(self, virtual_host="/"):
         import pika
         return pika.BlockingConnection(pika.ConnectionParameters(
-            "127.0.0.1", self.port, virtual_host, pika.PlainCredentials(USER, PASSWORD), heartbeat=0, socket_timeout=10))
+            "127.0.0.1", self.port, virtual_host, pika.PlainCredentials(USER, PASSWORD), heartbeat=0, socket_timeout=60))
 
     def do(self, act, virtual_host="/"):
         """Calls `act` with a channel of a connection of its own."""

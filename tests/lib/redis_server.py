@@ -25,7 +25,7 @@ class RedisError(Exception):
 class Connection:
     """As much of a client as tests need: it comes in over the unix socket."""
 
-    def __init__(self, path, timeout=20):
+    def __init__(self, path, timeout=60):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.socket.connect(path)

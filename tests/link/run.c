@@ -15,6 +15,7 @@
  *     a sleeps | stays awake                      its client does nothing: only what is needed later is kept, and it wakes up; or it may not
  *     a refused > messages                        no server was to be had for them
  *     a prepares 3 1                              three statements, one by one, at server 1
+ *     a floods S                                  20,000 Syncs, of which 10,000 and a Flush leave until those are answered
  *     1 dirty | clean                             whether DISCARD ALL is due before anybody else gets it
  *
  * A story is told over and over: with all bytes of a line at once, byte by byte, and with each line cut once, at every place. */
@@ -161,6 +162,37 @@ static void prepare_many(struct telling *t, struct stage_client *c, const char *
     buffer_clear(&c->at->got);
 }
 
+static void append_times(struct buffer *out, const struct buffer *one, size_t times)
+{
+    for (size_t i = 0; i < times; i++)
+        buffer_append_span(out, buffer_span(one));
+}
+
+/* `rest` is answered by a ReadyForQuery. */
+static void flood(struct telling *t, struct stage_client *c, const char *rest)
+{
+    enum { AT_ONCE = 10000 };
+    struct buffer one = { 0 }, ready = { 0 }, bytes = { 0 }, answers = { 0 };
+    read_messages(t, FROM_CLIENT, rest, &one);
+    read_messages(t, FROM_SERVER, " Z I", &ready);
+    append_times(&bytes, &one, 2 * (size_t)AT_ONCE);
+    append_times(&answers, &ready, AT_ONCE);
+    stage_client_sends(&t->stage, c, buffer_span(&bytes));
+    for (size_t flush = 5, i = 0; i < 2; i++, flush = 0) {
+        if (c->at->got.size != AT_ONCE * one.size + flush)
+            fail(t, "%zu bytes have left", c->at->got.size);
+        buffer_clear(&c->at->got);
+        stage_server_sends(&t->stage, c->at, buffer_span(&answers));
+    }
+    if (c->got.size != 2 * answers.size)
+        fail(t, "%zu bytes of answers", c->got.size);
+    buffer_clear(&c->got);
+    buffer_free(&one);
+    buffer_free(&ready);
+    buffer_free(&bytes);
+    buffer_free(&answers);
+}
+
 static void refuse(struct telling *t, struct stage_client *c, char *rest)
 {
     struct buffer backlog = { 0 };
@@ -218,6 +250,8 @@ static void on_client_line(struct telling *t, char name, const char *word, char 
         expect(t, FROM_SERVER, rest, &c->got);
     } else if (strcmp(word, "prepares") == 0) {
         prepare_many(t, c, rest);
+    } else if (strcmp(word, "floods") == 0) {
+        flood(t, c, rest);
     } else if (strcmp(word, "refused") == 0) {
         refuse(t, c, rest);
     } else if (strcmp(word, "cancelled") == 0) {
@@ -276,8 +310,8 @@ struct story {
 static void open_telling(struct telling *t, size_t cut)
 {
     stage_open(&t->stage, cut);
-    struct shared_statement *last =
-        statements_share(t->stage.statements, span_of("none"), false, &(struct sql_options){ 0 }, 0);
+    struct sql_options options = { .encoding = encoding_utf8() };
+    struct shared_statement *last = statements_share(t->stage.statements, span_of("none"), false, &options, 0);
     t->first_id = last->id + 1;
     statements_release(t->stage.statements, last);
 }

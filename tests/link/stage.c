@@ -69,6 +69,7 @@ static void take(struct stage *s, struct stage_client *c, const struct link_piec
     buffer_consume(&c->input, size);
 }
 
+/* As the shell does it: after the last of what has come the link is not asked again unless it says that it has more. */
 static void pump(struct stage *s, struct stage_client *c)
 {
     struct link_piece piece;
@@ -85,6 +86,7 @@ static void pump(struct stage *s, struct stage_client *c)
         buffer_consume(&c->input, piece.skip);
         if (more)
             take(s, c, &piece);
+        more = more && (piece.own || c->input.size > 0 || link_has_due(c->link));
         free(copy);
         perform(s, c);
     }

@@ -108,7 +108,7 @@ class Terminal:
 
     def shell(self, command, expected):
         """The command's output. The log is written a moment after the client had its reply, so what reads it may do so for a while."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         output = self.run(command)
         while masked("\n".join(output)) != masked("\n".join(expected)) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -1,6 +1,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -60,6 +62,7 @@ Test(handover, P12_a_packet_without_descriptors_has_none)
 }
 
 static int answering;
+static pid_t waiting;
 
 static void answer(int number)
 {
@@ -68,18 +71,40 @@ static void answer(int number)
     (void)handover_send(answering, &gone);
 }
 
+static bool sleeps(pid_t thread)
+{
+    char path[64], state = '?';
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+    FILE *stat = fopen(path, "r");
+    cr_assert_not_null(stat);
+    cr_assert_eq(fscanf(stat, "%*d (%*[^)]) %c", &state), 1);
+    fclose(stat);
+    return state == 'S';
+}
+
+static void *interrupt(void *thread)
+{
+    while (!sleeps(waiting))
+        sched_yield();
+    cr_assert_eq(pthread_kill(*(pthread_t *)thread, SIGALRM), 0);
+    return NULL;
+}
+
+/* The answer comes from the handler of the signal that interrupts the wait. */
 Test(handover, P12_a_signal_does_not_end_the_wait_for_an_answer, .timeout = 60)
 {
     int ends[2];
+    pthread_t self = pthread_self(), other;
     cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
     struct timeval patience = { .tv_sec = 30 };
     cr_assert_eq(setsockopt(ends[1], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
     answering = ends[0];
+    waiting = gettid();
     cr_assert_neq(signal(SIGALRM, answer), SIG_ERR);
-    struct itimerval soon = { .it_value = { .tv_usec = 100 * 1000 } };
-    cr_assert_eq(setitimer(ITIMER_REAL, &soon, NULL), 0);
+    cr_assert_eq(pthread_create(&other, NULL, interrupt, &self), 0);
     struct handover_packet heard;
     cr_expect(handover_receive(ends[1], &heard) && heard.kind == HANDOVER_GONE);
+    cr_assert_eq(pthread_join(other, NULL), 0);
 }
 
 Test(handover, P12_nothing_but_a_whole_packet_of_this_version_is_one)

@@ -1,5 +1,7 @@
 /* What a client can make its link keep. */
 #include <criterion/criterion.h>
+#include <stdio.h>
+
 #include "protocol/frame.h"
 #include "tests/unit/link_bench.h"
 
@@ -165,5 +167,29 @@ Test(link_bounds, P2_settings_that_are_too_large_together_keep_their_server)
     set_one(&b, "SET my.c = 'x'", 20000, 0);
     cr_expect_str_eq(b.pinned, "many settings");
     cr_expect_not(link_may_release(b.link));
+    bench_close(&b);
+}
+
+Test(link_bounds, P4_portals_that_wait_to_prepare_something_are_bounded)
+{
+    enum { BINDS = 250, BOUND = 200 };
+    struct bench b;
+    struct buffer made = { 0 };
+    char name[8];
+    bench_open(&b, false);
+    message_add_parse(&made, span_of("s"), span_of("PREPARE p AS SELECT 1"));
+    for (int i = 0; i < BINDS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        message_add_bind(&made, span_of(name), span_of("s"));
+    }
+    message_add_sync(&made);
+    bench_send(&b, &made);
+    struct buffer sent = bench_sent(&b);
+    size_t refused = 0;
+    for (const char *at = sent.data;
+         (at = memmem(at, (size_t)(sent.data + sent.size - at), "pgatomic_none", 13)) != NULL; at++)
+        refused++;
+    cr_expect_eq(refused, BINDS - BOUND);
+    buffer_free(&sent);
     bench_close(&b);
 }

@@ -199,3 +199,62 @@ Test(handles, P4_thousands_of_names_are_all_found)
     handles_free(&h, all);
     statements_free(all);
 }
+
+Test(statements, P4_all_of_them_take_so_much_memory_and_no_more)
+{
+    enum { BYTES = 4000 };
+    struct statements *all = statements_new_of(BYTES);
+    struct shared_statement *list[BYTES];
+    size_t count = 0;
+    char text[20];
+    do {
+        snprintf(text, sizeof text, "SELECT %zu", count);
+    } while ((list[count] = share(all, text)) != NULL && ++count < BYTES);
+    cr_assert(count > 1 && count < BYTES / sizeof **list + 1, "%zu", count);
+    struct shared_statement *again = share(all, "SELECT 0");
+    cr_assert_eq(again, list[0], "what is there already can be had");
+    statements_release(all, again);
+    for (size_t i = 0; i < count; i++)
+        statements_release(all, list[i]);
+    statements_free(all);
+}
+
+Test(statements, P4_what_nobody_uses_gives_way)
+{
+    struct statements *all = statements_new_of(4000);
+    char text[20];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(text, sizeof text, "SELECT %d", i);
+        struct shared_statement *s = share(all, text);
+        cr_assert_not_null(s, "%d", i);
+        statements_release(all, s);
+    }
+    statements_free(all);
+}
+
+Test(handles, P4_a_client_has_room_for_so_many_bytes_and_no_more)
+{
+    static char text[HANDLE_BYTES_MAX];
+    struct statements *all = statements_new();
+    struct handles h = { 0 };
+    struct sql_options usual = standard();
+    char name[24];
+    memset(text, 'x', sizeof text - 3);
+    cr_expect_not(handles_have_room(&h, HANDLE_BYTES_MAX + 1));
+    for (int round = 0; round < 2; round++) {
+        size_t count = 0;
+        struct span body = span_make(text, sizeof text - sizeof name);
+        for (; handles_have_room(&h, body.size + sizeof name); count++) {
+            snprintf(name, sizeof name, "%7zu", count);
+            handles_set(&h, span_of(name), statements_share(all, body, true, &usual, 0));
+        }
+        cr_expect_eq(count, HANDLES_BYTES_MAX / HANDLE_BYTES_MAX);
+        while (count-- > 0) {
+            snprintf(name, sizeof name, "%7zu", count);
+            statements_release(all, handles_set(&h, span_of(name), NULL));
+        }
+        cr_expect_eq(h.bytes, 0);
+    }
+    handles_free(&h, all);
+    statements_free(all);
+}

@@ -186,6 +186,7 @@ Test(message, error_gives_the_fields_that_are_there)
     cr_assert(span_is(error.detail, "key"));
     cr_assert(span_is(error.hint, "try"));
     cr_assert(span_is(error.position, "12"));
+    cr_assert(span_is(error.routine, "f"));
 }
 
 Test(message, error_without_a_field_is_empty_there)

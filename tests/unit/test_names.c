@@ -32,6 +32,24 @@ static const char *text_of(const char *name)
 
 /* --- statements -------------------------------------------------------------------------------- */
 
+Test(names, so_much_text_is_kept_and_no_more)
+{
+    static char text[NAMES_BYTES_MAX / 2 + 1];
+    memset(text, ' ', sizeof text - 1);
+    memcpy(text, "COMMIT", 6);
+    prepare("a", text, 1);
+    prepare("a", text, 2); /* shadows the first until it is confirmed */
+    cr_assert(names_are_many(&names));
+    names_confirm(&names, find("a"));
+    cr_expect_not(names_are_many(&names));
+    prepare("b", text, 2);
+    cr_assert(names_are_many(&names));
+    names_forget(&names, span_of("b"));
+    cr_expect_not(names_are_many(&names));
+    names_forget_all(&names);
+    cr_expect_eq(names.prepared_bytes, 0);
+}
+
 Test(names, a_statement_is_found_by_its_name_and_knows_what_it_is)
 {
     prepare("a", "COMMIT", 1);

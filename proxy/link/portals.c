@@ -1,0 +1,90 @@
+/* Portals with a text that prepares or deallocates by name (P4).
+ *
+ *     Bind --> the names in the text are looked up --> Execute --> only now do they stand for something else
+ *
+ * What such a portal changes waits here until it is executed. Most clients never have one. */
+#include <stdlib.h>
+
+#include "protocol/memory.h"
+#include "proxy/link/inside.h"
+
+enum { BOUND_MAX = 200 };
+
+struct bound {
+    struct bound *next;
+    struct change *changes; /* owned */
+    uint32_t unit;          /* of its Bind */
+    char portal[];
+};
+
+/* The link to the one of this name, or to the end. */
+static struct bound **place_of(struct link *l, struct span portal)
+{
+    struct bound **at = &l->bound;
+    while (*at != NULL && !span_is(portal, (*at)->portal))
+        at = &(*at)->next;
+    return at;
+}
+
+/* Takes it out of the list. */
+static struct change *take(struct bound **at)
+{
+    struct bound *b = *at;
+    struct change *changes = b->changes;
+    *at = b->next;
+    free(b);
+    return changes;
+}
+
+bool portals_are_full(const struct link *l)
+{
+    size_t count = 0, bytes = 0;
+    for (const struct bound *b = l->bound; b != NULL; b = b->next, count++)
+        for (const struct change *c = b->changes; c != NULL; c = c->next)
+            bytes += c->after != NULL ? c->after->size : 0;
+    return count >= BOUND_MAX || bytes >= HANDLES_BYTES_MAX;
+}
+
+void portals_bind(struct link *l, struct span portal, struct change *changes_take)
+{
+    struct bound **before = place_of(l, portal);
+    if (*before != NULL)
+        change_free(l, take(before));
+    if (changes_take == NULL)
+        return;
+    struct bound *b = or_abort(malloc(sizeof *b + portal.size + 1));
+    *b = (struct bound){ .next = l->bound, .changes = changes_take, .unit = l->owed.unit };
+    memcpy(b->portal, portal.data, portal.size);
+    b->portal[portal.size] = '\0';
+    l->bound = b;
+}
+
+struct change *portals_execute(struct link *l, struct span body)
+{
+    struct message_execute m;
+    struct bound **at = l->bound != NULL && message_read_execute(body, &m) ? place_of(l, m.portal) : NULL;
+    if (at == NULL || *at == NULL)
+        return NULL;
+    struct change *changes = take(at);
+    for (struct change *c = changes; c != NULL; c = c->next)
+        if (c->sets_later)
+            change_make(l, c);
+    return changes;
+}
+
+void portals_end(struct link *l, uint32_t unit)
+{
+    struct bound **at = &l->bound;
+    while (*at != NULL) {
+        if ((int32_t)(unit - (*at)->unit) >= 0)
+            change_free(l, take(at));
+        else
+            at = &(*at)->next;
+    }
+}
+
+void portals_free(struct link *l)
+{
+    while (l->bound != NULL)
+        change_free(l, take(&l->bound));
+}
