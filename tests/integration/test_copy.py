@@ -87,7 +87,7 @@ def P3_what_is_sent_into_a_copy_that_has_failed_is_answered_to_no_neighbour(serv
     begin, bad = query("COPY copied_over FROM STDIN"), message(b"d", b"no number\n")
     slow = query("SELECT 'mine' FROM pg_sleep(0.1)")
     extended = message(b"P", b"\0COPY copied_over FROM STDIN\0\0\0") + message(b"B", b"\0" * 8) + message(b"E", b"\0" * 5)
-    function = message(b"F", struct.pack("!IHHH", 1598, 0, 0, 0))
+    function = message(b"F", struct.pack("!Ihhi", 957, 0, 1, 2) + b"-1" + struct.pack("!h", 0))  # lo_creat: another one would pin
     behind = (slow, query("DISCARD ALL"), SYNC, SYNC + message(b"c") + SYNC, function, message(b"H") + slow)
     server.sql("DROP TABLE IF EXISTS copied_over; CREATE TABLE copied_over (n int)")
     options = POOLED % (server.directory, server.port)
