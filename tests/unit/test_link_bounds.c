@@ -175,7 +175,7 @@ Test(link_bounds, P4_portals_that_wait_to_prepare_something_are_bounded)
     enum { BINDS = 250, BOUND = 200 };
     struct bench b;
     struct buffer made = { 0 };
-    char name[8];
+    char name[16];
     bench_open(&b, false);
     message_add_parse(&made, span_of("s"), span_of("PREPARE p AS SELECT 1"));
     for (int i = 0; i < BINDS; i++) {
