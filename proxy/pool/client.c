@@ -500,7 +500,7 @@ static bool wants_server_input(const struct client *c, bool client_full)
 static void set_wants(struct client *c)
 {
     struct server *s = c->server;
-    bool client_full = conn_queued(&c->conn) > 0, server_full = s != NULL && conn_queued(&s->conn) > 0;
+    bool client_full = !c->lost && conn_queued(&c->conn) > 0, server_full = s != NULL && conn_queued(&s->conn) > 0;
     conn_want_input(&c->conn, wants_client_input(c, client_full, server_full));
     if (s != NULL)
         conn_want_input(&s->conn, wants_server_input(c, client_full));

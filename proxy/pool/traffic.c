@@ -355,25 +355,32 @@ void traffic_on_server_input(struct client *c)
     }
 }
 
-/* The timer may be a little early by the loop's clock, which the session must not see. */
+/* The timer may be a little early by the loop's clock, which the session must not see. Who leaves has got its last words then, whatever its
+ * COMMIT still waits for. */
 void traffic_on_deadline(struct client *c, uint64_t deadline_us)
 {
     uint64_t now_us = loop_now_us(&c->worker->loop);
-    if (session_is_leaving(c->session))
+    bool leaves = session_is_leaving(c->session);
+    if (leaves)
         end_inside_message(c);
     session_set_time(c->session, now_us > deadline_us ? now_us : deadline_us);
     session_on_time(c->session, &c->worker->actions);
+    if (leaves)
+        lose_client(c);
     traffic_resume(c);
 }
 
+/* While a COMMIT is waited for, a message that is on its way to the server has to end, for what is to fetch the reply stands behind it. */
 void traffic_shut_down(struct client *c)
 {
-    c->deaf = true;
     c->held = false;
     traffic_set_time(c);
     session_shut_down(c->session, &c->worker->actions);
     bool waits = session_is_leaving(c->session);
-    if (!waits)
+    c->deaf = !waits || !stream_is_inside_message(&c->stream);
+    if (waits)
+        defer_inside_message(c);
+    else
         end_inside_message(c);
     traffic_perform(c);
     if (waits && c->pooled != NULL && pooled_is_waiting(c->pooled))

@@ -300,11 +300,11 @@ void session_on_time(struct session *s, struct actions *a)
 {
     s->out = a;
     uint64_t deadline = s->deadline_us;
-    if (deadline == 0 || s->now_us < deadline || s->closing || s->client_gone || s->in_doubt)
+    if (deadline == 0 || s->now_us < deadline || s->closing || s->client_gone)
         return;
     if (s->leaving)
         leave(s, "08007", "COMMIT has not been answered: whether the transaction was committed is not known.");
-    if (s->leaving || s->expiry != EXPIRY_NONE)
+    if (s->leaving || s->in_doubt || s->expiry != EXPIRY_NONE)
         return;
     s->expiry = deadline == s->request_deadline_us ? EXPIRY_TIMEOUT : EXPIRY_IDLE;
     tell_timed_out(s);

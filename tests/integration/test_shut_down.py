@@ -3,13 +3,15 @@ deferred trigger waits for a lock of the test's."""
 
 import contextlib
 import signal
+import struct
+import time
 
 import psycopg
 from proxy import wait_until
 from test_admin import Console
 from test_doubt import extended
 from test_process import ended
-from wire import fields, query
+from wire import fields, message, query
 
 # Triggers fire in the order of their names: this one ahead of a constraint's.
 SCHEMA = """
@@ -95,10 +97,46 @@ def R12_a_client_killed_during_a_commit_that_takes_too_long_hears_that_nobody_kn
                 proxy.kill("killed_late")
                 kind, body = client.read()
                 assert kind == b"E" and fields(body)["C"] == "08007" and "not known" in fields(body)["D"]
+                assert client.read_to_end() == []  # a driver listens until then
                 holder.execute("SELECT pg_advisory_unlock(7)")
-                assert client.read_to_end() == []
                 wait_until(lambda: rows(server, "killed_late") == count + 1, "the COMMIT to end")  # pylint: disable=cell-var-from-loop
                 proxy.wait_for_log(msg="request_committed")
+
+
+def R12_a_client_killed_during_its_commit_may_end_the_message_that_it_is_sending(server):
+    server.create_database("killed_inside", SCHEMA)
+    bind = message(b"P", b"\0SELECT $1\0\0\0") + message(b"B", b"\0\0\0\0\0\1" + struct.pack("!i", 200000) + b"x" * 200000 + b"\0\0")
+    for count, pool in enumerate(POOLS):
+        with Ended(server, pool) as proxy:
+            commit = extended("COMMIT")[:-5]  # without its Sync
+            with committing(server, proxy, "killed_inside", "BEGIN", commit + bind[:100000]) as (client, holder):
+                time.sleep(0.1)  # all of that has come
+                proxy.kill("killed_inside")
+                holder.execute("SELECT pg_advisory_unlock(7)")
+                client.send(bind[100000:] + query("SELECT 1"))
+                assert codes(client.read_to_end()) == ["COMMIT", "FATAL 57P01"], pool
+            with committing(server, proxy, "killed_inside", "BEGIN", commit + bind[:100000]) as (client, holder):
+                time.sleep(0.1)
+                proxy.kill("killed_inside")
+                holder.execute("SELECT pg_advisory_unlock(7)")
+                heard = codes(client.read_to_end())
+                assert heard == ["FATAL 08007"], (pool, heard)
+                backends = "SELECT 1 FROM pg_stat_activity WHERE datname = 'killed_inside' AND state = 'active' AND pid <> pg_backend_pid()"
+                wait_until(lambda: not holder.execute(backends).fetchall(), "the server to be let go")  # pylint: disable=cell-var-from-loop
+        assert rows(server, "killed_inside") == 2 * count + 2
+
+
+def R12_a_client_that_is_killed_during_its_commit_and_does_not_listen_holds_up_nothing(server):
+    server.create_database("killed_deaf", SCHEMA)
+    for count, pool in enumerate(POOLS):
+        with Ended(server, pool) as proxy, proxy.connect(receive_buffer=4096).log_in(database="killed_deaf") as client:
+            client.ask("BEGIN")
+            client.ask("INSERT INTO t VALUES (1)")
+            client.send(query("SELECT repeat('x', 1000) FROM generate_series(1, 50000)") + query("COMMIT"))
+            wait_until(lambda: server.sql("SELECT 1 FROM pg_stat_activity WHERE datname = 'killed_deaf' AND wait_event = 'ClientWrite'"),
+                       "the client to be behind")
+            proxy.kill("killed_deaf")
+            wait_until(lambda: rows(server, "killed_deaf") == count + 1, "the COMMIT to end")  # pylint: disable=cell-var-from-loop
 
 
 def R12_who_stops_the_process_does_not_lie_about_a_commit(server):
