@@ -5,7 +5,7 @@
  * is in a failed transaction that exists here alone:
  *
  *     the end of a request ----------------------------> it is over, and rolled back
- *     what was to open a transaction -------------------> the request, or the client's transaction, has failed (R3, R9)
+ *     what was to open a transaction, or has an event --> the request, or the client's transaction, has failed (R3, R9)
  *     what else a request says that has begun already --> so has the request
  *     anything else ------------------------------------> it was alone */
 #include "proxy/session/machine.h"
@@ -74,13 +74,28 @@ static bool has_begun(const struct session *s)
            (s->now.marked || s->txn.event_count > 0 || (s->request && s->request->events > 0));
 }
 
+/* The unit was to capture an event, with which a request begins, wherever in it that stands. */
+static bool captures(const struct session *s)
+{
+    struct pending_queue q = s->pending;
+    for (size_t i = 0; i < q.count; i++) {
+        const struct pending *entry = pending_at(&q, i);
+        for (size_t k = entry->plan ? entry->plan->at : 0; entry->plan && k < entry->plan->step_count; k++)
+            if (entry->plan->steps[k].effect == EFFECT_HOLD)
+                return state_is_virtual(&s->now);
+        if (entry->kind == PENDING_SYNC || entry->kind == PENDING_QUERY)
+            return false;
+    }
+    return false;
+}
+
 static void fail_with_unit(struct session *s, struct span message)
 {
     bool opening = false;
     if (s->expiry != EXPIRY_NONE || follow_unit(s, message, &opening))
         return;
     bool undone_alone = session_wants_units(&s->now) && s->now.client == CLIENT_NONE; /* R9, sandbox */
-    if (undone_alone || (!opening && !has_begun(s)))
+    if (undone_alone || (!opening && !has_begun(s) && !captures(s)))
         return;
     request_end_early(s, DISCARD_ERROR);
     s->expiry = EXPIRY_REFUSED;
