@@ -4,7 +4,7 @@
  * its Sync, is answered as by a server that fails it. But no server remembers then what has failed with it; so the session does, and the client
  * is in a failed transaction that exists here alone:
  *
- *     the end of a request ----------------------------> it is over, and rolled back
+ *     the end of a request -----------------------------> it is over, and rolled back
  *     what was to open a transaction, or has an event --> the request, or the client's transaction, has failed (R3, R9)
  *     what else a request says that has begun already --> so has the request
  *     anything else ------------------------------------> it was alone */
