@@ -129,14 +129,15 @@ static void on_setting(struct link *l, const struct statement_state *state)
     statement_state_name(state, &l->sql, &name);
     struct span text = buffer_span(&name);
     meanings_note(l, text);
-    bool reported = link_server_parameter(l->server, text) != NULL, resets = traces_may_reset(l, state, text);
+    bool tells = link_server_parameter(l->server, text) != NULL && !l->discarded;
+    bool resets = traces_may_reset(l, state, text);
     if (span_is(text, "role") || span_is(text, "session_authorization"))
         l->roles++;
     if (span_is(text, "session_authorization"))
         on_session_authorization(l, state);
     else if (span_is(text, "idle_session_timeout") && !state->is_default)
         traces_pin(l, "idle session timeout"); /* it is the client that shall go then, not a server of the pool */
-    else if (!reported || resets || traces_have(l, text)) /* else it tells */
+    else if (!tells || resets || traces_have(l, text))
         touch_either(l, text, !state->is_default, resets);
     buffer_free(&name);
 }
