@@ -82,8 +82,12 @@ static bool is_next_forgetting(const struct link *l, struct change *c)
 /* All names are gone, but for those that the same text gives behind this statement: they count already. */
 static void forget_names(struct link *l, const struct owed *head)
 {
+    struct span unnamed = { 0 };
+    struct shared_statement *kept = handles_find(&l->handles, unnamed); /* which has no name */
     struct handles gone = l->handles;
     l->handles = (struct handles){ 0 };
+    if (kept != NULL)
+        handles_set(&l->handles, unnamed, shared_statement_retain(kept));
     for (struct change *c = head != NULL ? head->change : NULL; c != NULL && !is_next_forgetting(l, c); c = c->next) {
         if (!c->sets)
             continue;
