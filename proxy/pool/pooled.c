@@ -503,7 +503,7 @@ bool pooled_begin_end(struct client *c)
     if (c->server == NULL)
         return false;
     c->replies.left = 0; /* nobody hears the rest of a message that was under way */
-    bool clean = link_end(p->link, &c->worker->link_actions);
+    bool clean = link_end(p->link, &c->worker->link_actions) && !c->server->conn.ending;
     pooled_flush(c);
     if (!clean)
         pooled_cut(c);

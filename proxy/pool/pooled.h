@@ -83,6 +83,8 @@ static inline void pooled_settle_server(struct client *c)
         pooled_hear_due(c);
     if (c->server != s || !link_may_release(c->pooled->link) || conn_queued(&s->conn) > 0 || s->conn.in.size > 0)
         return;
+    if (s->conn.ending) /* behind a part of a message, on a client that is lost */
+        return;
     if (c->deferred.size == 0 && c->replies.left == 0 && !stream_is_inside_message(&c->stream))
         pooled_release(c);
 }

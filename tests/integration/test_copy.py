@@ -3,6 +3,7 @@
 import struct
 
 from proxy import Proxy
+from test_pool import pooled
 from wire import SYNC, TERMINATE, fields, message, query
 
 ROUTE = 'route "all" { mode = atomic  end = commit  on_error = rollback_statement }\n'
@@ -105,6 +106,18 @@ def P3_what_is_sent_into_a_copy_that_has_failed_is_answered_to_no_neighbour(serv
                     client.read_until(b"Z")
                     for number in range(4):
                         assert neighbour.value(f"SELECT 'neighbours {number}'") == f"neighbours {number}", (first, rest, waits)
+
+
+def P8_who_goes_inside_a_message_of_a_copy_that_has_failed_takes_no_neighbour_along(server):
+    """What would be left of the message is as long as Terminate, longer, and shorter."""
+    with pooled(server, pool_size=1) as proxy:
+        for size in (5, 6, 8):
+            client, neighbour = proxy.log_in(), proxy.log_in()
+            client.send(query("COPY nothing FROM STDIN") + message(b"d", b"data\n")[:size])
+            client.read_until(b"Z")
+            client.reset()
+            assert neighbour.value("SELECT 1") == "1"
+            neighbour.close()
 
 
 def P2_a_message_of_a_copy_that_is_over_the_limit_ends_the_client(server):
