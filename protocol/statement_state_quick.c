@@ -1,7 +1,8 @@
 /* The quick look, which every text of a pooled client gets: false for nearly all of them, without a token being cut.
  *
  * It relies on what the walk (statement_state.c, statement_state_walk.c) can find at all:
- *   - what a statement's first word says, and of UPDATE the second. Statements begin at the text's start or behind a semicolon, be it one in a literal;
+ *   - what a statement's first word says, of UPDATE the second, and of WITH and COPY whether pg_settings is named behind them. Statements begin at
+ *     the text's start or behind a semicolon, be it one in a literal;
  *   - a call of one of a few functions: a name in front of a parenthesis;
  *   - a word that begins with temp;
  *   - a name whose letters are escaped: it begins with U&".
@@ -27,10 +28,8 @@ static bool is_harmless_word(uint64_t key, size_t size)
     case SQL_KEY('s', 'e', 'l', 'e', 'c', 't', 0, 0):
     case SQL_KEY('i', 'n', 's', 'e', 'r', 't', 0, 0):
     case SQL_KEY('d', 'e', 'l', 'e', 't', 'e', 0, 0):
-    case SQL_KEY('w', 'i', 't', 'h', 0, 0, 0, 0):
     case SQL_KEY('v', 'a', 'l', 'u', 'e', 's', 0, 0):
     case SQL_KEY('m', 'e', 'r', 'g', 'e', 0, 0, 0):
-    case SQL_KEY('c', 'o', 'p', 'y', 0, 0, 0, 0):
     case SQL_KEY('c', 'a', 'l', 'l', 0, 0, 0, 0):
     case SQL_KEY('b', 'e', 'g', 'i', 'n', 0, 0, 0):
     case SQL_KEY('s', 't', 'a', 'r', 't', 0, 0, 0):
@@ -62,12 +61,33 @@ static bool is_harmless_update(const struct sql_lexer *l, size_t at)
     return name[0] != '"' && strncasecmp(name, "pg_", 3) != 0 && strncasecmp(name, "only", 4) != 0;
 }
 
-/* So far behind a semicolon its statement's first word is looked for. The semicolons in one comment are as many looks at the rest of it. */
-enum { COMMENT_MAX = 1024 };
-
-static __attribute__((noinline)) bool is_unusual_harmless(struct span text, size_t at)
+/* Words with which an UPDATE may begin: WITH x AS (…) UPDATE …, COPY (UPDATE …) TO … */
+static bool is_head_of_update(uint64_t key)
 {
-    size_t left = text.size - at, near = left < COMMENT_MAX ? left : COMMENT_MAX;
+    return key == SQL_KEY('w', 'i', 't', 'h', 0, 0, 0, 0) || key == SQL_KEY('c', 'o', 'p', 'y', 0, 0, 0, 0);
+}
+
+/* Whether pg_settings is named from here to the text's end: a semicolon in between may stand in a literal. */
+static bool names_settings(struct span text, size_t at)
+{
+    static const char name[] = "pg_settings";
+    enum { BEFORE = 2, SIZE = sizeof name - 1 };
+    const char *end = text.data + text.size, *from = text.data + at, *found;
+    while ((found = memchr(from, '_', (size_t)(end - from)))) {
+        from = found + 1;
+        if (found - text.data >= BEFORE && end - found >= SIZE - BEFORE && strncasecmp(found - BEFORE, name, SIZE) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* So far behind a semicolon its statement's first word is looked for, and what that one may update. The semicolons in one comment are as many
+ * looks at the rest of it. */
+enum { AHEAD_MAX = 1024 };
+
+static __attribute__((noinline)) bool is_unusual_harmless(struct span text, size_t start)
+{
+    size_t at = start, left = text.size - at, near = left < AHEAD_MAX ? left : AHEAD_MAX;
     struct sql_lexer l = { .text = span_make(text.data, at + near) };
     at = sql_skip_empty(&l, at);
     if (at == l.text.size)
@@ -77,6 +97,8 @@ static __attribute__((noinline)) bool is_unusual_harmless(struct span text, size
     uint64_t key = sql_keyword_key(&l, at, &end);
     if (key == SQL_KEY('u', 'p', 'd', 'a', 't', 'e', 0, 0))
         return is_harmless_update(&l, end);
+    if (is_head_of_update(key))
+        return (start == 0 || near == left) && !names_settings(text, end);
     return is_harmless_word(key, end - at);
 }
 

@@ -145,6 +145,7 @@ KINDS = [
     (FOLLOWS, "DO $$ BEGIN PERFORM set_config('my.own', 'x', false); END $$"),
     (PINS, "PREPARE p AS SELECT set_config($1::text, 'x', false)", "EXECUTE p('my.own')"),
     (PINS, "UPDATE pg_settings SET setting = '7s' WHERE name = 'statement_timeout'"),
+    (PINS, "WITH x AS (SELECT '7s' AS s) UPDATE pg_settings SET setting = s FROM x WHERE name = 'statement_timeout'"),
     (PINS, "UPDATE ONLY (pg_settings) SET setting = '7s' WHERE name = 'statement_timeout'"),
     (PINS, "SELECT query_to_xml('SELECT set_config(''my.own'', ''x'', false)', true, false, '')"),
     (PINS, "DO $$ BEGIN SET my.own = 'x'; END $$"),

@@ -71,6 +71,8 @@ Test(statement_work, P2_what_a_text_costs_grows_no_faster_than_its_length)
         { "", "create table (;" },
         { "select ", "set_config('a', (" },
         { "update ", "pg_x." },
+        { "with x as (select 1) ", "update pg_settings " },
+        { "select 1", ";with pg_x" },
         { "set ", "x." },
         { "prepare x ", "(" },
         { "do ", "'x''" },
