@@ -117,15 +117,24 @@ void failures_undo(struct link *l, struct owed *entry, size_t later, bool skippe
 
 /* --- skipping ----------------------------------------------------------------------------------------------------- */
 
+/* The head has failed. It is words of our own, and they were put in front of a Query: not in front of a message of a pipeline. */
+static bool was_said_for_query(struct owed_queue *q)
+{
+    size_t at = 0;
+    while (at < q->count && owed_at(q, at)->purpose == FOR_NOTHING)
+        at++;
+    return at > 0 && at < q->count && owed_at(q, at)->kind == OWED_QUERY;
+}
+
 /* The server skips what was sent up to the next Sync, a Query too: one that follows on words of our own has no Sync of the client's to wait
  * for, and gets one. So does that of a client that has gone. */
 static void skip_to_sync(struct link *l, struct actions *out)
 {
     struct owed_queue *q = &l->owed;
-    bool own = owed_head(q)->purpose == FOR_NOTHING, query = false;
+    bool for_query = was_said_for_query(q);
     size_t count = 0;
     while (count < q->count && owed_at(q, count)->kind != OWED_SYNC)
-        query |= owed_at(q, count++)->kind == OWED_QUERY;
+        count++;
     l->skipping = count == q->count;
     l->forgets = l->forgets && !l->skipping; /* it is skipped, too, or done */
     for (size_t i = count; i-- > 0;)         /* what came behind it up to the Sync is undone already */
@@ -134,7 +143,7 @@ static void skip_to_sync(struct link *l, struct actions *out)
     q->count -= count;
     if (l->skipping && l->ending)
         link_say_sync(l, FOR_NOTHING, out);
-    else if (l->skipping && own && query)
+    else if (l->skipping && for_query)
         link_say_sync(l, FOR_CLIENT, out);
 }
 

@@ -403,6 +403,9 @@ PIPELINES = [
     query("PREPARE s AS SELECT 1; PREPARE s AS SELECT 2") + query("EXECUTE s(1)") + query("DEALLOCATE s; DEALLOCATE s"),
     query("EXECUTE s; PREPARE s AS SELECT 1") + query("EXECUTE s"),
     query("BEGIN") + FAIL + ONE + SYNC + RUN + SYNC + query("ROLLBACK") + RUN + SYNC,
+    # what fails in a pipeline takes its Queries along up to the Sync, also where the name was in use
+    ONE + SYNC + parse(b"s", "SELEC") + query("PREPARE p AS SELECT 1") + query("SELECT 2") + SYNC + query("EXECUTE p") + CLOSE + SYNC,
+    ONE + SYNC + ONE + query("PREPARE p AS SELECT 1") + query("SELECT 2") + SYNC + query("EXECUTE p") + CLOSE + SYNC,
     query("COPY t FROM STDIN") + message(b"d", b"1\n") + message(b"c") + ONE + SYNC + RUN + CLOSE + SYNC,
 ]
 
