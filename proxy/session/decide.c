@@ -396,9 +396,16 @@ bool decide_speaks_of_the_end(enum statement_kind kind)
            kind == STATEMENT_RESET_ALL;
 }
 
+/* AND CHAIN also begins, as what nobody knows any more. */
+static bool only_ends(const struct statement *st)
+{
+    bool may_chain = st->kind == STATEMENT_COMMIT || st->kind == STATEMENT_ROLLBACK;
+    return decide_speaks_of_the_end(st->kind) && !(may_chain && st->chain);
+}
+
 static bool refuse_expired(struct decision *d, const struct statement *st)
 {
-    if (d->s->expiry == EXPIRY_NONE || decide_speaks_of_the_end(st->kind))
+    if (d->s->expiry == EXPIRY_NONE || only_ends(st))
         return false;
     const struct expiry_words *words = request_expiry_words(d->s);
     decide_refuse(d, words->sqlstate, words->statement);
