@@ -166,6 +166,7 @@ static bool have_producer(struct sink_kafka *s)
     s->queue = rd_kafka_queue_get_main(s->producer);
     rd_kafka_set_log_queue(s->producer, s->queue);
     rd_kafka_queue_io_event_enable(s->queue, s->wake_fd, &one, sizeof one);
+    (void)eventfd_write(s->wake_fd, one); /* the queue speaks up when it was empty: something may be there already */
     return true;
 }
 
