@@ -129,9 +129,11 @@ static void ask_for_locks(struct listening *l)
 static void on_listening(void *context, const PGresult *result, const char *error, const char *sqlstate)
 {
     const struct listening *l = context;
-    if (result == NULL && sqlstate[0] != '\0')
-        LOG(LOG_ERROR, "cannot listen for notifications", log_text("database", l->database->name),
-            log_text("error", error), log_text("sqlstate", sqlstate));
+    if (result != NULL || sqlstate[0] == '\0')
+        return;
+    LOG(LOG_ERROR, "cannot listen for notifications", log_text("database", l->database->name), log_text("error", error),
+        log_text("sqlstate", sqlstate));
+    pq_connection_try_elsewhere(l->connection, error); /* a standby may be promoted without losing a connection */
 }
 
 static void on_connected(void *context)

@@ -18,7 +18,7 @@
 
 #define STATEMENT_LIMIT "SELECT pg_catalog.set_config('statement_timeout', $1, false)"
 
-enum { PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 5000 };
+enum { PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 5000, PAUSE_REFUSED_MS = 1000 };
 
 enum pq_state { PQ_DOWN, PQ_RESOLVING, PQ_CONNECTING, PQ_UP };
 
@@ -113,23 +113,37 @@ static void fail_all(struct question *first, const char *why)
     }
 }
 
-/* `why` may be libpq's own text, which goes with the connection. */
-static void lose(struct pq_connection *c, const char *why)
+static void begin_again(struct pq_connection *c, uint64_t pause_ms, const char *why)
 {
-    char *words = memory_copy_span(span_make(why, strlen(why)));
-    for (size_t size = strlen(words); size > 0 && words[size - 1] == '\n'; size--)
-        words[size - 1] = '\0';
-    log_loss(c, words);
     let_go(c);
-    c->pause_ms = c->pause_ms == 0 ? PAUSE_FIRST_MS : c->pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : c->pause_ms * 2;
+    c->pause_ms = pause_ms;
     struct question *failed = c->first;
     c->first = NULL;
     c->last = &c->first;
     if (c->options.on_lost != NULL)
-        c->options.on_lost(c->options.context, words);
-    fail_all(failed, words);
-    free(words);
+        c->options.on_lost(c->options.context, why);
+    fail_all(failed, why);
     plan_attempt(c);
+}
+
+/* `why` may be libpq's own text, which goes with the connection. */
+static void lose(struct pq_connection *c, const char *why)
+{
+    uint64_t twice = c->pause_ms * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : c->pause_ms * 2;
+    char *words = memory_copy_span(span_make(why, strlen(why)));
+    for (size_t size = strlen(words); size > 0 && words[size - 1] == '\n'; size--)
+        words[size - 1] = '\0';
+    log_loss(c, words);
+    begin_again(c, twice > 0 ? twice : PAUSE_FIRST_MS, words);
+    free(words);
+}
+
+void pq_connection_try_elsewhere(struct pq_connection *c, const char *why)
+{
+    if (c->state != PQ_UP)
+        return;
+    pq_target_turn(c->target);
+    begin_again(c, PAUSE_REFUSED_MS, why);
 }
 
 static void on_expiry(void *context)

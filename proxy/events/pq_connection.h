@@ -48,6 +48,10 @@ typedef void pq_answered(void *context, const PGresult *result, const char *erro
 void pq_connection_ask(struct pq_connection *c, const char *sql, struct pq_values *values_take, bool binary_result,
                        pq_answered *answered, void *context);
 
+/* For who was refused what this connection is for, in an answer: what else was asked fails, on_lost() is told `why`, and it connects again after
+ * a pause, to the next of several hosts. Nothing, unless it is up. */
+void pq_connection_try_elsewhere(struct pq_connection *c, const char *why);
+
 bool pq_connection_is_up(const struct pq_connection *c);
 /* Of the server at the other end; 0 when there is none. */
 int pq_connection_server_version(const struct pq_connection *c);

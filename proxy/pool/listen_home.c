@@ -1,7 +1,7 @@
 /* The home half: connections, and who listens to what.
  *
  *     ear: asked --LISTEN confirmed--> confirmed --the last subscriber goes--> UNLISTEN, and it is gone
- *            | refused, or the connection is lost           | the connection is lost
+ *            | refused, or the connection is lost           | the connection is lost, or refuses it to somebody who had it
  *            v                                              v
  *          gone, those who wait hear that                 asked again by the next connection
  *
@@ -279,13 +279,15 @@ static void confirm(struct ear *e)
     answer_all(waiting, true);
 }
 
-/* Those who wait for it do without; who has it already waits for the next connection. */
-static void refuse(struct listening *l, struct ear *e)
+/* Those who wait for it do without; who has it already waits for the next connection. True: somebody does. */
+static bool refuse(struct listening *l, struct ear *e)
 {
-    for (bool last = false; !last && e->waiting != NULL;) {
+    bool last = false;
+    while (!last && e->waiting != NULL) {
         last = e->member_count == 1;
         ear_drop(l, e, e->waiting->subscriber);
     }
+    return !last;
 }
 
 static void on_listening(void *context, const PGresult *result, const char *error, const char *sqlstate)
@@ -303,7 +305,8 @@ static void on_listening(void *context, const PGresult *result, const char *erro
     if (sqlstate[0] != '\0')
         LOG(LOG_ERROR, "cannot listen for notifications", log_text("database", l->place.name),
             log_text("error", error));
-    refuse(l, e);
+    if (refuse(l, e)) /* of a standby, which may be promoted without losing a connection */
+        pq_connection_try_elsewhere(l->connection, error);
 }
 
 static void on_gap_over(void *context, const PGresult *result, const char *error, const char *sqlstate)

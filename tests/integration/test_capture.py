@@ -2,6 +2,7 @@
 
 from postgres import Postgres
 from proxy import Proxy, wait_until
+from test_upstream_pooled import standby_of
 
 BLOCKS = r"""
 database "*" {{ upstream = "{conninfo}"  control = "{conninfo} user=postgres dbname=postgres" }}
@@ -36,6 +37,15 @@ def E1_notifications_of_triggers_and_other_programs_reach_the_sinks(server):
         assert delivered(proxy) == [("heard", "from a block"), ("heard", "from elsewhere"), ('Odd "One', "")]
         line = proxy.log_where(msg="event_delivered")[0]
         assert line["database"] == "*" and not line.get("label") and not line.get("client"), line
+
+
+def E1_a_standby_is_listened_to_once_it_is_promoted(_):
+    with Postgres() as primary, standby_of(primary) as standby, capturing(standby) as proxy:
+        proxy.wait_for_log(msg="cannot listen for notifications")
+        standby.sql("SELECT pg_promote()")
+        wait_until_listening(proxy)
+        standby.sql("NOTIFY heard, 'x'")
+        proxy.wait_for_log(msg="event_delivered", payload="x")
 
 
 def E1_a_named_block_hears_its_own_database_whichever_its_control_names(server):

@@ -4,6 +4,7 @@ import signal
 
 from postgres import Postgres
 from proxy import wait_until
+from test_listen_pooled import done, heard, says
 from test_pool import pooled
 from test_upstream_pooled import standby_of
 from wire import fields, query
@@ -65,6 +66,23 @@ def P9_idle_clients_of_a_pool_outlive_a_failover(_):
                 assert client.value("SHOW application_name") == "writer"
             rows = {int(row[0]) for row in standby.sql("SELECT value FROM kept")}
             assert rows - {200} == {*range(6), *range(10, 16)}, rows
+
+
+def P6_who_listens_outlives_a_failover(_):
+    """The standby takes the listener's connection before it is promoted, refuses LISTEN, and keeps the connection then."""
+    with Postgres() as primary, standby_of(primary) as standby:
+        upstream, control = upstream_of(primary, standby, "read-write"), upstream_of(primary, standby, "any")
+        with pooled(upstream, pool_size=2, control=f'"{control}"') as proxy:
+            before, behind = proxy.log_in(), proxy.log_in()
+            done(before.ask("LISTEN news"))
+            kill(primary)
+            wait_until(lambda: says(proxy, "cannot execute LISTEN during recovery"), "the standby to be asked")
+            standby.sql("SELECT pg_promote()")
+            kind, body = before.read()
+            assert kind == b"N" and fields(body)["C"] == "01000", (kind, body)
+            wait_until(lambda: codes(behind.ask("LISTEN news")) == [], "a server")
+            standby.sql("NOTIFY news, 'x'")
+            assert [heard(client)[1:] for client in (before, behind)] == [("news", "x")] * 2
 
 
 def P9_readers_that_prefer_a_standby_go_on_at_the_primary_and_any_takes_what_there_is(_):
