@@ -8,7 +8,8 @@
  * front of each Bind and Describe, with the names that hold then.
  *
  * The unnamed statement stays the client's own, unless `prepare_unnamed` is on: its Parse leaves as it came, and is kept to be said again on
- * another server. So does one that nobody could share, for it would stand on the server, under a name, without ever being used again.
+ * another server. So does one that nobody could share, for it would stand on the server, under a name, without ever being used again, and
+ * one for which there is no room.
  *
  * Whatever a message changes of what names stand for counts at once, and is undone if the server refuses or skips it (failures.c). What
  * the link finds wrong itself it has the server refuse, with a message that is sure to fail, so that the pipeline ends there as it does
@@ -162,24 +163,6 @@ static bool may_answer(const struct link *l)
     return l->status != 'E' && (head == NULL || head->unit == l->owed.unit);
 }
 
-/* A Parse under a name that lasts. */
-static void parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
-{
-    struct shared_statement *s = statements_share(l->statements, body, false, &l->sql, meanings_now(l));
-    if (s == NULL) {
-        refuse_parse(l, name, "53400", "is one more than all clients may have", out);
-        return;
-    }
-    enum holding holding = server_touch(l->server, s->id, l->owed.unit);
-    if (name.size == 0 && targets_have_unnamed(l))
-        lose_unnamed(l);
-    struct change *change = change_handle(l, name, s);
-    if (holding == HOLDS && may_answer(l))
-        answer_here(l, '1', change);
-    else
-        prepare_there(l, s, FOR_CLIENT, out)->change = change;
-}
-
 /* False: it waits. */
 static bool parse_unnamed(struct link *l, struct span body)
 {
@@ -198,6 +181,27 @@ static bool parse_unnamed(struct link *l, struct span body)
     return true;
 }
 
+/* A Parse under a name that lasts. True: it goes as it came. */
+static bool parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
+{
+    struct shared_statement *s = statements_share(l->statements, body, false, &l->sql, meanings_now(l));
+    if (s == NULL && name.size == 0)
+        return parse_unnamed(l, body);
+    if (s == NULL) {
+        refuse_parse(l, name, "53400", "is one more than all clients may have", out);
+        return false;
+    }
+    enum holding holding = server_touch(l->server, s->id, l->owed.unit);
+    if (name.size == 0 && targets_have_unnamed(l))
+        lose_unnamed(l);
+    struct change *change = change_handle(l, name, s);
+    if (holding == HOLDS && may_answer(l))
+        answer_here(l, '1', change);
+    else
+        prepare_there(l, s, FOR_CLIENT, out)->change = change;
+    return false;
+}
+
 bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *out)
 {
     struct message_parse m;
@@ -208,7 +212,8 @@ bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *ou
         return true;
     }
     struct span body = span_make(all.data + m.name.size + 1, all.size - m.name.size - 1);
-    bool is_own = m.name.size == 0 && (!l->prepares_unnamed || meanings_now(l) == MEANING_OF_ONE);
+    bool is_own = m.name.size == 0 && (!l->prepares_unnamed || !handles_have_room(&l->handles, body.size) ||
+                                       meanings_now(l) == MEANING_OF_ONE);
     if (is_own && (body.size <= HANDLE_BYTES_MAX || !statement_says_names(m.text, &l->sql)))
         return parse_unnamed(l, body);
     if (m.name.size > 0 && handles_find(&l->handles, m.name) != NULL)
@@ -218,7 +223,7 @@ bool prepared_on_parse(struct link *l, const struct frame *f, struct actions *ou
     else if (!handles_have_room(&l->handles, body.size + m.name.size))
         refuse_parse(l, m.name, "54000", "is one more than a client may have", out);
     else
-        parse_shared(l, m.name, body, out);
+        return parse_shared(l, m.name, body, out);
     return false;
 }
 

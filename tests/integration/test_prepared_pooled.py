@@ -117,6 +117,28 @@ def P4_an_argument_that_is_not_supported_tells_nobody_else_that_columns_have_cha
         assert [kind for kind, _ in careful.read_until(b"Z")] == [b"2", b"D", b"C", b"Z"]
 
 
+def P4_an_unnamed_statement_for_which_there_is_no_room_stays_unnamed(server):
+    """With prepare_unnamed, too: it is not the client that has asked for it to be kept."""
+    def run_unnamed(client, text):
+        client.send(parse(b"", text) + SYNC + bind(b"", b"") + execute(b"") + SYNC)
+        return [kind for kind, _ in client.read_until(b"Z") + client.read_until(b"Z")]
+
+    with pooled(server, pool_size=1, prepare_unnamed="on") as proxy:
+        client, other = proxy.log_in(), proxy.log_in()
+        for i in range(10):
+            assert run_unnamed(client, "SELECT length('" + "x" * (17 << 20) + "')" if i == 5 else "SELECT 1") == [b"1", b"Z", b"2", b"D", b"C", b"Z"]
+            assert other.value("SELECT 2") == "2"
+        client.send(b"".join(parse(b"s%d" % i, "SELECT 3") for i in range(9999)) + SYNC)
+        client.read_until(b"Z")
+        for name, kinds in ((b"last", [b"1", b"Z"]), (b"more", [b"E", b"Z"])):
+            for text in ("SELECT 4", "SELECT 5", "SELECT 4"):
+                assert run_unnamed(client, text) == [b"1", b"Z", b"2", b"D", b"C", b"Z"], text
+                assert other.value("SELECT 2") == "2"
+            run_unnamed(client, "SELECT length('" + "x" * (17 << 20) + "')")
+            client.send(parse(name, "SELECT 6") + SYNC)
+            assert [kind for kind, _ in client.read_until(b"Z")] == kinds
+
+
 def P4_statements_that_name_others_mean_what_they_mean_without_a_proxy(server):
     """Drivers prepare PREPARE, EXECUTE and DEALLOCATE of their own accord, and run them when the names stand for something else."""
     units = [
