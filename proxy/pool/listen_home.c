@@ -41,6 +41,7 @@ struct listening {
     struct listening *next, **link;
     struct listen_place place;
     struct pq_connection *connection; /* NULL: it has ended for good */
+    bool works;                       /* it has listened to all that it was to listen to */
     void *tree;                       /* of ears */
     struct ear *ears;
     struct asking *askings;
@@ -302,17 +303,20 @@ static void on_listening(void *context, const PGresult *result, const char *erro
         confirm(e);
         return;
     }
-    if (sqlstate[0] != '\0')
-        LOG(LOG_ERROR, "cannot listen for notifications", log_text("database", l->place.name),
-            log_text("error", error));
-    if (refuse(l, e)) /* of a standby, which may be promoted without losing a connection */
-        pq_connection_try_elsewhere(l->connection, error);
+    if (sqlstate[0] == '\0') /* on_lost() has been there, or will be */
+        return;
+    LOG(LOG_ERROR, "cannot listen for notifications", log_text("database", l->place.name), log_text("error", error));
+    if (!refuse(l, e))
+        return;
+    l->works = false;
+    pq_connection_try_elsewhere(l->connection, error); /* a standby may be promoted without losing a connection */
 }
 
 static void on_gap_over(void *context, const PGresult *result, const char *error, const char *sqlstate)
 {
     struct asking *a = context;
     (void)error, (void)sqlstate;
+    a->listening->works |= result != NULL;
     if (result != NULL)
         tell_gap(a->listening, a->serial);
     asking_end(a);
@@ -333,16 +337,20 @@ static void on_connected(void *context)
     ask(l, "SELECT 1", NULL, on_gap_over);
 }
 
+/* When it has worked, who waits goes on waiting for one attempt to make it work again: without it, they would keep their servers for good. */
 static void on_lost(void *context, const char *why)
 {
     struct listening *l = context;
+    bool waits = l->works;
     (void)why;
+    l->works = false;
     for (struct ear *e = l->ears, *next; e != NULL; e = next) {
         next = e->next;
         for (size_t i = 0; e->confirmed && i < e->member_count; i++)
             e->members[i]->gap = ++home.last_serial;
         e->confirmed = false;
-        refuse(l, e);
+        if (!waits)
+            refuse(l, e);
     }
 }
 

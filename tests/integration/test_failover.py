@@ -75,6 +75,9 @@ def P6_who_listens_outlives_a_failover(_):
         with pooled(upstream, pool_size=2, control=f'"{control}"') as proxy:
             before, behind = proxy.log_in(), proxy.log_in()
             done(before.ask("LISTEN news"))
+            done(before.ask("SELECT 1"))  # the server has been asked what is listened to
+            primary.sql("NOTIFY news, 'before'")
+            assert heard(before)[1:] == ("news", "before")
             kill(primary)
             wait_until(lambda: says(proxy, "cannot execute LISTEN during recovery"), "the standby to be asked")
             standby.sql("SELECT pg_promote()")

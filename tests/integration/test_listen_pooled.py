@@ -287,6 +287,29 @@ def P6_the_listener_comes_back_and_says_that_something_may_be_missing(server):
             assert [kind for kind, _ in b.ask("SELECT 1")] == [b"T", b"D", b"C", b"Z"], "it has not listened"
 
 
+def P6_a_LISTEN_that_meets_the_loss_of_the_listener_waits_for_the_next(server):
+    """It does not take a server of the pool for as long as its client is there."""
+    lost = []
+
+    def control(wire):
+        welcome(wire)
+        while True:
+            said = b"".join(body for _, body in wire.read_until(b"S"))
+            if b"LISTEN" in said and b"second" in said and len(lost) < 2:
+                lost.append(said)
+                return
+            wire.send(message(b"1") + message(b"2") + message(b"n") + message(b"C", b"LISTEN\0") + message(b"Z", b"I"))
+
+    options = "sslmode=disable gssencmode=disable"
+    with Upstream(control) as there, pooled(server, size=1, control=f"host=127.0.0.1 port={there.port} {options}") as proxy:
+        with proxy.log_in() as a, proxy.log_in() as b, proxy.log_in() as c:
+            done(a.ask("LISTEN first"))
+            lost.append(b"")
+            done(b.ask("LISTEN second"))
+            assert len(lost) == 2 and not says(proxy, "keeps its server")
+            done(c.ask("SELECT 1"))
+
+
 def P6_what_comes_right_behind_the_answer_to_another_LISTEN_is_heard_at_once(server):
     heard_there = message(b"A", struct.pack("!i", 1) + b"news\0x\0")
 
