@@ -305,7 +305,7 @@ static bool is_open(const struct link *l, const struct frame *f)
 static bool ends_unit(const struct link *l, char type)
 {
     const struct owed *head = owed_head(&l->owed);
-    bool ends_copy = (type == 'c' || type == 'f') && head != NULL && head->kind == OWED_QUERY;
+    bool ends_copy = (type == 'c' || type == 'f') && head != NULL && head->kind == OWED_QUERY && l->unsynced == 0;
     return type == 'Q' || type == 'S' || ends_copy;
 }
 
