@@ -79,13 +79,15 @@ class Case:
 
     def start_broker(self):
         self.redis = self.resources.enter_context(Redis())
-        url = self.redis.url()
+        url, options = self.redis.url(), {}
         if self.broker == "rabbitmq":
+            options = {"confirm_publish": True}  # else what is published behind it by others may arrive ahead of it
             broker = RabbitMQ()
             self.resources.callback(broker.remove)
             broker.start()
             url = broker.url()
-        self.settings = {"result_backend": self.redis.url(1), "timezone": "UTC", "broker_connection_retry_on_startup": True}
+        self.settings = {"result_backend": self.redis.url(1), "timezone": "UTC", "broker_connection_retry_on_startup": True,
+                         "broker_transport_options": options}
         os.environ.update(BROKER=url, RESULTS=self.redis.path, SETTINGS=json.dumps(self.settings))
         self.proxy.blocks += CELERY.format(url=url)
 
