@@ -442,7 +442,7 @@ void requests_resume(struct link *l, struct actions *out)
     struct span kept = actions_keep(out, buffer_span(&l->partial));
     buffer_free(&l->partial);
     l->holds = l->holds_unit = false;
-    l->forgets = l->forgets && l->copying; /* it may stand behind the COPY that is to be read */
+    l->forgets = l->forgets && (l->copying || l->owed.count > 0); /* it may stand behind the COPY that is to be read */
     if (kept.size > 0)
         link_on_client(l, kept, out);
     if (l->ending)
