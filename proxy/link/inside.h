@@ -296,8 +296,6 @@ bool names_are_open(const struct link *l, const struct frame *f);
 bool targets_have_unnamed(const struct link *l);
 /* Where a Bind or Describe has to go, with everything there that it needs. */
 struct target find_target(struct link *l, struct span name, struct actions *out);
-/* It is like those that statements have on servers. */
-bool name_is_ours(struct span name);
 /* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. The words in place
  * of the server's, or NULL: they are the right ones. */
 struct change *refuse_name(struct span name, struct span *there);

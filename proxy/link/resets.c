@@ -406,8 +406,8 @@ bool resets_repeat(struct link *l)
     for (size_t i = 0; i < parameters_count(l->base); i++)
         l->server->told =
             parameters_with(l->server->told, span_of(parameters_at(l->base, i)->name), (struct span){ 0 });
-    l->server->needs_reset =
-        true; /* if the client goes before it is repeated, nobody knows what the server still has of them */
+    /* If the client goes before it is repeated, nobody knows what the server still has of them. */
+    l->server->needs_reset = true;
     return r->repeats = true;
 }
 

@@ -208,7 +208,8 @@ bool names_are_open(const struct link *l, const struct frame *f)
     }
 }
 
-bool name_is_ours(struct span name)
+/* It is like those that statements have on servers. */
+static bool name_is_ours(struct span name)
 {
     static const char prefix[] = "pgatomic_";
     return name.size >= strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0;

@@ -4,12 +4,12 @@ deferred trigger waits for a lock of the test's."""
 import contextlib
 import signal
 import struct
-import time
 
 import psycopg
 from proxy import wait_until
 from test_admin import Console
 from test_doubt import extended
+from test_pool_reload import unread
 from test_process import ended
 from wire import fields, message, query
 
@@ -110,13 +110,13 @@ def R12_a_client_killed_during_its_commit_may_end_the_message_that_it_is_sending
         with Ended(server, pool) as proxy:
             commit = extended("COMMIT")[:-5]  # without its Sync
             with committing(server, proxy, "killed_inside", "BEGIN", commit + bind[:100000]) as (client, holder):
-                time.sleep(0.1)  # all of that has come
+                wait_until(lambda: unread(proxy.port) == 0, "all of that to be read")  # pylint: disable=cell-var-from-loop
                 proxy.kill("killed_inside")
                 holder.execute("SELECT pg_advisory_unlock(7)")
                 client.send(bind[100000:] + query("SELECT 1"))
                 assert codes(client.read_to_end()) == ["COMMIT", "FATAL 57P01"], pool
             with committing(server, proxy, "killed_inside", "BEGIN", commit + bind[:100000]) as (client, holder):
-                time.sleep(0.1)
+                wait_until(lambda: unread(proxy.port) == 0, "all of that to be read")  # pylint: disable=cell-var-from-loop
                 proxy.kill("killed_inside")
                 holder.execute("SELECT pg_advisory_unlock(7)")
                 heard = codes(client.read_to_end())
