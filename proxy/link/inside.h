@@ -7,7 +7,7 @@
  *     replies.c     the server's messages on their way back
  *     failures.c    what an error undoes, and how the client hears of it
  *     sql_names.c   PREPARE, EXECUTE and DEALLOCATE as SQL
- *     portals.c     what portals with such a text change when they are executed
+ *     portals.c     what portals with such a text, or with a reset, do when they are executed
  *     traces.c      what statements leave behind: settings, pins
  *     meanings.c    under which of them a text is read: what it means
  *     settings.c    what a server is told of them
@@ -332,7 +332,7 @@ size_t sql_names_position(const struct change *changes, size_t position);
 
 /* --- portals.c ------------------------------------------------------------------------------------------ */
 
-/* A Bind of this portal leaves; with changes, it is one that makes them when it is executed. */
+/* A Bind of this portal leaves; with changes, it is one that makes them when it is executed. So is one that was noted to forget, or to reset. */
 void portals_bind(struct link *l, struct span portal, struct change *changes_take);
 /* More cannot be bound before they are executed, or their transaction is over. */
 bool portals_are_full(const struct link *l);

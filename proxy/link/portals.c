@@ -1,8 +1,8 @@
-/* Portals with a text that prepares or deallocates by name (P4).
+/* Portals with a text that prepares or deallocates, or resets (P4, P5).
  *
  *     Bind --> the names in the text are looked up --> Execute --> only now do they stand for something else
  *
- * What such a portal changes waits here until it is executed. Most clients never have one. */
+ * What such a portal changes waits here until it is executed, be that in a later unit of the transaction. Most clients never have one. */
 #include <stdlib.h>
 
 #include "protocol/memory.h"
@@ -14,6 +14,7 @@ struct bound {
     struct bound *next;
     struct change *changes; /* owned */
     uint32_t unit;          /* of its Bind */
+    bool forgets, resets;   /* executing it may be a DEALLOCATE ALL, a reset */
     char portal[];
 };
 
@@ -26,14 +27,19 @@ static struct bound **place_of(struct link *l, struct span portal)
     return at;
 }
 
-/* Takes it out of the list. */
-static struct change *take(struct bound **at)
+/* Out of the list; the caller's to free. */
+static struct bound *take(struct bound **at)
 {
     struct bound *b = *at;
-    struct change *changes = b->changes;
     *at = b->next;
+    return b;
+}
+
+static void drop(struct link *l, struct bound **at)
+{
+    struct bound *b = take(at);
+    change_free(l, b->changes);
     free(b);
-    return changes;
 }
 
 bool portals_are_full(const struct link *l)
@@ -49,11 +55,15 @@ void portals_bind(struct link *l, struct span portal, struct change *changes_tak
 {
     struct bound **before = place_of(l, portal);
     if (*before != NULL)
-        change_free(l, take(before));
-    if (changes_take == NULL)
+        drop(l, before);
+    if (changes_take == NULL && !l->forgets && !l->resets.noted)
         return;
     struct bound *b = or_abort(malloc(sizeof *b + portal.size + 1));
-    *b = (struct bound){ .next = l->bound, .changes = changes_take, .unit = l->owed.unit };
+    *b = (struct bound){ .next = l->bound,
+                         .changes = changes_take,
+                         .unit = l->owed.unit,
+                         .forgets = l->forgets,
+                         .resets = l->resets.noted };
     memcpy(b->portal, portal.data, portal.size);
     b->portal[portal.size] = '\0';
     l->bound = b;
@@ -65,7 +75,13 @@ struct change *portals_execute(struct link *l, struct span body)
     struct bound **at = l->bound != NULL && message_read_execute(body, &m) ? place_of(l, m.portal) : NULL;
     if (at == NULL || *at == NULL)
         return NULL;
-    struct change *changes = take(at);
+    struct bound *b = take(at);
+    struct change *changes = b->changes;
+    if (b->forgets)
+        l->tags_matter = l->forgets = true;
+    if (b->resets)
+        resets_note(l);
+    free(b);
     for (struct change *c = changes; c != NULL; c = c->next)
         if (c->sets_later)
             change_make(l, c);
@@ -77,7 +93,7 @@ void portals_end(struct link *l, uint32_t unit)
     struct bound **at = &l->bound;
     while (*at != NULL) {
         if ((int32_t)(unit - (*at)->unit) >= 0)
-            change_free(l, take(at));
+            drop(l, at);
         else
             at = &(*at)->next;
     }
@@ -86,5 +102,5 @@ void portals_end(struct link *l, uint32_t unit)
 void portals_free(struct link *l)
 {
     while (l->bound != NULL)
-        change_free(l, take(&l->bound));
+        drop(l, &l->bound);
 }

@@ -276,7 +276,7 @@ bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out
         unlistens_bind(l, m.statement);
     if (t.changes != NULL && portals_are_full(l))
         refuse_portal(l, &t);
-    if (l->bound != NULL || t.changes != NULL)
+    if (l->bound != NULL || t.changes != NULL || l->forgets || l->resets.noted)
         portals_bind(l, m.portal, t.changes);
     if (owe_reply(l, OWED_BIND, &t)) /* also one that cannot be read */
         return true;

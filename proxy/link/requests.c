@@ -239,7 +239,7 @@ static void say_flush(struct actions *out)
  * not skipping, no DISCARD ALL, DEALLOCATE ALL, reset, LISTEN or UNLISTEN is on its way, and COPY does not read what follows; pass_requests() sees to that
  * once for all of them, for none of them changes it. Nothing is put in front of them, so a run of them stays one piece.
  *
- * Whatever names a statement (Parse, Bind, its Describe, Close), sets something or may be cut takes the long way. */
+ * Whatever names a statement (Parse, Bind, its Describe, Close), sets something, executes what does, or may be cut takes the long way. */
 static bool pass_request(struct link *l, char type, struct span body)
 {
     switch (type) {
@@ -252,6 +252,8 @@ static bool pass_request(struct link *l, char type, struct span body)
         l->unsynced++;
         return true;
     case 'E':
+        if (l->bound != NULL)
+            return false;
         on_execute(l, body);
         return true;
     case 'S':

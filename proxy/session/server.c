@@ -425,8 +425,18 @@ static void on_copy_in(struct session *s)
         session_break_copy(s, "the client has gone, or the request has timed out");
 }
 
+/* A part of what nobody has asked for: the rest may never come, and an answer of our own would get into the middle of it. */
+static bool is_stray_part(const struct session *s, const struct frame *f)
+{
+    return f->left > 0 && s->pending.count == 0;
+}
+
 void server_frame(struct session *s, const struct frame *f)
 {
+    if (is_stray_part(s, f)) {
+        s->out->rest = REST_DROP;
+        return;
+    }
     switch (f->type) {
     case 'D':
     case 'T':

@@ -5,6 +5,7 @@
  *   t    the other client's turn                         p n  from now on, bytes arrive in pieces of n (0: whole)
  *   q n  a Query of texts[n]                             P n m  a Parse of names[n], texts[m]
  *   B n  a Bind of names[n]      D n  a Describe         E  an Execute          C n  a Close of names[n]
+ *   b n  a Bind of names[n] to a portal with a name, which f executes
  *   S    a Sync      H  a Flush      F  a FunctionCall   c n  COPY: data, its end, its failure
  *   m n  a message of type and body as n bytes follow    k  the beginning of a long CopyData; the next message is its end
  *   s n  a server is to be had: the client gets number n, if it waits and that is free
@@ -117,20 +118,20 @@ static void say_copy(struct world *w, struct side *s, unsigned what)
 static void say_extended(struct world *w, struct side *s, char letter, struct script *from)
 {
     struct buffer made = { 0 };
-    struct span name = { 0 };
-    if (letter != 'E')
+    struct span name = { 0 }, portal = span_of(letter == 'b' || letter == 'f' ? "x" : "");
+    if (letter != 'E' && letter != 'f')
         name = span_of(names[next_byte(from) % NAMES]);
     const char *text = letter == 'P' ? texts[next_byte(from) % TEXTS] : "";
     if (letter == 'P')
         message_add_parse(&made, name, span_of(text));
-    else if (letter == 'B')
-        message_add_bind(&made, (struct span){ 0 }, name);
+    else if (letter == 'B' || letter == 'b')
+        message_add_bind(&made, portal, name);
     else if (letter == 'D')
         message_add_describe(&made, 'S', name);
     else if (letter == 'C')
         message_add_close(&made, 'S', name);
     else
-        message_add_execute(&made, (struct span){ 0 }, 0);
+        message_add_execute(&made, portal, 0);
     s->in_pipeline = true;
     s->uncertain |= copies(text);
     world_say(w, s, &made, 0);
@@ -195,8 +196,10 @@ static void take_turn(struct world *w, char letter, struct script *from)
         return;
     case 'P':
     case 'B':
+    case 'b':
     case 'D':
     case 'E':
+    case 'f':
     case 'C':
         say_extended(w, s, letter, from);
         return;

@@ -382,12 +382,21 @@ static bool cut_statement(struct buffer *query, struct buffer *out)
     return out->size > 0;
 }
 
+static void drop_unnamed(struct small_postgres *v, bool portal)
+{
+    struct named *known = find_named(v, (struct span){ 0 }, portal);
+    if (known)
+        drop_named(v, known);
+}
+
 static void go_on_with_query(struct small_postgres *v)
 {
     struct buffer statement = { 0 };
     bool goes_on = true;
-    while (v->in_query && goes_on && cut_statement(&v->query, &statement))
+    while (v->in_query && goes_on && cut_statement(&v->query, &statement)) {
+        drop_unnamed(v, true); /* its place is taken by the statement's own */
         goes_on = run(v, buffer_span(&statement));
+    }
     buffer_free(&statement);
     if (v->in_query && goes_on)
         say_ready(v);
@@ -397,6 +406,7 @@ static void read_query(struct small_postgres *v, struct span body)
 {
     struct span text;
     v->in_query = true;
+    drop_unnamed(v, false);
     if (!message_read_query(body, &text)) {
         fail(v, "08P01");
         return;
