@@ -64,7 +64,8 @@ void portals_bind(struct link *l, struct span portal, struct change *changes_tak
                          .unit = l->owed.unit,
                          .forgets = l->forgets,
                          .resets = l->resets.noted };
-    memcpy(b->portal, portal.data, portal.size);
+    if (portal.size > 0)
+        memcpy(b->portal, portal.data, portal.size);
     b->portal[portal.size] = '\0';
     l->bound = b;
 }
