@@ -240,11 +240,22 @@ static enum verdict tell_error(struct link *l, const struct owed *head, const st
     return put_names_back(l, error, f);
 }
 
+/* Something of the client's own stands behind the head. */
+static bool is_more_owed(const struct link *l)
+{
+    for (size_t i = 1; i < l->owed.count; i++)
+        if (owed_at(&l->owed, i)->purpose == FOR_CLIENT)
+            return true;
+    return false;
+}
+
 /* Nobody can tell whether a COPY that has failed had read what was sent behind it, or had failed before: then that is answered, too. */
 static void leave_copy(struct link *l)
 {
     l->server->out_of_step |= l->copying && l->read_past;
     l->copying = l->copy_in = false;
+    if (l->ending && l->server->out_of_step && is_more_owed(l)) /* which may never come */
+        link_fail(l, "08006", "the client has gone, and what its COPY has read is not known");
 }
 
 /* --- an error ------------------------------------------------------------------------------------------------------------ */

@@ -310,12 +310,18 @@ void link_note_leavings(struct link *l)
     l->server->needs_reset |= l->pinned || l->keeps_server || l->touched_count > 0 || l->listens.touched;
 }
 
+/* Behind a COPY of which nobody knows what it has read, what is owed may never come. */
+static bool may_wait_for_ever(const struct link *l)
+{
+    return l->server->out_of_step && l->owed.count > 0;
+}
+
 bool link_end(struct link *l, struct actions *out)
 {
     if (l->ending)
         return true;
     listens_give_up(l);
-    if (l->client_left > 0 && !l->client_drops)
+    if ((l->client_left > 0 && !l->client_drops) || may_wait_for_ever(l))
         return false;
     l->ending = true;
     l->server_drops = true; /* the rest of what is coming */
