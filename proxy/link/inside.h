@@ -142,6 +142,7 @@ struct link {
     struct buffer unnamed; /* the body, behind the name, of its unnamed statement */
     bool has_unnamed;
     bool unnamed_leaves_state;
+    bool hides_unnamed; /* one that does was replaced, and something is owed: it is back if that was skipped */
 
     struct touched *touched; /* settings that statements may have changed, those first that are being asked for */
     size_t touched_count, touched_capacity, asked_count;

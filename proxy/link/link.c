@@ -229,6 +229,7 @@ void link_detach(struct link *l)
     resets_end(l);
     l->server_left = l->seen = l->to_skip = l->settling = 0;
     l->copying = l->copy_in = l->holds = l->holds_unit = l->forgets = l->discarded = false;
+    l->hides_unnamed = false;
     buffer_free(&l->own);
     l->own_is_out = false;
 }

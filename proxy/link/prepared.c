@@ -108,6 +108,7 @@ static void replace_unnamed(struct link *l, struct owed *entry, bool by_another)
 {
     entry->unnamed = true;
     entry->replaces = l->server->unnamed == l->serial;
+    l->hides_unnamed |= l->unnamed_leaves_state && targets_have_unnamed(l);
     link_next_serial(l);
     l->server->unnamed = by_another ? l->serial : 0;
     l->has_unnamed = l->has_unnamed && by_another;
@@ -169,10 +170,10 @@ static bool parse_unnamed(struct link *l, struct span body)
     bool leaves_state = statement_may_leave_state(span_of(body.data));
     if (leaves_state && listens_hold(l, span_of(body.data)))
         return false;
-    l->unnamed_leaves_state = leaves_state; /* which is noted when it is bound */
-    keep_unnamed(l, body);
     struct owed *entry = owed_push(&l->owed, OWED_PARSE, FOR_CLIENT);
     replace_unnamed(l, entry, true);
+    l->unnamed_leaves_state = leaves_state; /* which is noted when it is bound */
+    keep_unnamed(l, body);
     if (handles_find(&l->handles, (struct span){ 0 }) != NULL)
         entry->change = change_handle(l, (struct span){ 0 }, NULL);
     if (leaves_state && statement_says_names(span_of(body.data), &l->sql))

@@ -181,6 +181,7 @@ void replies_give_own(struct link *l)
 static void on_nothing_owed(struct link *l, struct actions *out)
 {
     l->unsynced = 0; /* of a COPY that has read past its Sync */
+    l->hides_unnamed = false;
     if (l->bound == NULL)
         l->stubs = 0;
     l->tags_matter = l->tags_matter && (l->status != 'I' || l->resets.noted);

@@ -300,7 +300,7 @@ static bool is_open(const struct link *l, const struct frame *f)
     struct span body = frame_body(f);
     bool is_shared = f->type == 'P' && body.size > 0 && (body.data[0] != '\0' || l->prepares_unnamed);
     return l->renamings > RENAMINGS_MAX || (is_shared && meanings_are_asked(l)) ||
-           (l->renamings > 0 && names_are_open(l, f));
+           ((l->renamings > 0 || l->hides_unnamed) && names_are_open(l, f));
 }
 
 /* The client has said all of its unit: a Query, a pipeline, or the data of a COPY in a Query. */
@@ -342,7 +342,8 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
             run = at;
         }
         l->client_drops = false;
-        if ((l->renamings > 0 || l->unsure) && !l->skipping && !l->copy_in && is_behind_unit(l) && is_open(l, &f)) {
+        if ((l->renamings > 0 || l->unsure || l->hides_unnamed) && !l->skipping && !l->copy_in && is_behind_unit(l) &&
+            is_open(l, &f)) {
             l->holds = l->holds_unit = true;
             break;
         }

@@ -174,6 +174,22 @@ bool name_is_open(const struct link *l, struct span name)
     return false;
 }
 
+/* Whether an earlier unit takes the place of an unnamed statement of the client's own that leaves something behind, if it succeeds. */
+static bool unnamed_is_open(const struct link *l)
+{
+    const struct owed_queue *q = &l->owed;
+    if (!l->hides_unnamed)
+        return false;
+    size_t left = LOOKED_THROUGH_MAX;
+    for (size_t i = q->count; i-- > 0;) {
+        if (left-- == 0)
+            return true;
+        if (owed_at(q, i)->unnamed)
+            return owed_at(q, i)->unit != q->unit;
+    }
+    return false;
+}
+
 /* The same of the names that the statement says which the client has under this one. */
 static bool target_is_open(const struct link *l, struct span name)
 {
@@ -199,7 +215,8 @@ bool names_are_open(const struct link *l, const struct frame *f)
     case 'P':
         return message_read_parse(body, &parse) && name_is_open(l, parse.name);
     case 'B':
-        return message_read_bind(body, &bind) && target_is_open(l, bind.statement);
+        return message_read_bind(body, &bind) &&
+               (target_is_open(l, bind.statement) || (bind.statement.size == 0 && unnamed_is_open(l)));
     case 'D':
     case 'C':
         return message_read_named(body, &named) && named.kind == 'S' && target_is_open(l, named.name);
