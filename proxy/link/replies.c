@@ -195,8 +195,10 @@ static enum verdict on_last_ready(struct link *l, enum verdict verdict, struct a
 {
     bool resets = (l->resets.noted && verdict == SHOW) || l->resets.waits;
     if (resets && !l->ending) {
-        if (resets_go_on(l, out))
+        if (resets_go_on(l, out)) {
+            l->holds = true; /* what comes behind a ROLLBACK, too, of which nobody knew that it would need this */
             return HIDE;
+        }
         verdict = resets_show_ready(l);
     }
     on_nothing_owed(l, out);

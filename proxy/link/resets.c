@@ -46,10 +46,18 @@ void resets_touch_base(struct link *l)
         traces_reset_unless_role(l, parameters_at(l->base, i)->name);
 }
 
+/* What came last is not known any more. */
+static void doubt_last(struct link *l)
+{
+    for (size_t i = 0; i < l->touched_count; i++)
+        l->touched[i].ends_reset = false;
+}
+
 void resets_touch_any(struct link *l)
 {
     for (size_t i = 0; i < parameters_count(l->base); i++)
         traces_touch(l, span_of(parameters_at(l->base, i)->name), true);
+    doubt_last(l);
 }
 
 /* --- noting with pool = session ------------------------------------------------------------------------------- */
@@ -149,12 +157,10 @@ static bool was_reset_by(const struct link *l, uint32_t unit)
     return false;
 }
 
-/* What came last is not known any more. */
 static void doubt(struct link *l)
 {
     l->resets.undone = true;
-    for (size_t i = 0; i < l->touched_count; i++)
-        l->touched[i].ends_reset = false;
+    doubt_last(l);
 }
 
 static bool is_under_way(const struct link *l, const struct owed *entry)

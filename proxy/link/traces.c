@@ -399,25 +399,26 @@ static bool is_nothing(struct span value)
     return value.size == 0 || span_is(value, "none");
 }
 
-/* The setting was reset: the client wants what it began with, and the server has its own default. */
+/* The setting was reset: the client wants what it began with, and the server has its own default. One that stays with the client is told what
+ * it was not told. */
 static void go_to_base(struct link *l, struct span name, struct span value)
 {
     const char *base = parameters_value(l->base, name);
     struct span nothing = { 0 };
+    bool stays = l->pinned || l->keeps_server;
     l->wanted = parameters_with(l->wanted, name, base != NULL ? span_of(base) : nothing);
-    l->server->told = parameters_with(l->server->told, name, is_nothing(value) ? nothing : value);
+    l->server->told = parameters_with(l->server->told, name, stays || is_nothing(value) ? nothing : value);
 }
 
-/* One that is hidden is reset when it is empty; or, where all that the client has set is known, when it is another one, or was reset last. */
+/* One that is hidden is reset when it is empty, or was reset last; or, where all that the client has set is known, when it is another one. */
 bool traces_is_unset(const struct link *l, const struct touched *t, struct span value, const char *before)
 {
     if (value.data == NULL || !traces_is_hidden(span_of(t->name)))
         return value.data == NULL;
-    if (is_nothing(value))
+    if (is_nothing(value) || (t->ends_reset && resets_are_certain(l)))
         return true;
-    if (l->pinned || l->keeps_server || before == NULL)
-        return false;
-    return t->set ? t->ends_reset && resets_are_certain(l) : !span_is(value, before);
+    bool is_known = !l->pinned && !l->keeps_server && before != NULL;
+    return is_known && !t->set && !span_is(value, before);
 }
 
 /* Undone since, when nothing has changed. */
