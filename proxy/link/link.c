@@ -262,11 +262,15 @@ void link_make_progress(struct link *l, struct actions *out)
 {
     if (!is_idle(l) || l->error_text.size > 0)
         return;
-    if (l->settle_cancel) {
-        l->settle_cancel = false;
+    bool out_of_step = l->server->out_of_step; /* it may answer the client where the link waits for an answer */
+    bool settles = l->settle_cancel && !out_of_step;
+    l->settle_cancel = false;
+    if (settles) {
         link_say_sync(l, FOR_NOTHING, out);
     } else if (l->ending) {
         go_on_ending(l, out);
+    } else if (out_of_step) {
+        return;
     } else if (l->status == 'I' && l->listens.touched) {
         ask_channels(l, out);
     } else if (l->status == 'I' && l->keeps_server) {

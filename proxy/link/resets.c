@@ -420,7 +420,8 @@ bool resets_repeat(struct link *l)
 bool resets_go_on(struct link *l, struct actions *out)
 {
     bool says = false;
-    if (l->client_left > 0 && !l->client_drops) /* words of our own would be read as the rest of the client's message */
+    bool inside_message = l->client_left > 0 && !l->client_drops; /* words of our own would be read as its rest */
+    if (inside_message || l->server->out_of_step)
         return false;
     if (l->resets.noted && l->status == 'T')
         says = go_on_inside(l, out);

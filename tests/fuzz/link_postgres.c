@@ -501,7 +501,7 @@ static void read_in_copy(struct small_postgres *v, char type)
         return;
     v->copy_in = false;
     if (type != 'c') {
-        fail(v, bad_line ? "22P04" : "57014");
+        fail(v, bad_line ? "22P04" : type == 'f' ? "57014" : "08P01");
         return;
     }
     complete(v, "COPY 1");

@@ -201,7 +201,8 @@ static void show(struct world *w, struct side *s, struct span bytes)
         s->ready += f.type == 'Z';
         buffer_consume(&s->shown, f.bytes.size);
     }
-    MUST(result == FRAME_MORE && s->ready <= s->asked);
+    /* A COPY that has failed may have read what is answered then, as far as anybody knows. */
+    MUST(result == FRAME_MORE && (s->ready <= s->asked || link_server_is_out_of_step(s->upstream->record)));
 }
 
 static void hear(struct world *w, struct side *s)
