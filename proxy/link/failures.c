@@ -141,7 +141,7 @@ static void skip_to_sync(struct link *l, struct actions *out)
         failures_undo(l, owed_at(q, i), count, i > 0);
     q->head = (q->head + count) & (q->capacity - 1);
     q->count -= count;
-    if (l->skipping && l->ending)
+    if (l->skipping && l->ending && !l->holds) /* else what is held has one, or gets it */
         link_say_sync(l, FOR_NOTHING, out);
     else if (l->skipping && for_query)
         link_say_sync(l, FOR_CLIENT, out);

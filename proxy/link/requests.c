@@ -448,11 +448,15 @@ void requests_resume(struct link *l, struct actions *out)
     l->forgets = l->forgets && (l->copying || l->owed.count > 0); /* it may stand behind the COPY that is to be read */
     if (kept.size > 0)
         link_on_client(l, kept, out);
-    if (l->ending)
-        link_note_leavings(l);
-    if (l->ending && l->client_left > 0 && !l->client_drops)
+    if (!l->ending)
+        return;
+    link_note_leavings(l);
+    if (l->client_left > 0 && !l->client_drops) {
         link_fail(l, "08006", "the client has gone in the middle of a message");
-    else if (l->ending && !l->holds)
+        return;
+    }
+    l->client_left = 0;
+    if (!l->holds)
         link_close_unit(l, out);
 }
 
