@@ -52,7 +52,7 @@ const struct message_spec backend_messages[256] = {
     ['d'] = { "CopyData", STREAM_BODY, LARGE },
     ['n'] = { "NoData", WHOLE_BODY, SMALL },
     ['s'] = { "PortalSuspended", WHOLE_BODY, SMALL },
-    ['t'] = { "ParameterDescription", STREAM_BODY, LARGE },
+    ['t'] = { "ParameterDescription", WHOLE_BODY, LARGE },
     ['v'] = { "NegotiateProtocolVersion", WHOLE_BODY, SMALL },
 };
 

@@ -69,6 +69,7 @@ static void set_up(struct link *l, const struct link_asleep *from, const struct 
 static struct link_start start_of(const struct link *l)
 {
     return (struct link_start){ .statements = l->statements,
+                                .scope = l->scope,
                                 .keeps_server = l->keeps_server,
                                 .prepares_unnamed = l->prepares_unnamed,
                                 .on_listen = l->listens.on_listen,

@@ -194,7 +194,14 @@ static bool is_about_names(const struct message_error *error)
 
 static enum verdict refuse(struct link *l, const struct change *c)
 {
-    message_add_error(&l->own, &(struct message_fault){ "ERROR", c->sqlstate, span_of(c->refusal), { 0 }, { 0 } });
+    struct buffer words = { 0 };
+    struct frame f;
+    message_add_error(&words, &(struct message_fault){ "ERROR", c->sqlstate, span_of(c->refusal), { 0 }, { 0 } });
+    if (c->routine != NULL && frame_next(backend_messages, buffer_span(&words), SIZE_MAX, &f, NULL) == FRAME_OK)
+        message_add_error_with(&l->own, &f, 'R', span_of(c->routine));
+    else
+        buffer_append_span(&l->own, buffer_span(&words));
+    buffer_free(&words);
     return REPLACE;
 }
 

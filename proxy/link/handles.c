@@ -31,9 +31,14 @@ struct shared_statement *handles_find(const struct handles *h, struct span name)
     return found != NULL ? found->statement : NULL;
 }
 
+static struct handle *find(const struct handles *h, struct span name)
+{
+    return h->count > 0 ? *place_of(h, name, hash_of(name)) : NULL;
+}
+
 bool handles_tell_change(const struct handles *h, struct span name)
 {
-    struct handle *found = h->count > 0 ? *place_of(h, name, hash_of(name)) : NULL;
+    struct handle *found = find(h, name);
     if (found == NULL || found->changes == found->statement->changes)
         return false;
     found->changes = found->statement->changes;
@@ -50,9 +55,25 @@ void handles_note_change(const struct handles *h, uint64_t id)
             if (changed == NULL)
                 at->statement->changes++;
             changed = at->statement;
+            if (changed->columns != COLUMNS_UNKNOWN)
+                changed->columns = COLUMNS_CHANGED;
             at->changes = changed->changes;
         }
     }
+}
+
+void handles_see(const struct handles *h, struct span name, const struct shared_statement *s)
+{
+    struct handle *found = find(h, name);
+    if (found != NULL && found->statement == s)
+        found->changes = s->changes;
+}
+
+void handles_outdate(const struct handles *h, struct span name)
+{
+    struct handle *found = find(h, name);
+    if (found != NULL)
+        found->changes = found->statement->changes - 1;
 }
 
 const struct handle *handles_find_there(const struct handles *h, struct span name)

@@ -30,8 +30,12 @@ static inline bool handles_have_room(const struct handles *h, size_t size)
 struct shared_statement *handles_find(const struct handles *h, struct span name);
 /* Whether its columns have changed since the client was last told of it, as it is now: rows would not be what it takes them for. */
 bool handles_tell_change(const struct handles *h, struct span name);
-/* The columns of the statement with this id have changed. The client has been told. */
+/* The columns of the statement with this id have changed, and nobody knows to what. The client has been told. */
 void handles_note_change(const struct handles *h, uint64_t id);
+/* The client knows them as they are now, if the name still stands for that statement. */
+void handles_see(const struct handles *h, struct span name, const struct shared_statement *s);
+/* What the client knows of them is not what they are. */
+void handles_outdate(const struct handles *h, struct span name);
 /* One whose statement has this name on servers; NULL: none of the client's has. Looks at all of them. */
 const struct handle *handles_find_there(const struct handles *h, struct span name);
 /* `name` stands for `take`, whose reference is taken, or (NULL) for nothing any more. What it stood for before, a reference

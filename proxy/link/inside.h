@@ -4,6 +4,7 @@
  *     requests.c    the client's messages on their way to the server
  *     prepared.c    those of them that name a prepared statement
  *     targets.c     what has to be on the server for them
+ *     columns.c     what their rows look like, and who knows that
  *     replies.c     the server's messages on their way back
  *     failures.c    what an error undoes, and how the client hears of it
  *     sql_names.c   PREPARE, EXECUTE and DEALLOCATE as SQL
@@ -61,15 +62,19 @@ struct change {
     bool sets_later;     /* … it will when its portal is executed (portals.c) */
     bool forgets;        /* a DEALLOCATE ALL … */
     bool cuts;           /* … ahead of which another one has succeeded: what stands behind it does not count yet */
+    bool describes;      /* the answer says what the columns of `after` are, and its … */
+    uint64_t parameters; /* … if there are any (columns.c) */
     struct shared_statement *before; /* what it stood for; NULL: nothing. A reference, as the next one */
     struct shared_statement *after;  /* what it stands for; NULL: nothing */
-    uint64_t held;                   /* this statement stands on the server, unless it fails; 0: none */
+    uint64_t held;                   /* this statement stands on the server, unless it fails; 0: none … */
+    uint32_t held_changes;           /* … prepared after so many changes of its columns */
     uint64_t used;                   /* this one is executed there; 0: none */
     uint8_t listening;               /* enum listening */
     size_t position;                 /* characters of the server's text up to here … */
     long shift;                      /* … are so many more than of the client's */
     char *refusal;                   /* the message of the error that comes; NULL: the server's own words */
-    const char *sqlstate;            /* of the refusal, or of the error that it stands for */
+    const char *sqlstate;            /* of the refusal, or of the error that it stands for … */
+    const char *routine; /* … and where PostgreSQL says it, by which drivers know it; NULL: that does not matter */
     char name[];
 };
 
@@ -135,6 +140,7 @@ struct link {
     void (*on_pinned)(void *context, const char *cause);
     void *context;
     bool keeps_server, prepares_unnamed;
+    uint32_t scope; /* of those who share statements with it */
 
     struct handles handles;
     struct owed_queue owed;
@@ -159,6 +165,7 @@ struct link {
     bool asks_again;     /* a cancel request has hit the question */
     bool holds;          /* what the client sends waits in `partial` until nothing is owed … */
     bool holds_unit;     /* … or, with this, until nothing is owed that came before its unit */
+    bool holds_bind;     /* so does the Bind at hand, which was looked at, and is again then */
     size_t renamings;    /* changes under way of what names stand for */
     struct bound *bound; /* portals that will change that, the newest first; NULL: none */
     unsigned stubs;      /* names of nothing that were made since nothing was owed (sql_names.c) */
@@ -191,12 +198,13 @@ struct link {
 
 /* --- server.c ----------------------------------------------------------------------------------------- */
 
-enum holding { HOLDS_NOT, HOLDS, HOLDS_STALE };
+/* From HOLDS on it stands there. UNSEEN: what its columns are there was not looked at. */
+enum holding { HOLDS_NOT, HOLDS_STALE, HOLDS, HOLDS_UNSEEN };
 
-/* Whether the statement stands prepared there; it is used now. */
-enum holding server_touch(struct link_server *s, uint64_t id, uint32_t unit);
+/* Whether the statement stands prepared there as it is after so many changes of its columns; it is used now. */
+enum holding server_touch(struct link_server *s, uint64_t id, uint32_t changes, uint32_t unit);
 /* It is being prepared there. The one that has to be closed for it; 0: none. */
-uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t unit);
+uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t changes, uint32_t unit);
 /* It is on its way there, or was, and nobody knows whether it has come to stand there. */
 bool server_expects(const struct link_server *s, uint64_t id);
 /* The Parse of that unit has succeeded. */
@@ -206,6 +214,9 @@ void server_undo(struct link_server *s, uint64_t id, uint32_t unit);
 void server_forget_all(struct link_server *s);
 /* It has to be closed and prepared again before it is used. */
 void server_doubt(struct link_server *s, uint64_t id);
+/* Its columns are to be looked at; they have been, and are those after so many changes. */
+void server_unsee(struct link_server *s, uint64_t id);
+void server_see(struct link_server *s, uint64_t id, uint32_t changes);
 
 /* --- link.c ------------------------------------------------------------------------------------------- */
 
@@ -286,6 +297,7 @@ struct target {
     uint64_t id;      /* 0: none of ours */
     struct change *refusal;
     struct change *changes; /* what a portal of it changes once it is executed */
+    bool waits;             /* the server is asked for its columns: what goes there is looked at again */
 };
 
 /* Whether it is still open what the name stands for: a message of an earlier unit changes that, if it succeeds. */
@@ -295,15 +307,15 @@ bool names_are_open(const struct link *l, const struct frame *f);
 /* The client has an unnamed statement of its own, be it that its text is not known here: it was too long, or one that took its place was skipped
  * by the server. */
 bool targets_have_unnamed(const struct link *l);
-/* Where a Bind or Describe has to go, with everything there that it needs. */
-struct target find_target(struct link *l, struct span name, struct actions *out);
+/* Where a Bind or, with `binds` false, a Describe has to go, with everything there that it needs. */
+struct target find_target(struct link *l, struct span name, bool binds, struct actions *out);
 /* How a client's name that stands for nothing goes to the server, which shall say so, and must not find somebody else's. The words in place
  * of the server's, or NULL: they are the right ones. */
 struct change *refuse_name(struct span name, struct span *there);
 /* `s`, which the client has under this name, is prepared on the server before what comes next; or, where it would mean something else than to
  * those who share it, the same text as the client's own, which the name stands for then. NULL: the text could not be read as it was. */
-const struct shared_statement *ensure_there(struct link *l, struct span name, const struct shared_statement *s,
-                                            struct actions *out);
+struct shared_statement *ensure_there(struct link *l, struct span name, struct shared_statement *s,
+                                      struct actions *out);
 /* The client is told that it could not be read. */
 struct change *refuse_unreadable(struct span name);
 /* Its name on the server is free for what comes next. */
@@ -314,6 +326,20 @@ struct owed *prepare_there(struct link *l, const struct shared_statement *s, enu
 /* A message of the link's own between those of the client, and what is owed to it; frees `made`. */
 struct owed *say_own(struct link *l, struct buffer *made, enum owed_kind kind, struct actions *out);
 void say_parse(struct span name, struct span body, struct actions *out);
+
+/* --- columns.c ------------------------------------------------------------------------------------------ */
+
+/* The answer to the client's Describe of the statement that it has under this name says what its columns are. NULL: that is not kept. */
+struct change *columns_expect(struct link *l, struct span name);
+/* Whether they matter to who binds the statement, and are not known of the one on the server. */
+bool columns_are_open(const struct link *l, const struct shared_statement *s);
+/* The server is asked. */
+void columns_ask(struct link *l, struct shared_statement *s, struct actions *out);
+/* A ParameterDescription has come for this entry; and then a RowDescription, or NoData. */
+void columns_answer_parameters(const struct owed *entry, const struct frame *f);
+void columns_answer(struct link *l, const struct owed *entry, const struct frame *f);
+/* The client, which knows those of `s`, has `again` under this name in its place. */
+void columns_carry(struct link *l, struct span name, const struct shared_statement *s, struct shared_statement *again);
 
 /* --- sql_names.c ---------------------------------------------------------------------------------------- */
 
@@ -466,7 +492,10 @@ void resets_end(struct link *l);
 /* Whether the message with this text has to wait until the listener hears its channels. When they are heard it does not. */
 bool listens_hold(struct link *l, struct span text);
 /* That message waits. */
-bool listens_are_awaited(const struct link *l);
+static inline bool listens_are_awaited(const struct link *l)
+{
+    return l->listens.awaited > 0;
+}
 /* A LISTEN or UNLISTEN goes to the server. */
 void listens_note(struct link *l, const struct statement_state *state);
 /* A DO block may listen to anything. */

@@ -29,6 +29,7 @@ void link_init(struct link *l, const struct link_start *start)
 {
     memset(l, 0, sizeof *l);
     l->statements = start->statements;
+    l->scope = start->scope;
     l->keeps_server = start->keeps_server;
     l->prepares_unnamed = start->prepares_unnamed;
     l->on_pinned = start->on_pinned;

@@ -47,9 +47,11 @@ const char *link_server_parameter(const struct link_server *s, struct span name)
 
 struct link_start {
     struct statements *statements; /* of the worker; outlives the link */
-    struct parameters *base;       /* of the client's startup packet; retained */
-    bool keeps_server;     /* pool = session: the server stays until the client goes, and names are left alone */
-    bool prepares_unnamed; /* prepare_unnamed = on */
+    uint32_t
+        scope; /* statements are shared with clients of the same number: that of the pool, whose servers see the same tables */
+    struct parameters *base; /* of the client's startup packet; retained */
+    bool keeps_server;       /* pool = session: the server stays until the client goes, and names are left alone */
+    bool prepares_unnamed;   /* prepare_unnamed = on */
     /* P6: the client is about to LISTEN; link_on_listening() is to be called when a listener of the shell's hears the channel for it, or cannot.
      * And: it does not listen any more. on_listen NULL: there is no listener, and LISTEN pins. Neither calls back. */
     void (*on_listen)(void *context, struct span channel);

@@ -151,11 +151,6 @@ void listens_note(struct link *l, const struct statement_state *state)
     n->touched = true;
 }
 
-bool listens_are_awaited(const struct link *l)
-{
-    return l->listens.awaited > 0;
-}
-
 void link_on_listening(struct link *l, bool ok, struct actions *out)
 {
     struct listens *n = &l->listens;

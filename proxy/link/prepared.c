@@ -185,18 +185,18 @@ static bool parse_unnamed(struct link *l, struct span body)
 /* A Parse under a name that lasts. True: it goes as it came. */
 static bool parse_shared(struct link *l, struct span name, struct span body, struct actions *out)
 {
-    struct shared_statement *s = statements_share(l->statements, body, false, &l->sql, meanings_now(l));
+    struct shared_statement *s = statements_share(l->statements, l->scope, body, false, &l->sql, meanings_now(l));
     if (s == NULL && name.size == 0)
         return parse_unnamed(l, body);
     if (s == NULL) {
         refuse_parse(l, name, "53400", "is one more than all clients may have", out);
         return false;
     }
-    enum holding holding = server_touch(l->server, s->id, l->owed.unit);
+    enum holding holding = server_touch(l->server, s->id, s->changes, l->owed.unit);
     if (name.size == 0 && targets_have_unnamed(l))
         lose_unnamed(l);
     struct change *change = change_handle(l, name, s);
-    if (holding == HOLDS && may_answer(l))
+    if (holding >= HOLDS && may_answer(l))
         answer_here(l, '1', change);
     else
         prepare_there(l, s, FOR_CLIENT, out)->change = change;
@@ -270,9 +270,13 @@ bool prepared_on_bind(struct link *l, const struct frame *f, struct actions *out
     struct message_bind m = { 0 };
     struct target t = { 0 };
     if (message_read_bind(frame_body(f), &m))
-        t = find_target(l, m.statement, out);
+        t = find_target(l, m.statement, true, out);
     if (listens_are_awaited(l))
         return false;
+    if (t.waits) {
+        l->holds_bind = true;
+        return false;
+    }
     if (l->listens.touched)
         unlistens_bind(l, m.statement);
     if (t.changes != NULL && portals_are_full(l))
@@ -290,10 +294,12 @@ bool prepared_on_describe(struct link *l, const struct frame *f, struct actions 
     struct message_named m;
     struct target t = { 0 };
     if (message_read_named(frame_body(f), &m) && m.kind == 'S')
-        t = find_target(l, m.name, out);
+        t = find_target(l, m.name, false, out);
     change_free(l, t.changes); /* nothing runs */
     if (listens_are_awaited(l))
         return false;
+    if (t.id != 0)
+        t.refusal = columns_expect(l, m.name);
     if (owe_reply(l, OWED_DESCRIBE, &t))
         return true;
     struct buffer made = { 0 };

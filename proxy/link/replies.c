@@ -108,7 +108,7 @@ static void forget_held(struct link *l, const struct owed *head)
             continue;
         l->server->has_unknown = true; /* also what a name was taken for that was thought to be in use */
         if (c->held != 0)
-            server_hold(l->server, c->held, head->unit);
+            server_hold(l->server, c->held, c->held_changes, head->unit);
     }
 }
 
@@ -318,11 +318,16 @@ static enum verdict take_message(struct link *l, const struct frame *f, struct a
         else if (head != NULL && head->purpose == FOR_CHANNELS)
             listens_answer(l, f);
         return verdict;
+    case 't':
+        if (head != NULL)
+            columns_answer_parameters(head, f);
+        return verdict;
     case 'T':
     case 'n':
-        if (head != NULL && head->kind == OWED_DESCRIBE)
-            return on_simple_reply(l, OWED_DESCRIBE);
-        return verdict;
+        if (head == NULL || head->kind != OWED_DESCRIBE)
+            return verdict;
+        columns_answer(l, head, f);
+        return on_simple_reply(l, OWED_DESCRIBE);
     case 'C':
     case 'I':
     case 's':

@@ -350,6 +350,11 @@ static size_t take_messages(struct link *l, struct span bytes, struct actions *o
         bool as_it_is = take_message(l, &f, out);
         if (listens_are_awaited(l)) /* it will be looked at again */
             break;
+        if (l->holds_bind) {
+            l->holds_bind = false;
+            l->holds = needs_flush = true;
+            break;
+        }
         l->holds |= holds_up(l, f.type);
         needs_flush = l->holds && f.type == 'E';
         if (!as_it_is) {

@@ -127,8 +127,8 @@ void resets_note_kept_parse(struct link *l, const struct message_parse *parse)
     if (parse->name.size == 0 || (l->handles.count == 0 && !resets))
         return;
     if (resets && handles_have_room(&l->handles, parse->name.size + parse->text.size + 1))
-        made = statements_share(l->statements, span_make(parse->text.data, parse->text.size + 1), false, &l->sql,
-                                MEANING_OF_ONE);
+        made = statements_share(l->statements, l->scope, span_make(parse->text.data, parse->text.size + 1), false,
+                                &l->sql, MEANING_OF_ONE);
     before = handles_set(&l->handles, parse->name, made);
     if (before != NULL)
         statements_release(l->statements, before);

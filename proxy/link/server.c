@@ -17,10 +17,14 @@ struct held_statement {
     uint64_t id; /* 0: free */
     place next_in_bucket;
     place older, newer;
-    uint32_t unit; /* of its Parse, while that is not answered */
-    bool certain;  /* it is answered */
-    bool stale;    /* it cannot be used any more, and has to be closed before it is prepared again */
+    bool certain; /* its Parse is answered */
+    uint8_t flaw;
+    uint32_t unit;    /* of its Parse, while that is not answered */
+    uint32_t changes; /* of its columns, when it was prepared or described */
 };
+
+/* STALE: it cannot be used any more, and has to be closed before it is prepared again. UNSEEN: nobody has looked at its columns. */
+enum { FLAW_NONE, FLAW_UNSEEN, FLAW_STALE };
 
 /* Made with the first statement: most clients never prepare one. */
 struct held {
@@ -144,7 +148,7 @@ static place free_place(struct held *h)
     return at;
 }
 
-enum holding server_touch(struct link_server *s, uint64_t id, uint32_t unit)
+enum holding server_touch(struct link_server *s, uint64_t id, uint32_t changes, uint32_t unit)
 {
     struct held *h = s->held;
     place at = h != NULL ? find(h, id) : 0;
@@ -154,10 +158,13 @@ enum holding server_touch(struct link_server *s, uint64_t id, uint32_t unit)
         unlink_age(h, at);
         make_newest(h, at);
     }
-    return h->list[at].stale || (!h->list[at].certain && h->list[at].unit != unit) ? HOLDS_STALE : HOLDS;
+    const struct held_statement *found = &h->list[at];
+    if (found->changes != changes || (!found->certain && found->unit != unit))
+        return HOLDS_STALE;
+    return found->flaw == FLAW_NONE ? HOLDS : found->flaw == FLAW_UNSEEN ? HOLDS_UNSEEN : HOLDS_STALE;
 }
 
-uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t unit)
+uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t changes, uint32_t unit)
 {
     if (s->held == NULL)
         s->held = or_abort(calloc(1, sizeof *s->held));
@@ -165,8 +172,10 @@ uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t unit)
     uint64_t closed = 0;
     place at = find(h, id);
     if (at != 0) {
-        h->list[at].stale = h->list[at].certain = false;
+        h->list[at].flaw = FLAW_NONE;
+        h->list[at].certain = false;
         h->list[at].unit = unit;
+        h->list[at].changes = changes;
         return 0;
     }
     if (h->count == SERVER_STATEMENTS_MAX) {
@@ -175,7 +184,8 @@ uint64_t server_hold(struct link_server *s, uint64_t id, uint32_t unit)
         forget(h, h->oldest);
     }
     at = free_place(h);
-    h->list[at] = (struct held_statement){ .id = id, .unit = unit, .next_in_bucket = *bucket_of(h, id) };
+    h->list[at] =
+        (struct held_statement){ .id = id, .unit = unit, .changes = changes, .next_in_bucket = *bucket_of(h, id) };
     *bucket_of(h, id) = at;
     make_newest(h, at);
     h->count++;
@@ -206,5 +216,21 @@ void server_doubt(struct link_server *s, uint64_t id)
 {
     place at = s->held != NULL ? find(s->held, id) : 0;
     if (at != 0)
-        s->held->list[at].stale = true;
+        s->held->list[at].flaw = FLAW_STALE;
+}
+
+void server_unsee(struct link_server *s, uint64_t id)
+{
+    place at = s->held != NULL ? find(s->held, id) : 0;
+    if (at != 0 && s->held->list[at].flaw == FLAW_NONE)
+        s->held->list[at].flaw = FLAW_UNSEEN;
+}
+
+void server_see(struct link_server *s, uint64_t id, uint32_t changes)
+{
+    place at = s->held != NULL ? find(s->held, id) : 0;
+    if (at == 0 || !s->held->list[at].certain || s->held->list[at].flaw == FLAW_STALE)
+        return;
+    s->held->list[at].flaw = FLAW_NONE;
+    s->held->list[at].changes = changes;
 }

@@ -110,11 +110,11 @@ static bool is_in_use(const struct rewriting *r, const struct shared_statement *
 static struct shared_statement *share_prepared(struct rewriting *r, struct span body)
 {
     struct link *l = r->l;
-    struct shared_statement *s = statements_share(l->statements, body, true, &l->sql, meanings_now(l));
+    struct shared_statement *s = statements_share(l->statements, l->scope, body, true, &l->sql, meanings_now(l));
     if (s == NULL || !is_in_use(r, s))
         return s;
     statements_release(l->statements, s);
-    return statements_share(l->statements, body, true, &l->sql, MEANING_OF_ONE);
+    return statements_share(l->statements, l->scope, body, true, &l->sql, MEANING_OF_ONE);
 }
 
 static void on_prepare(struct rewriting *r, const struct statement_state *state, struct span name)
@@ -138,6 +138,7 @@ static void on_prepare(struct rewriting *r, const struct statement_state *state,
     make_room_there(l, s, r->out);
     struct change *c = set_known(r, name, s);
     c->held = s->id;
+    c->held_changes = s->changes;
     replace(r, state, s->name, c);
 }
 
@@ -152,7 +153,7 @@ static void on_unknown(struct rewriting *r, const struct statement_state *state,
 
 static void on_execute(struct rewriting *r, const struct statement_state *state, struct span name)
 {
-    const struct shared_statement *known = find_known(r, name), *there;
+    struct shared_statement *known = find_known(r, name), *there;
     if (known == NULL) {
         on_unknown(r, state, name);
         return;

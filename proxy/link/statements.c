@@ -152,13 +152,14 @@ struct key {
     struct span body;
     uint64_t hash, meaning;
     const struct sql_options *options;
+    uint32_t scope;
     bool by_sql;
 };
 
 static struct shared_statement *find(const struct statements *all, const struct key *key)
 {
     for (struct shared_statement *s = *bucket_of(all, key->hash); s != NULL; s = s->next_in_bucket)
-        if (s->hash == key->hash && s->by_sql == key->by_sql && s->meaning == key->meaning &&
+        if (s->hash == key->hash && s->by_sql == key->by_sql && s->meaning == key->meaning && s->scope == key->scope &&
             s->encoding == key->options->encoding &&
             s->standard_conforming_strings == key->options->standard_conforming_strings &&
             span_equal(span_make(s->body, s->size), key->body))
@@ -201,6 +202,7 @@ static struct shared_statement *add(struct statements *all, const struct key *ke
                                     .encoding = key->options->encoding,
                                     .standard_conforming_strings = key->options->standard_conforming_strings,
                                     .size = key->body.size,
+                                    .scope = key->scope,
                                     .by_sql = key->by_sql };
     statement_server_name(s->id, s->name);
     memcpy(s->body, key->body.data, key->body.size);
@@ -238,10 +240,10 @@ static bool is_of_one(const struct key *key)
            (!key->by_sql && statement_says_names(text, key->options));
 }
 
-struct shared_statement *statements_share(struct statements *all, struct span body, bool by_sql,
+struct shared_statement *statements_share(struct statements *all, uint32_t scope, struct span body, bool by_sql,
                                           const struct sql_options *options, uint64_t meaning)
 {
-    struct key key = { body, mix(hash_of(body), meaning), meaning, options, by_sql };
+    struct key key = { body, mix(mix(hash_of(body), meaning), scope), meaning, options, scope, by_sql };
     struct shared_statement *s = meaning != MEANING_OF_ONE ? find(all, &key) : NULL;
     if (s != NULL && s->references == 0)
         take_from_unused(all, s);

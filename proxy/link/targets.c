@@ -34,8 +34,10 @@ void say_parse(struct span name, struct span body, struct actions *out)
 
 void make_room_there(struct link *l, const struct shared_statement *s, struct actions *out)
 {
-    enum holding holding = server_touch(l->server, s->id, l->owed.unit);
-    uint64_t closed = server_hold(l->server, s->id, l->owed.unit);
+    enum holding holding = server_touch(l->server, s->id, s->changes, l->owed.unit);
+    uint64_t closed = server_hold(l->server, s->id, s->changes, l->owed.unit);
+    if (s->columns > COLUMNS_NONE)
+        server_unsee(l->server, s->id);
     if (closed != 0)
         close_there(l, closed, out);
     if (holding != HOLDS_NOT || l->server->has_unknown)
@@ -80,6 +82,7 @@ static void prepare_by_sql(struct link *l, const struct shared_statement *s, str
     message_add_execute(&made, name, 0);
     struct change *c = change_new((struct span){ 0 });
     c->held = s->id;
+    c->held_changes = s->changes;
     say_own(l, &made, OWED_EXECUTE, out)->change = c;
     buffer_free(&sql);
 }
@@ -93,22 +96,25 @@ static void prepare_ahead(struct link *l, const struct shared_statement *s, stru
 }
 
 /* The name stands for the same text as it is read now. */
-static const struct shared_statement *share_again(struct link *l, struct span name, const struct shared_statement *s)
+static struct shared_statement *share_again(struct link *l, struct span name, const struct shared_statement *s)
 {
     struct span body = span_make(s->body, s->size);
-    struct shared_statement *again = statements_share(l->statements, body, s->by_sql, &l->sql, meanings_now(l));
-    if (again != NULL)
-        statements_release(l->statements, handles_set(&l->handles, name, again));
+    struct shared_statement *again =
+        statements_share(l->statements, l->scope, body, s->by_sql, &l->sql, meanings_now(l));
+    if (again == NULL)
+        return NULL;
+    struct shared_statement *before = handles_set(&l->handles, name, again);
+    columns_carry(l, name, before, again);
+    statements_release(l->statements, before);
     return again;
 }
 
 static bool is_there(struct link *l, const struct shared_statement *s)
 {
-    return server_touch(l->server, s->id, l->owed.unit) == HOLDS;
+    return server_touch(l->server, s->id, s->changes, l->owed.unit) >= HOLDS;
 }
 
-const struct shared_statement *ensure_there(struct link *l, struct span name, const struct shared_statement *s,
-                                            struct actions *out)
+struct shared_statement *ensure_there(struct link *l, struct span name, struct shared_statement *s, struct actions *out)
 {
     if (is_there(l, s))
         return s;
@@ -251,6 +257,7 @@ static struct target refuse_changed(void)
     struct change *c = change_new((struct span){ 0 });
     c->refusal = memory_copy_text("cached plan must not change result type");
     c->sqlstate = "0A000";
+    c->routine = "RevalidateCachedQuery";
     return (struct target){ .name = span_of("pgatomic_none"), .refusal = c };
 }
 
@@ -271,39 +278,60 @@ static void note_unnamed(struct link *l)
     l->tags_matter = l->forgets = true;
 }
 
-/* The target is `s`, which the client has under t->name. */
-static void target_statement(struct link *l, struct target *t, const struct shared_statement *s, struct actions *out)
+/* `s`, which the client has under t->name, is not there, or was not looked at there. What is, or NULL: it could not be read; or what goes to it has
+ * to wait, or is refused. */
+static struct shared_statement *make_ready(struct link *l, struct target *t, struct shared_statement *s, bool binds,
+                                           struct actions *out)
 {
-    if (!s->says_names)
-        s = ensure_there(l, t->name, s, out);
-    else if (meanings_reads_alike(l, s))
+    bool is_parsed_by_client = is_there(l, s) && server_expects(l->server, s->id);
+    struct shared_statement *there = ensure_there(l, t->name, s, out);
+    if (there == NULL || !binds)
+        return there;
+    if (there != s && handles_tell_change(&l->handles, t->name)) {
+        *t = refuse_changed();
+    } else if (!is_parsed_by_client && columns_are_open(l, there)) {
+        columns_ask(l, there, out);
+        t->waits = true;
+    }
+    return there;
+}
+
+/* The target is `s`, which the client has under t->name. */
+static void target_statement(struct link *l, struct target *t, struct shared_statement *s, bool binds,
+                             struct actions *out)
+{
+    if (s->says_names && meanings_reads_alike(l, s))
         t->changes = prepare_with_names(l, s, out);
-    else
+    else if (s->says_names)
         s = NULL;
+    else if (server_touch(l->server, s->id, s->changes, l->owed.unit) != HOLDS)
+        s = make_ready(l, t, s, binds, out);
     if (s == NULL) {
         t->refusal = refuse_unreadable(t->name);
         t->name = span_of("pgatomic_none");
         return;
     }
+    if (t->waits || t->refusal != NULL)
+        return;
     t->name = span_of(s->name);
     t->id = s->id;
     if (s->leaves_state)
         traces_note(l, shared_statement_text(s));
 }
 
-struct target find_target(struct link *l, struct span name, struct actions *out)
+struct target find_target(struct link *l, struct span name, bool binds, struct actions *out)
 {
     struct target t = { .name = name };
-    const struct shared_statement *s = handles_find(&l->handles, name);
+    struct shared_statement *s = handles_find(&l->handles, name);
     bool unnamed = s == NULL && name.size == 0 && targets_have_unnamed(l);
     if (s != NULL && s->leaves_state && listens_hold(l, shared_statement_text(s)))
         return t;
     if (unnamed && l->has_unnamed && l->unnamed_leaves_state && listens_hold(l, span_of(l->unnamed.data)))
         return t;
-    if (s != NULL && handles_tell_change(&l->handles, name))
+    if (s != NULL && binds && handles_tell_change(&l->handles, name))
         return refuse_changed();
     if (s != NULL) {
-        target_statement(l, &t, s, out);
+        target_statement(l, &t, s, binds, out);
     } else if (unnamed) {
         t.changes = ensure_unnamed(l, out);
         if (l->unnamed_leaves_state)

@@ -94,8 +94,9 @@ struct pool_shared {
     struct pool_shared *next; /* in the registry, under its lock */
     atomic_size_t references; /* of clients, servers, messages and linked parts */
     char *block, *name;
-    char *user;   /* whom its servers are logged in as */
-    bool for_all; /* the upstream names that one; else it is the clients' own */
+    char *user;      /* whom its servers are logged in as */
+    uint32_t number; /* no other one has it */
+    bool for_all;    /* the upstream names that one; else it is the clients' own */
 
     atomic_bool paused;
     atomic_uint_fast64_t resumed_us; /* when that was over, for the last time */

@@ -15,6 +15,7 @@ enum { TICK_LEAST_US = 10 * 1000, TICK_MOST_US = 2 * 1000 * 1000, TICKS_IN_A_TIM
 static struct {
     pthread_mutex_t lock; /* of what stands below */
     struct pool_shared *first;
+    uint32_t last_number;
 } registry = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* --- references --------------------------------------------------------------------------------------- */
@@ -72,6 +73,7 @@ static struct pool_shared *new_shared(const struct pool_key *key)
     x->block = memory_copy_text(key->database->name);
     x->name = memory_copy_text(key->name);
     x->user = memory_copy_text(user_of(key));
+    x->number = ++registry.last_number;
     x->for_all = key->database->user != NULL;
     x->count = count;
     pthread_mutex_init(&x->lock, NULL);

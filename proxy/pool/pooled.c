@@ -116,6 +116,7 @@ static struct pooled *new_pooled(struct client *c, struct pool *pool)
 static struct link_start start_of(struct client *c, const struct pool *pool)
 {
     return (struct link_start){ .statements = c->worker->statements,
+                                .scope = pool->shared->number,
                                 .keeps_server = pool->database->pool == POOL_SESSION,
                                 .prepares_unnamed = pool->database->prepare_unnamed,
                                 .on_listen = pool->database->control != NULL ? on_listen : NULL,

@@ -12,6 +12,7 @@
  *   r    the wait has ended without a server             x  a cancel request has been there
  *   a n  the server answers; n bytes choose its luck     g n  so many bytes of its answers arrive
  *   y n  the listener hears a channel, or cannot         e  the client goes; another takes its place
+ *   A    the type of a column changes, on all servers
  *   l    the server is lost                              z n m  a byte of the server's answers is another one: it lies from then on
  *
  * What must hold, whatever is said:
@@ -20,7 +21,8 @@
  * And with a server that does not lie:
  * - it is released only when it is idle, and has nothing of a client's that the next one would see;
  * - the client gets whole messages, and one ReadyForQuery for each that it asked for;
- * - a client that has gone gives its server back, and a new one with settings finds those there, and no others. */
+ * - a client that has gone gives its server back, and a new one with settings finds those there, and no others;
+ * - who has described a statement gets rows like that, or is told once that its columns have changed, on whatever server. */
 #include "protocol/message.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/link_world.h"
@@ -239,6 +241,9 @@ static void take_turn(struct world *w, char letter, struct script *from)
     case 'y':
         world_hear_channel(w, s, next_byte(from) % 4 > 0);
         return;
+    case 'A':
+        small_postgres_alter((small_postgres_type() + 1) % 3);
+        return;
     case 'e':
         world_leave(w, s);
         return;
@@ -264,6 +269,17 @@ static void check_answers(const struct world *w, const struct side *s)
     MUST(!world_is_honest(w) || !finished || s->ready == s->asked);
 }
 
+static void prepare_and_run(struct world *w, struct upstream *u, const char *name)
+{
+    struct buffer made = { 0 };
+    message_add_parse(&made, span_of(name), span_of("SELECT 1"));
+    message_add_bind(&made, (struct span){ 0 }, span_of(name));
+    message_add_execute(&made, (struct span){ 0 }, 0);
+    world_say(w, &w->sides[0], &made, 0);
+    world_attach(w, &w->sides[0], (unsigned)(u - w->upstreams));
+    world_settle(w);
+}
+
 /* Who comes next finds on the server what it has set, and nothing else, and can prepare what it likes. */
 static void check_next_client(struct world *w, struct upstream *u)
 {
@@ -271,13 +287,14 @@ static void check_next_client(struct world *w, struct upstream *u)
     struct parameters *base = parameters_with(parameters_none(), span_of("a.y"), span_of("next"));
     world_replace_link(w, s, base);
     parameters_release(base);
-    struct buffer made = { 0 };
-    message_add_parse(&made, span_of("s"), span_of("SELECT 1"));
-    message_add_bind(&made, (struct span){ 0 }, span_of("s"));
-    message_add_execute(&made, (struct span){ 0 }, 0);
-    world_say(w, s, &made, 0);
-    world_attach(w, s, (unsigned)(u - w->upstreams));
-    world_settle(w);
+    prepare_and_run(w, u, "s");
+    if (s->outdated) { /* nobody had seen yet that the column has changed */
+        s->outdated = false;
+        say_sync(w, s);
+        world_settle(w);
+        prepare_and_run(w, u, "again");
+    }
+    MUST(!s->outdated);
     MUST(s->upstream == u && !u->v.skipping && !u->v.now.dirty && !u->v.now.listens);
     MUST(strcmp(u->v.now.value[0], "") == 0 && strcmp(u->v.now.value[1], "next") == 0);
     say_sync(w, s);
@@ -285,6 +302,60 @@ static void check_next_client(struct world *w, struct upstream *u)
     world_leave(w, s);
     world_settle(w);
     MUST(s->upstream == NULL);
+}
+
+/* The client prepares a statement and has it described; once more if it hears in place of that that the columns have changed. */
+static void describe_at(struct world *w, struct side *s, unsigned number, char name[2])
+{
+    do {
+        struct buffer made = { 0 };
+        MUST(++name[0] <= 'e');
+        s->outdated = false;
+        message_add_parse(&made, span_of(name), span_of("SELECT 1"));
+        message_add_describe(&made, 'S', span_of(name));
+        world_say(w, s, &made, 0);
+        say_sync(w, s);
+        world_attach(w, s, number);
+        world_settle(w);
+    } while (s->outdated);
+    MUST(s->upstream == NULL && s->type == small_postgres_type());
+}
+
+static void run_at(struct world *w, struct side *s, unsigned number, const char *name)
+{
+    struct buffer made = { 0 };
+    message_add_bind(&made, (struct span){ 0 }, span_of(name));
+    message_add_execute(&made, (struct span){ 0 }, 0);
+    s->row = UINT32_MAX;
+    world_say(w, s, &made, 0);
+    say_sync(w, s);
+    world_attach(w, s, number);
+    world_settle(w);
+    MUST(s->upstream == NULL && s->row == (s->outdated ? UINT32_MAX : s->type));
+}
+
+/* Rows are what they were described to be, or their client hears once that they are not. */
+static void check_columns(struct world *w)
+{
+    char last[SIDES][2] = { "a", "a" };
+    for (unsigned i = 0; i < SIDES; i++) {
+        world_replace_link(w, &w->sides[i], w->base);
+        describe_at(w, &w->sides[i], i, last[i]);
+    }
+    small_postgres_alter((small_postgres_type() + 1) % 3);
+    for (unsigned n = 0; n < 2 * SIDES; n++) {
+        unsigned i = n % SIDES, number = (i + 1 + n / SIDES) % SIDES;
+        struct side *s = &w->sides[i];
+        run_at(w, s, number, last[i]);
+        MUST(s->outdated == (n < SIDES));
+        if (s->outdated)
+            describe_at(w, s, number, last[i]);
+        run_at(w, s, number, last[i]);
+        MUST(!s->outdated);
+    }
+    for (unsigned i = 0; i < SIDES; i++)
+        world_leave(w, &w->sides[i]);
+    world_settle(w);
 }
 
 static void wind_up(struct world *w)
@@ -302,6 +373,8 @@ static void wind_up(struct world *w)
         if (s->upstream != NULL)
             world_lose_server(w, s);
     }
+    if (world_is_honest(w) && !(w->rules & KEEPS_SERVER))
+        check_columns(w);
     for (size_t i = 0; i < SIDES && world_is_honest(w); i++)
         check_next_client(w, &w->upstreams[i]);
 }

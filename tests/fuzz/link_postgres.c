@@ -5,6 +5,19 @@
 
 const char *const setting_names[SETTINGS] = { "a.x", "a.y", "application_name" };
 
+/* The tables are those of all servers. */
+static unsigned column_type;
+
+void small_postgres_alter(unsigned type)
+{
+    column_type = type;
+}
+
+unsigned small_postgres_type(void)
+{
+    return column_type;
+}
+
 /* --- names ----------------------------------------------------------------------------------------- */
 
 static char *copy_text(struct span s)
@@ -45,7 +58,7 @@ static bool add_named(struct small_postgres *v, struct span name, struct span te
     struct named *known = find_named(v, name, portal);
     if (known && name.size > 0)
         return false;
-    struct named made = { .name = copy_text(name), .text = copy_text(text), .portal = portal };
+    struct named made = { .name = copy_text(name), .text = copy_text(text), .portal = portal, .type = column_type };
     if (known)
         drop_named(v, known);
     MUST(v->name_count < NAMES_MAX);
@@ -85,9 +98,8 @@ static void say_ready(struct small_postgres *v)
     v->in_query = v->skipping = false;
 }
 
-static bool fail(struct small_postgres *v, const char *sqlstate)
+static bool fail_silently(struct small_postgres *v)
 {
-    say_error(v, sqlstate);
     if (v->status == 'I')
         v->now = v->before;
     else
@@ -97,6 +109,35 @@ static bool fail(struct small_postgres *v, const char *sqlstate)
     else
         v->skipping = true;
     return false;
+}
+
+static bool fail(struct small_postgres *v, const char *sqlstate)
+{
+    say_error(v, sqlstate);
+    return fail_silently(v);
+}
+
+static bool has_column(const struct named *n)
+{
+    return strcmp(n->text, "SELECT 1") == 0;
+}
+
+/* The column is not what it was when the statement was prepared: it cannot be used any more. */
+static bool is_outdated(const struct named *n)
+{
+    return !n->portal && has_column(n) && n->type != column_type;
+}
+
+static bool fail_outdated(struct small_postgres *v)
+{
+    struct buffer plain = { 0 };
+    struct frame f;
+    message_add_error(&plain, &(struct message_fault){ "ERROR", "0A000", span_of("no"), { 0 }, { 0 } });
+    MUST(frame_next_whole(backend_messages, buffer_span(&plain), INT32_MAX, &f, NULL) == FRAME_OK);
+    message_add_error_with(&v->output, &f, 'R', span_of("RevalidateCachedQuery"));
+    buffer_free(&plain);
+    v->flushed = v->output.size;
+    return fail_silently(v);
 }
 
 static bool complete(struct small_postgres *v, const char *tag)
@@ -441,6 +482,8 @@ static bool read_bind(struct small_postgres *v, struct span body)
     struct named *s = find_named(v, m.statement, false);
     if (!s)
         return fail(v, "26000");
+    if (is_outdated(s))
+        return fail_outdated(v);
     char *text = copy_text(span_of(s->text));
     bool added = add_named(v, m.portal, span_of(text), true);
     free(text);
@@ -460,6 +503,10 @@ static bool read_execute(struct small_postgres *v, struct span body)
     if (p->has_run && !has_rows)
         return fail(v, "55000");
     p->has_run = true;
+    if (has_column(p) && v->status != 'E') {
+        char type[2] = { (char)('0' + p->type % 10) };
+        message_add_data_row(&v->output, span_of(type));
+    }
     char *text = copy_text(span_of(p->text));
     v->alone = true;
     v->lucky = false;
@@ -474,11 +521,17 @@ static bool read_describe(struct small_postgres *v, struct span body)
     struct message_named m;
     if (!message_read_named(body, &m))
         return fail(v, "08P01");
-    if (!find_named(v, m.name, m.kind == 'P'))
+    struct named *n = find_named(v, m.name, m.kind == 'P');
+    if (!n)
         return fail(v, m.kind == 'P' ? "34000" : "26000");
+    if (is_outdated(n))
+        return fail_outdated(v);
     if (m.kind == 'S')
         message_add_parameter_description(&v->output, none, 0);
-    message_add_empty(&v->output, 'n');
+    if (has_column(n))
+        message_add_row_description(&v->output, span_of("c"), n->type, -1, 0);
+    else
+        message_add_empty(&v->output, 'n');
     return true;
 }
 

@@ -1,5 +1,6 @@
 /* A PostgreSQL that is small enough to be right: the order of replies, transactions, a few settings that roll back with them, prepared
- * statements by name, LISTEN, COPY, and what it is to DISCARD ALL. Of other statements it knows that they answer SELECT 1.
+ * statements by name, LISTEN, COPY, and what it is to DISCARD ALL. Of other statements it knows that they answer SELECT 1. That one itself, when it is
+ * prepared, has rows of a single column, of a type that changes for all servers at once (small_postgres_alter).
  *
  * It reads SQL by its first words, in capitals, which is how the link and the texts of the fuzz target write it. */
 #ifndef TESTS_FUZZ_LINK_POSTGRES_H
@@ -22,7 +23,8 @@ struct session_state {
 struct named {
     char *name, *text;
     bool portal;
-    bool has_run; /* a portal without rows can do that once */
+    bool has_run;  /* a portal without rows can do that once */
+    unsigned type; /* of the column, when it was prepared or bound */
 };
 
 struct small_postgres {
@@ -41,6 +43,10 @@ struct small_postgres {
     size_t name_count;
     struct span choices; /* what befalls the next statements; none left: they succeed */
 };
+
+/* The type of the column is another one from now on; of all servers. */
+void small_postgres_alter(unsigned type);
+unsigned small_postgres_type(void);
 
 void small_postgres_init(struct small_postgres *v);
 void small_postgres_reset(struct small_postgres *v);

@@ -189,6 +189,18 @@ void world_say(struct world *w, struct side *s, struct buffer *made_take, size_t
 
 /* --- from the server ---------------------------------------------------------------------------------- */
 
+static void note_columns(struct side *s, const struct frame *f)
+{
+    struct span body = frame_body(f);
+    struct message_error error;
+    if (f->type == 'T' && body.size == 22) /* of one column, c */
+        s->type = wire_get_u32(body.data + 10);
+    else if (f->type == 'D' && body.size == 7)
+        s->row = (unsigned)(body.data[6] - '0');
+    else if (f->type == 'E' && message_read_error(body, &error))
+        s->outdated |= span_is(error.sqlstate, "0A000");
+}
+
 static void show(struct world *w, struct side *s, struct span bytes)
 {
     struct frame f;
@@ -199,6 +211,7 @@ static void show(struct world *w, struct side *s, struct span bytes)
         return;
     while ((result = frame_next_whole(backend_messages, buffer_span(&s->shown), INT32_MAX, &f, NULL)) == FRAME_OK) {
         s->ready += f.type == 'Z';
+        note_columns(s, &f);
         buffer_consume(&s->shown, f.bytes.size);
     }
     /* A COPY that has failed may have read what is answered then, as far as anybody knows. */
@@ -350,6 +363,7 @@ void world_init(struct world *w, unsigned rules, size_t input_size)
 {
     *w =
         (struct world){ .rules = rules, .size = input_size, .statements = statements_new(), .base = parameters_none() };
+    small_postgres_alter(0);
     if (rules & HAS_BASE)
         w->base = parameters_with(w->base, span_of("a.x"), span_of("base"));
     for (size_t i = 0; i < SIDES; i++) {

@@ -26,6 +26,8 @@ struct side {
     size_t asked, ready;   /* ReadyForQuery */
     size_t listening;      /* answers that the listener owes */
     bool uncertain;        /* how many it gets: an error may skip a Query, COPY a Sync */
+    unsigned type, row;    /* of the column: as it was described last, and as it was when the last row came */
+    bool outdated;         /* it was told that a statement's columns have changed */
     bool in_pipeline;
     bool gone, pinned;
     bool cut_short; /* it has gone in the middle of a message */

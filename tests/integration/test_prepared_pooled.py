@@ -1,5 +1,10 @@
 """Prepared statements of a client that comes to another server with its next unit: what runs is what it prepared last (P4)."""
 
+import asyncio
+from contextlib import contextmanager
+
+import asyncpg
+
 from proxy import Proxy, wait_until
 from test_differential import bind, describe, execute, parse
 from test_pool import error_of, pooled
@@ -24,12 +29,18 @@ class Steered:
         client.send(bind(b"", name) + execute(b"") + SYNC)
         client.read_until(b"Z")
 
+    @contextmanager
+    def free(self, number):
+        """Whoever says something meanwhile gets that server."""
+        self.run(self.keepers[number], b"let_go")
+        yield
+        self.run(self.keepers[number], b"keep")
+
     def at(self, number, unit):
         """What is answered there: the columns of rows, the tags of statements, the SQLSTATEs of errors."""
-        self.run(self.keepers[number], b"let_go")
-        self.client.send(unit)
-        replies = self.client.read_until(b"Z")
-        self.run(self.keepers[number], b"keep")
+        with self.free(number):
+            self.client.send(unit)
+            replies = self.client.read_until(b"Z")
         shown = {b"D": lambda body: body[6:].decode(), b"C": lambda body: body[:-1].decode(), b"E": lambda body: fields(body)["C"]}
         return [shown[kind](body) for kind, body in replies if kind in shown]
 
@@ -240,6 +251,52 @@ def P8_the_server_of_who_goes_while_something_waits_for_a_name_is_the_next_ones(
                 assert other.value("SELECT pg_backend_pid()") == before, (unit, last)
                 if last:
                     holder.ask("SELECT pg_advisory_lock(1)")
+
+
+def P4_after_a_migration_asyncpg_hears_of_it_once_and_never_reads_a_value_as_one_of_the_old_type(server):
+    server.sql("CREATE TABLE prepared_migrated (v int)")
+
+    async def value(statement):
+        try:
+            return await statement.fetchval(*[7] * len(statement.get_parameters()))
+        except asyncpg.InvalidCachedStatementError:
+            return "changed"
+
+    async def migrate(proxy, steered):
+        options = {"host": "127.0.0.1", "port": proxy.port, "user": "postgres", "database": "postgres"}
+        sql = "SELECT v FROM prepared_migrated"
+        statements, clients = [], []
+        with steered.free(0):
+            writer = await asyncpg.connect(**options)
+            insert = await writer.prepare("INSERT INTO prepared_migrated VALUES ($1)")
+            await insert.fetch(7)
+            for _ in range(2):
+                clients.append(await asyncpg.connect(**options))
+                statements.append(await clients[-1].prepare(sql))
+                assert await value(statements[-1]) == 7
+        server.sql("ALTER TABLE prepared_migrated ALTER v TYPE real")
+        with steered.free(1):
+            for number, client in enumerate(clients):
+                assert await value(statements[number]) == "changed", number
+                statements[number] = await client.prepare(sql)
+                assert await value(statements[number]) == 7.0, number
+        with steered.free(0):
+            assert [await value(statement) for statement in statements] == [7.0, 7.0]
+            assert await clients[0].fetchval(sql) == 7.0  # which is prepared under a name that lasts, too
+        server.sql("ALTER TABLE prepared_migrated ALTER v TYPE text")
+        with steered.free(1):
+            assert await value(statements[1]) == "changed"
+            assert await clients[0].fetchval(sql) == "7"
+        server.sql("ALTER TABLE prepared_migrated ALTER v TYPE real USING v::real")
+        with steered.free(1):
+            assert await value(insert) == "changed"  # its parameter would be sent as an int, and taken for a real
+            assert await writer.execute("INSERT INTO prepared_migrated VALUES ($1)", 7.0) == "INSERT 0 1"
+        assert server.sql("SELECT DISTINCT v FROM prepared_migrated") == [["7"]]
+        for client in [*clients, writer]:
+            await client.close()
+
+    with pooled(server, pool_size=2) as proxy:
+        asyncio.run(migrate(proxy, Steered(proxy)))
 
 
 def P4_what_one_client_prepares_takes_so_much_memory_and_no_more(server):

@@ -311,7 +311,7 @@ static void open_telling(struct telling *t, size_t cut)
 {
     stage_open(&t->stage, cut);
     struct sql_options options = { .encoding = encoding_utf8() };
-    struct shared_statement *last = statements_share(t->stage.statements, span_of("none"), false, &options, 0);
+    struct shared_statement *last = statements_share(t->stage.statements, 0, span_of("none"), false, &options, 0);
     t->first_id = last->id + 1;
     statements_release(t->stage.statements, last);
 }

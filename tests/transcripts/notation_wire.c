@@ -132,7 +132,7 @@ static bool read_error(struct notes *n, char type, struct wire *w)
     ok = ok && add_word(n, fields['C']) && add_text(n, fields['M']);
     if (fields['P'].data)
         ok = ok && notes_add_field(n, 'P', false, fields['P']);
-    for (const char *key = "DHp"; ok && *key; key++)
+    for (const char *key = "DHpR"; ok && *key; key++)
         if (fields[(int)*key].data)
             ok = notes_add_field(n, *key, true, fields[(int)*key]);
     return ok;

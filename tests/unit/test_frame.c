@@ -36,7 +36,7 @@ static const struct {
     const char *small, *whole, *head, *stream;
 } tables[] = {
     { "frontend", frontend_messages, "CDEHSXcfp", "FPQ", "B", "d" },
-    { "backend", backend_messages, "123CGHIKRWZcnsv", "AENST", "", "DVdt" },
+    { "backend", backend_messages, "123CGHIKRWZcnsv", "AENSTt", "", "DVd" },
 };
 
 static struct message_spec documented(size_t table, char type)

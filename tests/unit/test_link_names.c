@@ -12,7 +12,7 @@ static struct shared_statement *share(struct statements *all, const char *text)
     char body[64] = "";
     struct sql_options usual = standard();
     snprintf(body, sizeof body - 3, "%s", text);
-    return statements_share(all, span_make(body, strlen(text) + 3), false, &usual, 0);
+    return statements_share(all, 0, span_make(body, strlen(text) + 3), false, &usual, 0);
 }
 
 Test(statements, P4_the_same_text_is_one_statement_under_one_name_on_servers)
@@ -35,9 +35,9 @@ Test(statements, P4_what_is_read_in_another_way_is_another_statement)
     struct sql_options usual = standard(), other = standard();
     other.standard_conforming_strings = false;
     struct span body = span_make("SELECT '\\'\0\0", 13);
-    struct shared_statement *a = statements_share(all, body, false, &usual, 0);
-    struct shared_statement *b = statements_share(all, body, false, &other, 0);
-    struct shared_statement *c = statements_share(all, body, true, &usual, 0);
+    struct shared_statement *a = statements_share(all, 0, body, false, &usual, 0);
+    struct shared_statement *b = statements_share(all, 0, body, false, &other, 0);
+    struct shared_statement *c = statements_share(all, 0, body, true, &usual, 0);
     cr_assert(a != b && a != c && b != c);
     statements_release(all, a);
     statements_release(all, b);
@@ -55,12 +55,28 @@ Test(statements, P4_a_text_that_means_something_else_is_another_statement_and_on
         bool shared;
     } rows[] = { { 0, 0, true }, { 7, 7, true }, { 0, 7, false }, { MEANING_OF_ONE, MEANING_OF_ONE, false } };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct shared_statement *a = statements_share(all, body, false, &usual, rows[i].first);
-        struct shared_statement *b = statements_share(all, body, false, &usual, rows[i].second);
+        struct shared_statement *a = statements_share(all, 0, body, false, &usual, rows[i].first);
+        struct shared_statement *b = statements_share(all, 0, body, false, &usual, rows[i].second);
         cr_expect_eq(a == b, rows[i].shared, "%zu", i);
         statements_release(all, a);
         statements_release(all, b);
     }
+    statements_free(all);
+}
+
+Test(statements, P4_clients_of_different_pools_share_nothing)
+{
+    struct statements *all = statements_new();
+    struct sql_options usual = standard();
+    struct span body = span_make("SELECT 1\0\0", 11);
+    struct shared_statement *a = statements_share(all, 1, body, false, &usual, 0);
+    struct shared_statement *b = statements_share(all, 2, body, false, &usual, 0);
+    struct shared_statement *c = statements_share(all, 1, body, false, &usual, 0);
+    cr_assert_neq(a, b);
+    cr_assert_eq(a, c);
+    statements_release(all, a);
+    statements_release(all, b);
+    statements_release(all, c);
     statements_free(all);
 }
 
@@ -151,7 +167,7 @@ Test(statements, P5_a_statement_knows_whether_running_it_leaves_something_behind
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct span body = span_make(rows[i].text, strlen(rows[i].text) + !rows[i].by_sql);
-        struct shared_statement *s = statements_share(all, body, rows[i].by_sql, &usual, 0);
+        struct shared_statement *s = statements_share(all, 0, body, rows[i].by_sql, &usual, 0);
         cr_expect_eq(s->leaves_state, rows[i].leaves, "%s", rows[i].text);
         statements_release(all, s);
     }
@@ -232,6 +248,36 @@ Test(statements, P4_what_nobody_uses_gives_way)
     statements_free(all);
 }
 
+Test(handles, P4_a_client_is_told_once_of_columns_that_have_changed_unless_it_has_seen_them)
+{
+    struct statements *all = statements_new();
+    struct handles mine = { 0 }, others = { 0 };
+    struct shared_statement *s = share(all, "TABLE t");
+    handles_set(&mine, span_of("a"), s);
+    handles_set(&mine, span_of("b"), shared_statement_retain(s));
+    handles_set(&others, span_of("c"), shared_statement_retain(s));
+    s->columns = 1000;
+    handles_note_change(&mine, s->id);
+    cr_assert_eq(s->columns, COLUMNS_CHANGED, "nobody knows what they are");
+    cr_assert_not(handles_tell_change(&mine, span_of("a")) || handles_tell_change(&mine, span_of("b")));
+    cr_assert(handles_tell_change(&others, span_of("c")));
+    cr_assert_not(handles_tell_change(&others, span_of("c")), "once");
+    s->changes++;
+    handles_see(&mine, span_of("a"), s);
+    cr_assert_not(handles_tell_change(&mine, span_of("a")));
+    cr_assert(handles_tell_change(&mine, span_of("b")));
+    handles_outdate(&mine, span_of("a"));
+    cr_assert(handles_tell_change(&mine, span_of("a")));
+    s->columns = COLUMNS_UNKNOWN;
+    handles_note_change(&mine, s->id);
+    cr_assert_eq(s->columns, COLUMNS_UNKNOWN, "nobody has asked for them");
+    handles_see(&mine, span_of("nothing"), s);
+    handles_outdate(&mine, span_of("nothing"));
+    handles_free(&mine, all);
+    handles_free(&others, all);
+    statements_free(all);
+}
+
 Test(handles, P4_a_client_has_room_for_so_many_bytes_and_no_more)
 {
     static char text[HANDLE_BYTES_MAX];
@@ -246,7 +292,7 @@ Test(handles, P4_a_client_has_room_for_so_many_bytes_and_no_more)
         struct span body = span_make(text, sizeof text - sizeof name);
         for (; handles_have_room(&h, body.size + sizeof name); count++) {
             snprintf(name, sizeof name, "%7zu", count);
-            handles_set(&h, span_of(name), statements_share(all, body, true, &usual, 0));
+            handles_set(&h, span_of(name), statements_share(all, 0, body, true, &usual, 0));
         }
         cr_expect_eq(count, HANDLES_BYTES_MAX / HANDLE_BYTES_MAX);
         while (count-- > 0) {
